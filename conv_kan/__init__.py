@@ -1,0 +1,39 @@
+"""Kolmogorov-Arnold layers for images: y = act(norm(W_basis * phi(x) + W_base * base(x)))."""
+
+from conv_kan.bases import Basis, create_basis, list_bases
+from conv_kan.families import FAMILIES, Family, get_family
+from conv_kan.layers import (
+    KAN,
+    Bottleneck,
+    BottleneckLinear,
+    EfficientKANLinear,
+    FocalModulation,
+    GroupRational,
+    KANConv,
+    KANLinear,
+    MixtureOfExperts,
+    SelfAttention,
+    WavKANConv,
+    WavKANLinear,
+)
+
+__all__ = [
+    "FAMILIES",
+    "KAN",
+    "Basis",
+    "Bottleneck",
+    "BottleneckLinear",
+    "EfficientKANLinear",
+    "Family",
+    "FocalModulation",
+    "GroupRational",
+    "KANConv",
+    "KANLinear",
+    "MixtureOfExperts",
+    "SelfAttention",
+    "WavKANConv",
+    "WavKANLinear",
+    "create_basis",
+    "get_family",
+    "list_bases",
+]

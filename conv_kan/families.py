@@ -1,0 +1,205 @@
+"""The published families of KAN convolutions: one layer, a row of arguments each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from conv_kan.bases import Basis, basis_options, create_basis
+from conv_kan.layers.conv import KANConv
+from conv_kan.layers.linear import KAN, KANLinear
+from conv_kan.ops.checks import check_choice
+
+
+@dataclass(frozen=True)
+class Family:
+    """A published family as arguments of KANConv and KAN.
+
+    `basis_options` holds the basis's arguments and this family's defaults for them; `mlp_layer`
+    holds what the fully connected layers do differently from the convolutions.
+    """
+
+    name: str
+    acronym: str
+    basis: str
+    basis_options: Mapping[str, Any]
+    base: str | None
+    activation: str | None
+    norm: str | None
+    norm_position: str
+    dropout_position: str
+    mlp_layer: Mapping[str, Any] = field(default_factory=dict)
+
+    def conv(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int | Sequence[int],
+        *,
+        ndim: int = 2,
+        **options: Any,
+    ) -> KANConv:
+        """A KANConv of this family; options are the basis's (degree=5) and KANConv's (groups=2).
+
+        Raises: ValueError for an unknown option -> the nearest one; what KANConv raises.
+        """
+        basis, layer = self._split(options, _options(KANConv))
+        arguments: dict[str, Any] = {
+            "base": self.base,
+            "activation": self.activation,
+            "norm": self.norm,
+            "norm_position": self.norm_position,
+            "dropout_position": self.dropout_position,
+            **layer,
+        }
+        return KANConv(c_in, c_out, kernel_size, basis=basis, ndim=ndim, **arguments)
+
+    def mlp(self, sizes: Sequence[int], **options: Any) -> KAN:
+        """A KAN of this family; options are the basis's (degree=5), KAN's and KANLinear's."""
+        basis, layer = self._split(
+            options, (_options(KAN) | _options(KANLinear)) - {"dropout_position", "linear"}
+        )
+        arguments: dict[str, Any] = {
+            "base": self.base,
+            "activation": self.activation,
+            "norm_position": self.norm_position,
+            **self.mlp_layer,
+            **layer,
+        }
+        return KAN(sizes, basis=basis, **arguments)
+
+    def _split(
+        self, options: Mapping[str, Any], layer_options: set[str]
+    ) -> tuple[Basis, dict[str, Any]]:
+        """The basis made from its options, and the other options."""
+        known = {**basis_options(self.basis), **self.basis_options}
+        for name in options:
+            check_choice(f"option of family {self.name!r}", name, [*known, *sorted(layer_options)])
+        chosen = {name: options.get(name, default) for name, default in known.items()}
+        rest = {name: value for name, value in options.items() if name not in known}
+        return create_basis(self.basis, **chosen), rest
+
+
+def _options(layer: type) -> set[str]:
+    """The keyword arguments of a layer that a family may be given."""
+    parameters = inspect.signature(layer).parameters.values()
+    named = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return named - {"basis", "ndim"}
+
+
+# Published convolutions default to an instance norm, and published models pass a batch norm. Batch
+# is the default here: rows that end without an activation (chebyshev) cannot learn with the other.
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            name="bspline",
+            acronym="KAN",
+            basis="bspline",
+            basis_options={"grid_size": 5, "spline_order": 3, "grid_range": (-1.0, 1.0)},
+            base="gelu",
+            activation="prelu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="output",
+            mlp_layer={"norm": "layer"},
+        ),
+        Family(
+            name="rbf",
+            acronym="FastKAN",
+            basis="rbf",
+            basis_options={"grid_size": 8, "grid_range": (-2.0, 2.0)},
+            base="silu",
+            activation=None,
+            norm="batch",
+            norm_position="input",
+            dropout_position="basis",
+            mlp_layer={"norm": "layer", "base_bias": True},
+        ),
+        Family(
+            name="legendre",
+            acronym="KALN",
+            basis="legendre",
+            basis_options={"degree": 3},
+            base="identity",
+            activation="silu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="basis",
+            mlp_layer={"norm": "layer", "base": "silu"},
+        ),
+        Family(
+            name="chebyshev",
+            acronym="KACN",
+            basis="chebyshev",
+            basis_options={"degree": 3},
+            base=None,
+            activation=None,
+            norm="batch",
+            norm_position="output",
+            dropout_position="output",
+            mlp_layer={"norm": None},
+        ),
+        Family(
+            name="gram",
+            acronym="KAGN",
+            basis="gram",
+            basis_options={"degree": 3},
+            base="silu",
+            activation="silu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="basis",
+            mlp_layer={"norm": "layer"},
+        ),
+        Family(
+            name="jacobi",
+            acronym="KAJN",
+            basis="jacobi",
+            basis_options={"degree": 3, "a": 1.0, "b": 1.0},
+            base="identity",
+            activation="silu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="basis",
+            mlp_layer={"norm": "layer", "base": "silu"},
+        ),
+        Family(
+            name="bernstein",
+            acronym="KABN",
+            basis="bernstein",
+            basis_options={"degree": 3},
+            base="identity",
+            activation="silu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="basis",
+            mlp_layer={"norm": "layer", "base": "silu"},
+        ),
+        Family(
+            name="relu",
+            acronym="ReLUKAN",
+            basis="relu",
+            basis_options={"g": 5, "k": 3, "train_phases": True},
+            base="silu",
+            activation="silu",
+            norm="batch",
+            norm_position="output",
+            dropout_position="input",
+            mlp_layer={"base": None, "activation": None, "norm": None, "base_bias": True},
+        ),
+    )
+}
+
+
+def get_family(name: str) -> Family:
+    """The family called `name` ("gram") or by its published acronym ("KAGN").
+
+    Raises: ValueError for an unknown name -> the nearest one.
+    """
+    by_acronym = {family.acronym: family for family in FAMILIES.values()}
+    if name in by_acronym:
+        return by_acronym[name]
+    return FAMILIES[check_choice("family", name, [*FAMILIES, *by_acronym])]

@@ -1,0 +1,87 @@
+"""Self-attention over the positions of an image, its projections given by a layer factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from conv_kan.layers.norm import NormLike, make_norm
+from conv_kan.layers.rope import RotaryEmbedding
+from conv_kan.ops.checks import check_int
+
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class SelfAttention(nn.Module):
+    """y = norm(gamma x + out(A v)), A = softmax(q^T k) over positions, one head, no 1 / sqrt(d).
+
+    h = inner_proj(x), a 1x1 convolution to `inner` channels, or x if inner is None; q, k, v =
+    layer(d, d)(h) with d = inner or channels; `out` is a 1x1 convolution back, or the identity.
+    gamma multiplies the skip connection and is 0 at first, as in published weights. With
+    rope="mixed" or "axial", q and k are rotated by their positions first (see RotaryEmbedding;
+    rope_legacy as published).
+
+    Shapes: x, y (B, channels, *S) with ndim dimensions S. A (positions, positions) per sample is
+    not held in memory where torch has a fused attention.
+    Raises: ValueError where `layer` changes the size of the image -> pass padding=kernel_size // 2;
+    for an unknown rope, and d not divisible by 2 ndim with one.
+    Source: Zhang et al. (2019), "Self-Attention GANs", with gamma on the other term
+    (torch-conv-kan).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        layer: Callable[[int, int], nn.Module],
+        ndim: int = 2,
+        inner: int | None = None,
+        norm: NormLike = "batch",
+        affine: bool = True,
+        rope: str | None = None,
+        rope_theta: float = 10.0,
+        rope_legacy: bool = False,
+    ) -> None:
+        super().__init__()
+        check_int("channels", channels, 1)
+        if ndim not in (1, 2, 3):
+            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3.")
+        dims = channels if inner is None else check_int("inner", inner, 1)
+        conv = _CONVS[ndim - 1]
+        self.inner_proj = nn.Identity() if inner is None else conv(channels, dims, 1)
+        self.outer_proj = nn.Identity() if inner is None else conv(dims, channels, 1)
+        self.proj_q, self.proj_k, self.proj_v = (layer(dims, dims) for _ in range(3))
+        self.rope = None
+        if rope is not None:
+            self.rope = RotaryEmbedding(
+                dims, ndim=ndim, mode=rope, theta=rope_theta, legacy=rope_legacy
+            )
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.norm = make_norm(norm, channels, ndim, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inner_proj(x)
+        q, k, v = (
+            _tokens(projection(h), h) for projection in (self.proj_q, self.proj_k, self.proj_v)
+        )
+        if self.rope is not None:
+            q, k = (self.rope(tokens, h.shape[2:]) for tokens in (q, k))
+        # The fused kernels ask for a dimension of heads, and for channels side by side.
+        q, k, v = (tokens.unsqueeze(1).contiguous() for tokens in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
+        out = self.outer_proj(out.transpose(1, 2).reshape(h.shape))
+        y = self.gamma * x + out
+        return y if self.norm is None else self.norm(y)
+
+
+def _tokens(projected: Tensor, h: Tensor) -> Tensor:
+    """(B, d, *S) -> (B, positions, d)."""
+    if projected.shape != h.shape:
+        raise ValueError(
+            f"the attention layer maps {tuple(h.shape)} to {tuple(projected.shape)} but must keep "
+            "channels and size; pass padding=kernel_size // 2 and stride=1 in the layer factory."
+        )
+    return projected.flatten(2).transpose(1, 2)

@@ -1,0 +1,179 @@
+"""A KAN layer between two pointwise projections: squeeze, transform, expand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from conv_kan.bases import Basis
+from conv_kan.layers.conv import KANConv
+from conv_kan.layers.layer import Layer
+from conv_kan.layers.linear import KANLinear
+from conv_kan.layers.norm import NormLike
+from conv_kan.ops.checks import check_int
+from conv_kan.ops.geometry import Geometry, make_geometry
+
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_Pointwise = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def inner_channels(c_in: int, c_out: int, reduction: float, min_inner: int) -> int:
+    """floor(max(c_in, c_out) / reduction), but not below min(min_inner, c_in, c_out)."""
+    if not reduction >= 1:
+        raise ValueError(f"reduction={reduction!r} must be at least 1; pass for example 4.")
+    check_int("min_inner", min_inner, 1)
+    inner = int(max(c_in, c_out) / reduction)
+    return inner if inner >= min_inner else min(min_inner, c_in, c_out)
+
+
+class BottleneckLayer(Layer):
+    """What Bottleneck and BottleneckLinear share.
+
+    Parameters: squeeze.* and expand.* of the projections, inner.* of the inner layer, base_weight,
+    norm.*, activation.*.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, geometry: Geometry, projection_bias: bool, **options: Any
+    ) -> None:
+        inner, per_group = options.pop("inner"), options.pop("channels")
+        super().__init__(c_in, c_out, geometry, dropout_position="input", **options)
+        channels = per_group * geometry.groups
+        self.squeeze = _pointwise(c_in, channels, geometry, projection_bias)
+        self.inner = inner(channels)
+        self.expand = _pointwise(channels, c_out, geometry, projection_bias)
+        self._reset_projections()
+
+    def _reset_projections(self) -> None:
+        """Var(u) = 1 for u = squeeze(x), and Var(y) = 1 if Var(inner(u)) = 1."""
+        super().reset_parameters()
+        for projection, variance in ((self.squeeze, 1.0), (self.expand, self.reset_base())):
+            fan_in = projection.weight[0].numel()
+            nn.init.normal_(projection.weight, std=math.sqrt(variance / fan_in))
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew such that Var(y) is near 1 before the norm, for x ~ N(0, 1)."""
+        self._reset_projections()
+        for module in self.inner.modules():
+            if isinstance(module, Layer):
+                module.reset_parameters()
+
+    def branches(self, x: Tensor) -> Tensor:
+        """expand(inner(squeeze(x))) + W_base * base(x)."""
+        y = self.expand(self.inner(self.squeeze(x)))
+        base = self.base_branch(x)
+        return y if base is None else y + base
+
+
+class Bottleneck(BottleneckLayer):
+    """y = act(norm(W_expand inner(W_squeeze x) + W_base * base(x))).
+
+    W_squeeze and W_expand are 1x1 convolutions to and from `inner_channels(c_in / groups,
+    c_out / groups, reduction, min_inner)` channels in each group; `inner` is layer(c, c,
+    kernel_size, basis=basis, base=None, norm=None, activation=None, ndim=..., groups=...,
+    stride=..., padding=..., dilation=...), a KANConv by default; pass a function with these
+    arguments for another layer, for example a mixture of experts. dropout acts on x: it drops whole
+    channels, or with dropout_kind="noise" adds noise to a share of the values.
+
+    Shapes: x (B, c_in, *S) -> y (B, c_out, *S_out), as KANConv.
+    Numerics: training keeps x, the map before the norm, and the inner layer's input and output,
+    which have the inner channels.
+    Raises: ValueError for reduction < 1, min_inner < 1, and as KANConv.
+    Source: torch-conv-kan, BottleNeckKAGNConv and BottleNeckReLUKANConv.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int | Sequence[int],
+        *,
+        basis: str | Basis = "gram",
+        layer: Callable[..., nn.Module] = KANConv,
+        ndim: int = 2,
+        reduction: float = 4.0,
+        min_inner: int = 16,
+        base: str | None = "silu",
+        norm: NormLike = "batch",
+        affine: bool = True,
+        activation: str | None = "silu",
+        groups: int = 1,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
+        dropout: float = 0.0,
+        dropout_kind: str = "channel",
+    ) -> None:
+        if ndim not in (1, 2, 3):
+            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also BottleneckLinear.")
+        geometry = make_geometry(ndim, kernel_size, stride, padding, dilation, groups)
+
+        def inner(channels: int) -> nn.Module:
+            return layer(
+                channels, channels, kernel_size, basis=basis, base=None, norm=None,
+                activation=None, ndim=ndim, groups=groups, stride=stride, padding=padding,
+                dilation=dilation,
+            )  # fmt: skip
+
+        super().__init__(
+            c_in, c_out, geometry, projection_bias=False, inner=inner,
+            channels=inner_channels(c_in // groups, c_out // groups, reduction, min_inner),
+            base=base, norm=norm, affine=affine, activation=activation, dropout=dropout,
+            dropout_kind=dropout_kind,
+        )  # fmt: skip
+
+
+class BottleneckLinear(BottleneckLayer):
+    """Bottleneck without spatial dimensions, whose projections have biases.
+
+    `layer` is called as layer(c, c, basis=basis, base=None, norm=None, activation=None).
+    Shapes: x (..., in_features) -> y (..., out_features).
+    Raises: as Bottleneck; ValueError for norm="instance".
+    Source: torch-conv-kan, BottleNeckGRAMLayer.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        basis: str | Basis = "gram",
+        layer: Callable[..., nn.Module] = KANLinear,
+        reduction: float = 8.0,
+        min_inner: int = 16,
+        base: str | None = "silu",
+        norm: NormLike = "layer",
+        affine: bool = True,
+        activation: str | None = "silu",
+        dropout: float = 0.0,
+        dropout_kind: str = "channel",
+    ) -> None:
+        def inner(channels: int) -> nn.Module:
+            return layer(channels, channels, basis=basis, base=None, norm=None, activation=None)
+
+        super().__init__(
+            in_features,
+            out_features,
+            Geometry(),
+            projection_bias=True,
+            inner=inner,
+            channels=inner_channels(in_features, out_features, reduction, min_inner),
+            base=base,
+            norm=norm,
+            affine=affine,
+            activation=activation,
+            dropout=dropout,
+            dropout_kind=dropout_kind,
+        )
+
+
+def _pointwise(c_in: int, c_out: int, geometry: Geometry, bias: bool) -> _Pointwise:
+    """A linear map of the channels at every position, in groups."""
+    if geometry.ndim == 0:
+        return nn.Linear(c_in, c_out, bias=bias)
+    return _CONVS[geometry.ndim - 1](c_in, c_out, 1, groups=geometry.groups, bias=bias)

@@ -1,0 +1,205 @@
+"""A spline layer whose grids follow the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.checks import check_choice, check_int, check_range
+from conv_kan.ops.expand import Expansion, promote
+from conv_kan.ops.expand_conv import expand_conv
+from conv_kan.ops.geometry import Geometry
+
+_RIDGE = 1e-10
+
+
+class EfficientKANLinear(nn.Module):
+    """y_o = sum_c W_base[o, c] base(x_c) + sum_{c,j} s_oc W_spline[o, c, j] B_cj(x_c).
+
+    B_cj are B-splines of order p on the knots grid_c0 <= ... <= grid_c,G+2p of channel c, uniform
+    over grid_range at first. s (spline_scaler) is 1 unless standalone_scale.
+
+    Shapes: x (..., in_features) -> y (..., out_features). Parameters: base_weight and spline_scaler
+    (out, in), spline_weight (out, in, G + p); buffer grid (in, G + 2p + 1).
+    Numerics: splines at least in float32; training keeps x alone.
+    Raises: ValueError or TypeError for sizes < 1, spline_order < 0, a grid_range that does not
+    increase, an unknown base, an input of another number of features or dtype.
+    Source: efficient-kan, KANLinear.
+    """
+
+    grid: Tensor
+    spline_scaler: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        grid_size: int = 5,
+        spline_order: int = 3,
+        grid_range: Sequence[float] = (-1.0, 1.0),
+        base: str = "silu",
+        standalone_scale: bool = True,
+        noise_scale: float = 0.1,
+        base_scale: float = 1.0,
+        spline_scale: float = 1.0,
+        grid_eps: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.in_features = check_int("in_features", in_features, 1)
+        self.out_features = check_int("out_features", out_features, 1)
+        self.grid_size = check_int("grid_size", grid_size, 1)
+        self.order = check_int("spline_order", spline_order, 0)
+        self.base = check_choice("base", base, ACTIVATIONS)
+        self.grid_range = check_range("grid_range", grid_range)
+        self.noise_scale, self.base_scale = noise_scale, base_scale
+        self.spline_scale, self.grid_eps = spline_scale, grid_eps
+        edges, num_functions = (out_features, in_features), grid_size + spline_order
+        self.base_weight = nn.Parameter(torch.empty(edges))
+        self.spline_weight = nn.Parameter(torch.empty(*edges, num_functions))
+        scaler = nn.Parameter(torch.empty(edges)) if standalone_scale else None
+        self.register_parameter("spline_scaler", scaler)
+        self.register_buffer("grid", torch.empty(in_features, grid_size + 2 * spline_order + 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A uniform grid; splines through noise of size noise_scale / G at the knots inside."""
+        (low, high), size, order = self.grid_range, self.grid_size, self.order
+        step = (high - low) / size
+        nn.init.kaiming_uniform_(self.base_weight, a=math.sqrt(5) * self.base_scale)
+        with torch.no_grad():
+            knots = torch.arange(-order, size + order + 1, device=self.grid.device)
+            self.grid.copy_((knots * step + low).expand_as(self.grid))
+            inside = self.grid[:, order : order + size + 1]
+            noise = torch.rand(*inside.shape, self.out_features, device=inside.device) - 0.5
+            fitted = self._fit(inside.t(), noise * (self.noise_scale / size), self.grid)
+            scale = self.spline_scale if self.spline_scaler is None else 1.0
+            self.spline_weight.copy_(scale * fitted)
+        if self.spline_scaler is not None:
+            nn.init.kaiming_uniform_(self.spline_scaler, a=math.sqrt(5) * self.spline_scale)
+
+    @property
+    def scaled_weight(self) -> Tensor:
+        """s_oc W_spline[o, c, j]."""
+        if self.spline_scaler is None:
+            return self.spline_weight
+        return self.spline_weight * self.spline_scaler.unsqueeze(-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"EfficientKANLinear got an input of shape {tuple(x.shape)} but takes (..., "
+                f"{self.in_features}); check {self.in_features} against the features of the data."
+            )
+        if not x.is_floating_point():
+            raise TypeError(f"EfficientKANLinear got {x.dtype}; type x.float().")
+        expansion = Expansion(
+            self._functions, self.grid_size + self.order, (), 1.0, ACTIVATIONS[self.base]
+        )
+        y = expand_conv(
+            x.reshape(-1, self.in_features),
+            self.scaled_weight,
+            expansion=expansion,
+            geometry=Geometry(),
+            shape=(self.grid,),
+            base_weight=self.base_weight,
+        )
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def _functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
+        return list(splines(x, shape[0], self.order).unbind(-1))
+
+    @torch.no_grad()
+    def update_grid(self, x: Tensor, margin: float = 0.01) -> None:
+        """Move the knots to where the data are and refit the splines: the function stays.
+
+        grid = grid_eps * uniform + (1 - grid_eps) * quantiles of x per feature, uniform from min -
+        margin to max + margin. The new coefficients are a least-squares fit of the old splines,
+        without their scale s, at the data and at points spread over the new grid.
+
+        Shapes: x (..., in_features).
+        Raises: ValueError for an empty batch.
+        Source: efficient-kan, which fits the scaled splines and then scales them again.
+        """
+        samples = promote(x).reshape(-1, self.in_features).sort(dim=0).values
+        count, size = len(samples), self.grid_size
+        if count == 0:
+            raise ValueError("update_grid got an empty batch; pass the inputs of the layer.")
+        chosen = torch.linspace(0, count - 1, size + 1, device=x.device).long()
+        low, high = samples[0] - margin, samples[-1] + margin
+        step = (high - low) / size
+        uniform = low + torch.arange(size + 1, device=x.device).unsqueeze(1) * step
+        inside = self.grid_eps * uniform + (1.0 - self.grid_eps) * samples[chosen]
+        ends = step * torch.arange(1, self.order + 1, device=x.device).unsqueeze(1)
+        grid = torch.cat([inside[:1] - ends.flip(0), inside, inside[-1:] + ends]).t()
+        grid = grid.to(self.grid.dtype).contiguous()
+        spread = torch.linspace(0.0, 1.0, 8 * (size + self.order), device=x.device).unsqueeze(1)
+        points = torch.cat([samples, inside[0] + spread * (inside[-1] - inside[0])])
+        old = splines(points.double(), self.grid.double(), self.order)
+        values = torch.einsum("ncj,ocj->cno", old, self.spline_weight.double())
+        self.spline_weight.copy_(self._fit(points, values, grid))
+        self.grid.copy_(grid)
+
+    def _fit(self, points: Tensor, values: Tensor, grid: Tensor) -> Tensor:
+        """Coefficients (out, in, G + p) of the splines nearest to `values` (in, N, out) at `points`
+        (N, in); a tiny ridge serves functions that no point sees."""
+        matrix = splines(points.double(), grid.double(), self.order).transpose(0, 1)
+        normal = matrix.transpose(1, 2) @ matrix
+        normal.diagonal(dim1=1, dim2=2).add_(_RIDGE)
+        solution = torch.linalg.solve(normal, matrix.transpose(1, 2) @ values.double())
+        return solution.permute(2, 0, 1).to(self.spline_weight.dtype)
+
+    def regularization_loss(self, activation: float = 1.0, entropy: float = 1.0) -> Tensor:
+        """activation * A - entropy * sum p log p, m = mean_j |W_spline|, A = sum m, p = m / A.
+
+        Finite also where weights are 0: p log p is 0 there, and so is its gradient.
+        """
+        mean = promote(self.spline_weight).abs().mean(-1)
+        total = mean.sum()
+        p = mean / total.clamp(min=torch.finfo(mean.dtype).tiny)
+        entropies = torch.where(p > 0, p * torch.where(p > 0, p, 1.0).log(), 0.0)
+        return activation * total - entropy * entropies.sum()
+
+    def edge_functions(self, grid: Tensor) -> Tensor:
+        """f[o, c](t) = s_oc sum_j W_spline[o, c, j] B_cj(t) + W_base[o, c] base(t).
+
+        Shapes: grid (N,) -> (out_features, in_features, N).
+        """
+        values = splines(grid.unsqueeze(1).expand(-1, self.in_features), self.grid, self.order)
+        edges = torch.einsum("ocj,ncj->ocn", self.scaled_weight, values)
+        return edges + self.base_weight.unsqueeze(-1) * ACTIVATIONS[self.base](grid)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, grid_size={self.grid_size}, "
+            f"spline_order={self.order}, base={self.base!r}, "
+            f"standalone_scale={self.spline_scaler is not None}"
+        )
+
+
+def splines(x: Tensor, grid: Tensor, order: int) -> Tensor:
+    """B_cj(x_c) by Cox and de Boor on the knots t = grid_c; a quotient by 0 counts as 0.
+
+        B^0_j = 1 on [t_j, t_{j+1}),
+        B^p_j = (x - t_j) / (t_{j+p} - t_j) B^{p-1}_j
+              + (t_{j+p+1} - x) / (t_{j+p+1} - t_{j+1}) B^{p-1}_{j+1}
+
+    Shapes: x (B, C), grid (C, M) -> (B, C, M - 1 - order). Numerics: at least float32.
+    """
+    x = promote(x).unsqueeze(-1)
+    grid = grid.to(x.dtype)
+    values = ((x >= grid[:, :-1]) & (x < grid[:, 1:])).to(x.dtype)
+    for p in range(1, order + 1):
+        rising = _quotient(x - grid[:, : -(p + 1)], grid[:, p:-1] - grid[:, : -(p + 1)])
+        falling = _quotient(grid[:, p + 1 :] - x, grid[:, p + 1 :] - grid[:, 1:-p])
+        values = rising * values[..., :-1] + falling * values[..., 1:]
+    return values
+
+
+def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
+    empty = denominator == 0
+    return (numerator / torch.where(empty, 1.0, denominator)).masked_fill(empty, 0.0)

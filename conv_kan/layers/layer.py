@@ -1,0 +1,206 @@
+"""What the layers with a base branch share: checks, base weights, dropout, norm, activation."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from conv_kan.layers.activation import Activation
+from conv_kan.layers.noise import DROPOUT_KINDS, drop
+from conv_kan.layers.norm import NormLike, make_norm
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.checks import check_choice, check_int, check_probability
+from conv_kan.ops.expand import Expansion
+from conv_kan.ops.expand_conv import expand_conv
+from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.norm_act import norm_act
+from conv_kan.ops.quadrature import gaussian_mean
+
+DROPOUT_POSITIONS = ("basis", "input", "output", "functions")
+NORM_POSITIONS = ("output", "input")
+_AXES = (
+    "..., {}",
+    "batch, {}, length",
+    "batch, {}, height, width",
+    "batch, {}, depth, height, width",
+)
+
+
+class Layer(nn.Module):
+    """y = act(norm(branches(x))) over 0 (linear) to 3 (volumes) spatial dimensions.
+
+    A subclass implements `branches`, for which there is `base_branch`.
+    Shapes: x (B, c_in, *S) -> y (B, c_out, *S_out); without S, x (..., c_in) -> y (..., c_out).
+    Parameters: base_weight (c_out, c_in/groups, *kernel) unless base is None; norm.*, activation.*.
+    """
+
+    base_weight: Tensor | None
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        geometry: Geometry,
+        *,
+        base: str | None,
+        norm: NormLike,
+        norm_position: str = "output",
+        affine: bool,
+        activation: str | None,
+        dropout: float,
+        dropout_position: str,
+        dropout_kind: str,
+    ) -> None:
+        super().__init__()
+        _check_channels(c_in, c_out, geometry.groups)
+        self.c_in, self.c_out, self.geometry = c_in, c_out, geometry
+        self.base = base if base is None else check_choice("base", base, ACTIVATIONS)
+        self.norm_position = check_choice("norm_position", norm_position, NORM_POSITIONS)
+        self.dropout = check_probability("dropout", dropout)
+        self.dropout_position = check_choice(
+            "dropout_position", dropout_position, DROPOUT_POSITIONS
+        )
+        self.dropout_kind = check_choice("dropout_kind", dropout_kind, DROPOUT_KINDS)
+        shape = (c_out, c_in // geometry.groups, *geometry.kernel_size)
+        weight = None if base is None else nn.Parameter(torch.empty(shape))
+        self.register_parameter("base_weight", weight)
+        channels = c_out if norm_position == "output" else c_in
+        self.norm = make_norm(norm, channels, geometry.ndim, affine)
+        self.activation = None if activation is None else Activation(activation, geometry.groups)
+        self._warn_if_features_vanish()
+
+    def branches(self, x: Tensor) -> Tensor:
+        """What the norm and the activation act on: (B, c_out, *S_out) of (B, c_in, *S)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement branches(x)")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y of x."""
+        self._check_input(x)
+        flat = x if self.geometry.ndim or x.dim() == 2 else x.reshape(-1, self.c_in)
+        y = self.branches(self._drop(flat, "input"))
+        norm = self.norm if self.norm_position == "output" else None
+        if self.activation is None:
+            y = norm_act(y, norm, None)
+        else:
+            y = norm_act(y, norm, self.activation.function, self.activation.params)
+        y = self._drop(y, "output")
+        return y if flat is x else y.reshape(*x.shape[:-1], self.c_out)
+
+    @property
+    def base_function(self) -> Callable[[Tensor], Tensor] | None:
+        return None if self.base is None else ACTIVATIONS[self.base]
+
+    def base_branch(self, x: Tensor) -> Tensor | None:
+        """W_base * base(x), which keeps x alone for backward; None without a base branch."""
+        if self.base_weight is None:
+            return None
+        weight = self.base_weight.unsqueeze(2)[:, :, :0]
+        expansion = Expansion(_no_functions, 0, (), 1.0, self.base_function)
+        return expand_conv(
+            x, weight, expansion=expansion, geometry=self.geometry, base_weight=self.base_weight
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; what is here resets the norm and the activation."""
+        for module in (self.norm, self.activation):
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+
+    def reset_base(self) -> float:
+        """Draw W_base such that the base branch has Var = 1/2 for x ~ N(0, 1).
+
+        Returns the variance that is left for the other branch: 1/2, or 1 without a base branch.
+        """
+        base = self.base_function
+        if self.base_weight is None or base is None:
+            return 1.0
+        energy = gaussian_mean(lambda x: base(x) ** 2)
+        nn.init.normal_(
+            self.base_weight, std=math.sqrt(0.5 / (self.base_weight[0].numel() * energy))
+        )
+        return 0.5
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Layer:
+        # Module.to(memory_format=channels_last) asks that format of every tensor with 4 or 5
+        # dimensions and fails on weights, which have another number of them than images.
+        def flat(tensor: Tensor) -> Tensor:
+            return fn(tensor.flatten(2)).view(tensor.shape) if tensor.dim() > 3 else fn(tensor)
+
+        return super()._apply(flat, recurse)
+
+    def penalized_weights(self) -> list[Tensor]:
+        """The weights that an L1 penalty acts on; those of inner layers are their own."""
+        return [] if self.base_weight is None else [self.base_weight]
+
+    def _drop(self, x: Tensor, position: str) -> Tensor:
+        """Drop from x, if this is the position of the dropout."""
+        if not self.training or self.dropout == 0.0 or position != self.dropout_position:
+            return x
+        return drop(x, self.dropout, self.dropout_kind)
+
+    def _check_input(self, x: Tensor) -> None:
+        ndim, name = self.geometry.ndim, type(self).__name__
+        axis = 1 if ndim else -1
+        wrong_rank = x.dim() != ndim + 2 if ndim else x.dim() == 0
+        if wrong_rank or x.shape[axis] != self.c_in:
+            raise ValueError(
+                f"{name} got an input of shape {tuple(x.shape)} but takes "
+                f"({_AXES[ndim].format(self.c_in)}); check {self.c_in} against the channels of the "
+                "data, and use x.unsqueeze(0) for a single sample."
+            )
+        if not x.is_floating_point():
+            raise TypeError(
+                f"{name} got {x.dtype} but takes floating-point images; type x.float() / 255."
+            )
+        size = x.shape[2:] if ndim else ()
+        if any(s < 1 for s in (*size, *self.geometry.output_size(size))):
+            raise ValueError(
+                f"{name} got images of size {tuple(size)}, too small for kernel_size="
+                f"{self.geometry.kernel_size}, dilation={self.geometry.dilation} and padding="
+                f"{self.geometry.padding}; pass larger images or more padding."
+            )
+
+    def _warn_if_features_vanish(self) -> None:
+        if (
+            self.activation is None
+            and self.norm_position == "output"
+            and isinstance(self.norm, _InstanceNorm)
+        ):
+            warnings.warn(
+                "an instance norm at the output without an activation gives every map of every "
+                "sample the same mean: global average pooling then returns constants and a "
+                "network that ends in it cannot learn. Use norm='batch' or an activation.",
+                stacklevel=5,
+            )
+
+    def extra_repr(self) -> str:
+        g = self.geometry
+        parts = [f"{self.c_in}, {self.c_out}"]
+        if g.ndim:
+            parts.append(f"kernel_size={g.kernel_size}, stride={g.stride}, padding={g.padding}")
+            parts.append(f"dilation={g.dilation}, groups={g.groups}")
+        parts.append(f"base={self.base!r}, norm_position={self.norm_position!r}")
+        if self.dropout:
+            parts.append(f"dropout={self.dropout}, dropout_position={self.dropout_position!r}")
+            parts.append(f"dropout_kind={self.dropout_kind!r}")
+        return ", ".join(parts)
+
+
+def _no_functions(u: Tensor, *shape: Tensor) -> list[Tensor]:
+    return []
+
+
+def _check_channels(c_in: int, c_out: int, groups: int) -> None:
+    for label, channels in (("c_in", c_in), ("c_out", c_out)):
+        check_int(label, channels, 1)
+        if channels % groups:
+            raise ValueError(
+                f"{label}={channels} is not divisible by groups={groups}; "
+                f"pass a multiple of {groups} or groups={math.gcd(c_in, c_out)}."
+            )

@@ -1,0 +1,55 @@
+"""Norms by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from conv_kan.ops.checks import check_choice
+from conv_kan.ops.norm_act import ChannelLayerNorm
+
+NORMS = ("batch", "instance", "group", "layer")
+NormLike = str | Callable[[int], nn.Module] | None
+_BATCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+def make_norm(norm: NormLike, channels: int, ndim: int, affine: bool) -> nn.Module | None:
+    """The norm called `norm` for (B, channels, *S) with ndim spatial dimensions.
+
+    "batch"; "instance"; "group", the most groups of at least 16 channels each; "layer", over the
+    channels at each position; None; or a function from the number of channels to a module (`affine`
+    is then its own business).
+    Raises: ValueError for an unknown name, and for "instance" with ndim = 0; TypeError for a
+    function that returns no module.
+    """
+    if norm is None:
+        return None
+    if not isinstance(norm, str):
+        module = norm(channels)
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"norm={norm!r} returned {type(module).__name__} for {channels} channels; pass a "
+                "name or a function channels -> torch.nn.Module, for example nn.BatchNorm2d."
+            )
+        return module
+    check_choice("norm", norm, NORMS)
+    if norm == "batch":
+        return _BATCH[ndim](channels, affine=affine)
+    if norm == "group":
+        return nn.GroupNorm(_num_groups(channels), channels, affine=affine)
+    if norm == "layer":
+        layer_norm = ChannelLayerNorm if ndim else nn.LayerNorm
+        return layer_norm(channels, elementwise_affine=affine)
+    if ndim == 0:
+        raise ValueError(
+            "norm='instance' has no positions to average over in a linear layer; "
+            "pass norm='layer' or norm='batch'."
+        )
+    return _INSTANCE[ndim](channels, affine=affine)
+
+
+def _num_groups(channels: int) -> int:
+    sizes = [size for size in range(min(16, channels), channels + 1) if channels % size == 0]
+    return channels // sizes[0]

@@ -1,0 +1,60 @@
+"""Group rational activation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from conv_kan.bases.rational import check_divides, fill_rational_
+from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.ops.checks import check_choice, check_int
+from conv_kan.ops.rational import group_rational
+
+
+class GroupRational(nn.Module):
+    """F = P / Q, P = sum_{m=0..5} a_m x^m, Q = 1 + sum_{m=1..4} |b_gm| |x|^m, elementwise.
+
+    a is shared by all channels, b belongs to one of num_groups groups of neighbouring channels, g =
+    c // (C / num_groups); all are learned and start as the function called `init` (unscaled).
+
+    Shapes: x, y (..., C) with channels_last, else (B, C, *S); numerator (6,), denominator
+    (num_groups, 4).
+    Numerics: computed at least in float32, returned in the dtype of x. Training keeps x and nothing
+    else. b_m = 0 has the gradient of |b_m| from the right, so that it can grow.
+    Raises: ValueError for an unknown init, num_groups < 1, channels that it does not divide, fewer
+    than two dimensions; TypeError for an input that is not floating-point.
+    Source: KAT (Yang and Wang, 2024). Its fallback for CPUs takes x instead of |x| in Q
+    and is another function for x < 0; this one is the same everywhere.
+    """
+
+    def __init__(
+        self, num_groups: int = 8, init: str = "gelu", *, channels_last: bool = True
+    ) -> None:
+        super().__init__()
+        check_int("num_groups", num_groups, 1)
+        self.init = check_choice("init", init, RATIONALS)
+        self.channels_last = channels_last
+        self.numerator = nn.Parameter(torch.empty(6))
+        self.denominator = nn.Parameter(torch.empty(num_groups, 4))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The coefficients of the function called `init`."""
+        fill_rational_(self.numerator, self.denominator, self.init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 2:
+            raise ValueError(
+                f"GroupRational got an input of shape {tuple(x.shape)} but takes "
+                f"{'(..., C)' if self.channels_last else '(B, C, ...)'}; use x.unsqueeze(0)."
+            )
+        if not x.is_floating_point():
+            raise TypeError(f"GroupRational got {x.dtype} but takes numbers; type x.float().")
+        check_divides(self.denominator.shape[0], x.shape[-1 if self.channels_last else 1])
+        return group_rational(x, self.numerator, self.denominator, self.channels_last)
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_groups={self.denominator.shape[0]}, init={self.init!r}, "
+            f"channels_last={self.channels_last}"
+        )

@@ -1,0 +1,1 @@
+"""Mathematics on tensors: expansion, convolution over it, normalisation. Knows no layer."""

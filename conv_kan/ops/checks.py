@@ -1,0 +1,54 @@
+"""Argument checks whose messages say what was given, the rule, and what to type instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def check_choice(label: str, value: object, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of `choices`, else raise ValueError naming the nearest one."""
+    names = list(choices)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"{label}={value!r} is unknown{hint} Choose one of {', '.join(names)}.")
+
+
+def check_int(label: str, value: object, minimum: int) -> int:
+    """Return `value` if it is an integer >= minimum, else raise TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{label}={value!r} must be an integer; pass for example {minimum}.")
+    if value < minimum:
+        raise ValueError(f"{label}={value} must be at least {minimum}; pass {minimum} or more.")
+    return value
+
+
+def check_range(label: str, value: Sequence[float]) -> tuple[float, float]:
+    """Return (low, high) if low < high, else raise ValueError."""
+    bounds = tuple(float(v) for v in value)
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise ValueError(
+            f"{label}={tuple(value)!r} must be two increasing numbers; pass for example (-1, 1)."
+        )
+    return bounds[0], bounds[1]
+
+
+def check_ints(label: str, value: int | Sequence[int], ndim: int, minimum: int) -> tuple[int, ...]:
+    """Return one integer per spatial dimension from an integer or a sequence of them."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) != ndim:
+            raise ValueError(
+                f"{label}={value!r} has {len(value)} entries but ndim={ndim}; "
+                f"pass one integer or {ndim} of them."
+            )
+        return tuple(check_int(label, entry, minimum) for entry in value)
+    return (check_int(label, value, minimum),) * ndim
+
+
+def check_probability(label: str, value: float) -> float:
+    """Return `value` if it lies in [0, 1), else raise ValueError."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{label}={value!r} must lie in [0, 1); pass for example 0.1.")
+    return float(value)

@@ -1,0 +1,204 @@
+"""The expansion of every channel into functions of it, and its gradient.
+
+    e = [base(x_c), phi_n(u_c), ..., phi_{K-1}(u_c)]    for every channel c
+
+The n leading functions of a basis are constant and are left out here: nothing about them depends on
+the sample. These two functions, `expand` and `pull_back`, are the place where a fused kernel goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.geometry import Geometry
+
+# Elements of one tile. The temporaries of the functions exist for one tile at a time, which bounds
+# the memory they take; larger tiles are not faster.
+_TILE, _TILE_CPU = 1 << 24, 1 << 20
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What one channel becomes.
+
+    `functions(u, *shape)` returns the K - n functions that vary; `constants` holds the values of
+    the n leading functions that do not; `scale` multiplies all K of them (never the base).
+    """
+
+    functions: Callable[..., list[Tensor]]
+    num_functions: int
+    constants: tuple[float, ...]
+    scale: float
+    base: Callable[[Tensor], Tensor] | None
+
+    @property
+    def num_maps(self) -> int:
+        """M: maps per channel in the buffer."""
+        return self.num_functions - len(self.constants) + (self.base is not None)
+
+    def maps(self, x: Tensor, u: Tensor | None, shape: Sequence[Tensor]) -> list[Tensor]:
+        """[base(x), phi_n(u), ...], computed at least in float32."""
+        base = [] if self.base is None else [self.base(promote(x))]
+        return base + self.functions(x if u is None else u, *shape)
+
+
+def promote(x: Tensor) -> Tensor:
+    """x in float32 if it is in half precision: basis arithmetic in bfloat16 loses 1e-2."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """channels_last if x is stored so and not contiguous, else contiguous."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    last = formats.get(x.dim())
+    if last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last):
+        return last
+    return torch.contiguous_format
+
+
+def empty_buffer(x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype) -> Tensor:
+    """An uninitialised buffer (B, C*M, *S padded) in the memory format of x."""
+    size = (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))
+    return torch.empty(size, dtype=dtype, device=x.device, memory_format=memory_format(x))
+
+
+def expand(
+    x: Tensor,
+    u: Tensor | None,
+    shape: Sequence[Tensor],
+    expansion: Expansion,
+    geometry: Geometry,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The expansion e in one buffer of the convolution's dtype.
+
+    Shapes: x, u (B, C, *S) -> (B, C*M, *S + extra), index c*M + m. The extra positions are 0.
+    """
+    buffer = empty_buffer(x, expansion, geometry, dtype)
+    rows = channel_maps(buffer, expansion, x.shape)
+    for tile in tiles(x):
+        local_u = None if u is None else cut(u, tile, 2)
+        _write(cut(rows, tile, 3), expansion.maps(cut(x, tile, 2), local_u, shape))
+    _clear_extra(buffer, x.shape)
+    return buffer
+
+
+def pull_back(
+    buffer: Tensor,
+    x: Tensor,
+    u: Tensor | None,
+    shape: Sequence[Tensor],
+    expansion: Expansion,
+    needs: Sequence[bool],
+    refill: bool,
+) -> list[Tensor | None]:
+    """The gradient of sum(buffer * e) in (x, u, *shape), where `needs` asks for it.
+
+    On entry the buffer holds the gradient of e. With `refill` it holds e itself on return: the
+    functions are computed once for both, and one buffer is enough for the whole backward pass.
+    The graph of the functions exists for one tile at a time.
+    """
+    sources: list[Tensor | None] = [x, u, *shape]
+    wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
+    grads = [
+        _accumulator(source, is_input=i < 2) if want and source is not None else None
+        for i, (want, source) in enumerate(zip(wanted, sources, strict=True))
+    ]
+    rows = channel_maps(buffer, expansion, x.shape)
+    for tile in tiles(x):
+        block = cut(rows, tile, 3)
+        local = [cut(x, tile, 2), None if u is None else cut(u, tile, 2), *shape]
+        maps, found = _pull_back_tile(block, local, expansion, wanted)
+        for i, (grad, target) in enumerate(zip(found, grads, strict=True)):
+            if grad is None or target is None:
+                continue
+            if i < 2:
+                cut(target, tile, 2).copy_(grad)
+            else:
+                target.add_(grad)
+        if refill:  # only now: a gradient may be a view of the block
+            _write(block, maps)
+    if refill:
+        _clear_extra(buffer, x.shape)
+    return [
+        None if grad is None or source is None else grad.to(source.dtype)
+        for grad, source in zip(grads, sources, strict=True)
+    ]
+
+
+def _accumulator(source: Tensor, is_input: bool) -> Tensor:
+    """Zeros to gather a gradient in: in float32 for shapes, which sum over many elements."""
+    dtype = source.dtype if is_input else promote(source).dtype
+    return torch.zeros_like(source, dtype=dtype)
+
+
+def _pull_back_tile(
+    block: Tensor,
+    local: Sequence[Tensor | None],
+    expansion: Expansion,
+    wanted: Sequence[bool],
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """The maps of one tile and the gradients of its sources; block is (b, C, M, *s)."""
+    with torch.enable_grad():
+        leaves = [
+            None if source is None else source.detach().requires_grad_(want)
+            for source, want in zip(local, wanted, strict=True)
+        ]
+        x, u, *shape = leaves
+        assert x is not None
+        maps = expansion.maps(x, u, [s for s in shape if s is not None])
+    inputs = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+    # A map may depend on nothing that is wanted (base(x) when only u is, a spline of order 0).
+    live = [m for m, values in enumerate(maps) if values.requires_grad]
+    if not live or not inputs:
+        return maps, [None] * len(leaves)
+    outputs = [maps[m] for m in live]
+    grad_outputs = [block[:, :, m].to(maps[m].dtype) for m in live]
+    found = iter(torch.autograd.grad(outputs, inputs, grad_outputs, allow_unused=True))
+    grads = [next(found) if leaf is not None and leaf.requires_grad else None for leaf in leaves]
+    return maps, grads
+
+
+def _write(block: Tensor, maps: Sequence[Tensor]) -> None:
+    """Write the maps of one tile into its block (b, C, M, *s) of a buffer."""
+    for m, values in enumerate(maps):
+        block[:, :, m].copy_(values.detach())
+
+
+def _clear_extra(buffer: Tensor, size: Sequence[int]) -> None:
+    """Set the extra positions of a buffer to 0."""
+    for dim, length in enumerate(size[2:], start=2):
+        if buffer.shape[dim] > length:
+            buffer.narrow(dim, length, buffer.shape[dim] - length).zero_()
+
+
+def channel_maps(buffer: Tensor, expansion: Expansion, size: Sequence[int]) -> Tensor:
+    """View a buffer (B, C*M, *S + extra) as (B, C, M, *S), without the extra positions."""
+    rows = buffer.unflatten(1, (size[1], expansion.num_maps))
+    for dim, length in enumerate(size[2:], start=3):
+        rows = rows.narrow(dim, 0, length)
+    return rows
+
+
+def tiles(x: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Blocks of (samples, positions of the first spatial dimension) that cover x."""
+    batch, height = x.shape[0], x.shape[2] if x.dim() > 2 else 1
+    limit = _TILE_CPU if x.device.type == "cpu" else _TILE
+    per_sample = max(x.numel() // max(batch, 1), 1)
+    num_samples = max(limit // per_sample, 1)
+    num_rows = height if num_samples > 1 else max(limit * height // per_sample, 1)
+    for b in range(0, batch, num_samples):
+        for h in range(0, height, num_rows):
+            yield slice(b, b + num_samples), slice(h, min(h + num_rows, height))
+
+
+def cut(tensor: Tensor, tile: tuple[slice, slice], dim: int) -> Tensor:
+    """One tile of a tensor whose first spatial dimension is `dim`."""
+    samples, rows = tile
+    if tensor.dim() <= dim:
+        return tensor[samples]
+    return tensor[samples].narrow(dim, rows.start, rows.stop - rows.start)

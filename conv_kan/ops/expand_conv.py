@@ -1,0 +1,235 @@
+"""Convolution over an expansion that is never kept: y = W * e(x) + constants.
+
+    y[o] = sum_c  W_base[o, c] * base(x_c) + sum_{c, j}  s W_basis[o, c, j] * phi_j(u_c)
+
+`*` is a convolution whose zero padding acts on the maps base(x_c) and phi_j(u_c), not on x: a
+padded position contributes 0, also for a constant function. The training step keeps x (and u, the
+input of the basis branch, if it is another tensor) and the parameters; the backward pass expands
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from conv_kan.ops.constants import constant_offset, sum_per_channel, taps_grad
+from conv_kan.ops.expand import Expansion, empty_buffer, expand, pull_back
+from conv_kan.ops.geometry import Geometry, convolution_arguments
+from conv_kan.ops.modes import needs_composition
+
+
+def expand_conv(
+    x: Tensor,
+    basis_weight: Tensor,
+    *,
+    expansion: Expansion,
+    geometry: Geometry,
+    shape: Sequence[Tensor] = (),
+    u: Tensor | None = None,
+    base_weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """y = W_base * base(x) + s W_basis * phi(u) + bias.
+
+    `mask` multiplies the maps of every sample and channel (dropout); not the constant functions.
+    Shapes: x, u (B, C, *S); basis_weight (O, C/groups, K, *kernel); base_weight
+    (O, C/groups, *kernel); bias (O,); mask (B, C * M); y (B, O, *S_out). With ndim = 0 there is no
+    S and no kernel.
+    Numerics: the functions are computed in float32 for inputs in half precision; the convolution
+    runs in the dtype of x, or in autocast's inside an autocast region.
+    Raises: TypeError if x and the weights differ in dtype outside autocast.
+    """
+    dtype = convolution_dtype(x, basis_weight)
+    if expansion.base is None and u is not None:
+        x, u = u, None
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        if needs_composition():
+            return compose(
+                x, u, basis_weight, base_weight, bias, mask, shape, expansion, geometry, dtype
+            )
+        return _ExpandConv.apply(
+            expansion, geometry, dtype, mask, x, u, basis_weight, base_weight, bias, *shape
+        )
+
+
+def convolution_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
+    """The dtype the convolution runs in."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    if x.dtype != weight.dtype:
+        raise TypeError(
+            f"the input is {x.dtype} but the weights are {weight.dtype}; they must agree outside "
+            f"torch.autocast. Type x.to({weight.dtype}), layer.to({x.dtype}) or use torch.autocast."
+        )
+    return x.dtype
+
+
+def compose(
+    x: Tensor,
+    u: Tensor | None,
+    basis_weight: Tensor,
+    base_weight: Tensor | None,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    shape: Sequence[Tensor],
+    expansion: Expansion,
+    geometry: Geometry,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The same function as a composition of differentiable operations."""
+    buffer = torch.stack(expansion.maps(x, u, shape), dim=2).flatten(1, 2).to(dtype)
+    if mask is not None:
+        buffer = buffer * _over_positions(mask, buffer)
+    if any(geometry.extra):
+        buffer = F.pad(buffer, [n for e in reversed(geometry.extra) for n in (0, e)])
+    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
+    y = convolve(buffer, weight, None, geometry)
+    return y if offset is None else (y + offset).to(dtype)
+
+
+def joint_weight(
+    base_weight: Tensor | None, basis_weight: Tensor, expansion: Expansion, dtype: torch.dtype
+) -> Tensor:
+    """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
+    weight = basis_weight[:, :, len(expansion.constants) :] * expansion.scale
+    if base_weight is not None:
+        weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
+    return weight.flatten(1, 2).to(dtype)
+
+
+def convolve(buffer: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """The convolution of a buffer, or its matrix product if ndim = 0."""
+    if geometry.ndim == 0:
+        return F.linear(buffer, weight, bias)
+    return torch.convolution(
+        buffer, weight, bias, *convolution_arguments(geometry, geometry.groups)
+    )
+
+
+class _ExpandConv(torch.autograd.Function):
+    """expand_conv with a backward pass that expands again instead of keeping the expansion."""
+
+    @staticmethod
+    def forward(
+        expansion: Expansion,
+        geometry: Geometry,
+        dtype: torch.dtype,
+        mask: Tensor | None,
+        x: Tensor,
+        u: Tensor | None,
+        basis_weight: Tensor,
+        base_weight: Tensor | None,
+        bias: Tensor | None,
+        *shape: Tensor,
+    ) -> Tensor:
+        buffer = _masked_(expand(x, u, shape, expansion, geometry, dtype), mask)
+        weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+        offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
+        if offset is not None and offset.numel() == offset.shape[1]:
+            return convolve(buffer, weight, offset.flatten().to(dtype), geometry)
+        y = convolve(buffer, weight, None, geometry)
+        return y if offset is None else y.add_(offset)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.expansion, ctx.geometry, ctx.dtype = inputs[:3]
+        ctx.save_for_backward(*inputs[3:])  # mask, x, u, basis_weight, base_weight, bias, *shape
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
+        _, x, _, basis_weight, base_weight, bias, *_ = saved
+        needs_basis, needs_base, needs_bias = ctx.needs_input_grad[6:9]
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            inputs, grad_weight = _convolution_grads(ctx, saved, grad_y)
+            grad_basis = grad_base = grad_bias = None
+            if needs_basis and grad_weight is not None:
+                grad_basis = _basis_weight_grad(ctx, grad_y, grad_weight, basis_weight, x)
+            if needs_base and grad_weight is not None:
+                grad_base = grad_weight[:, :, 0].to(base_weight.dtype)
+            if needs_bias:
+                grad_bias = sum_per_channel(grad_y).to(bias.dtype)
+        grad_x, grad_u, *grad_shape = inputs
+        weights = grad_basis, grad_base, grad_bias
+        return (None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
+
+
+def _convolution_grads(
+    ctx: Any, saved: Sequence[Any], grad_y: Tensor
+) -> tuple[Sequence[Tensor | None], Tensor | None]:
+    """Gradients of (x, u, *shape) and of the joint weight (O, C/groups, M, *kernel).
+
+    One buffer serves twice: it receives the gradient of the expansion, which is pulled back to the
+    inputs, and is then filled with the expansion, which the gradient of the weight needs.
+    """
+    mask, x, u, basis_weight, base_weight, _, *shape = saved
+    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[4:]
+    expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
+    needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
+    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    inputs: list[Tensor | None] = [None] * len(needs)
+    if any(needs):
+        buffer = _buffer_grad(grad_y, weight, empty_buffer(x, expansion, geometry, dtype), geometry)
+        buffer = _masked_(buffer, mask)
+        inputs = pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
+    elif needs_weight:
+        buffer = expand(x, u, shape, expansion, geometry, dtype)
+    if not needs_weight:
+        return inputs, None
+    grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
+    return inputs, grad_weight.unflatten(1, (-1, expansion.num_maps))
+
+
+def _masked_(buffer: Tensor, mask: Tensor | None) -> Tensor:
+    """The buffer, or its gradient, times the mask, in place."""
+    return buffer if mask is None else buffer.mul_(_over_positions(mask, buffer))
+
+
+def _over_positions(mask: Tensor, buffer: Tensor) -> Tensor:
+    """(B, C * M) -> (B, C * M, 1, ...)."""
+    return mask.to(buffer.dtype).view(*mask.shape, *[1] * (buffer.dim() - 2))
+
+
+def _buffer_grad(grad_y: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
+    """The gradient of the buffer; only the size and layout of `like` are read."""
+    if geometry.ndim == 0:
+        return grad_y @ weight
+    arguments = convolution_arguments(geometry, geometry.groups)
+    return torch.ops.aten.convolution_backward(
+        grad_y, like, weight, None, *arguments, (True, False, False)
+    )[0]
+
+
+def _weight_grad(grad_y: Tensor, weight: Tensor, buffer: Tensor, geometry: Geometry) -> Tensor:
+    """The gradient of the joint weight; only the size and layout of `weight` are read."""
+    if geometry.ndim == 0:
+        return grad_y.t() @ buffer
+    arguments = convolution_arguments(geometry, geometry.groups)
+    return torch.ops.aten.convolution_backward(
+        grad_y, buffer, weight, None, *arguments, (False, True, False)
+    )[1]
+
+
+def _basis_weight_grad(
+    ctx: Any, grad_y: Tensor, grad_weight: Tensor, basis_weight: Tensor, x: Tensor
+) -> Tensor:
+    """The gradient of W_basis: its varying part from the convolution, then the constants."""
+    expansion, num_constants = ctx.expansion, len(ctx.expansion.constants)
+    grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
+    first = expansion.num_maps - (expansion.num_functions - num_constants)
+    torch.mul(grad_weight[:, :, first:], expansion.scale, out=grad[:, :, num_constants:])
+    if num_constants:
+        grad_taps = taps_grad(grad_y, basis_weight, ctx.geometry, x.shape[2:]).unsqueeze(1)
+        for j, value in enumerate(expansion.constants):
+            grad[:, :, j] = grad_taps * (value * expansion.scale)
+    return grad

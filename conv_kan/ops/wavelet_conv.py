@@ -1,0 +1,297 @@
+"""Convolution over a wavelet for every edge: v[o] = sum_c w[o, c] * psi((x_c - tau_oc) / s_oc).
+
+The wavelets of one output are a map of the size of x, so those of all outputs are never held
+together: forward and backward go through tiles of (outputs, samples). In a tile the convolution is
+a matrix product whose rows are the kernel's positions ("taps"), which are then shifted and added.
+Zero padding acts on psi: a padded position contributes 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from conv_kan.ops.expand import memory_format, promote
+from conv_kan.ops.geometry import Geometry, convolution_arguments
+from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.taps import add_taps, take_taps
+from conv_kan.ops.wavelet_slopes import value_and_slope
+from conv_kan.ops.wavelets import WAVELETS
+
+# Elements of one tile of wavelets; on a CPU a few of them fit its second cache.
+_TILE, _TILE_CPU = 1 << 23, 1 << 17
+
+
+def wavelet_conv(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    wavelet: str,
+    geometry: Geometry,
+) -> Tensor:
+    """y[o] = sum_p M[o, p] v[p], v[o] = sum_c w[o, c] * psi((x_c - tau_oc) / s_oc).
+
+    Shapes: x (B, C, *S); weight w (O, C/groups, *kernel); scale s, translation tau (O, C/groups);
+    mix M (O, O/groups) within groups, or None for y = v; y (B, O, *S_out).
+    Numerics: psi at least in float32, the products in the dtype of the weight, which y has too.
+    Training keeps x; psi and v are computed again in backward. Differentiable once; exporters and
+    torch.func get a composition, which holds the wavelets of all edges at once.
+    """
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        if needs_composition() and not _only_compiles():
+            return _compose(x, weight, scale, translation, mix, wavelet, geometry)
+        return _forward(x, weight, scale, translation, mix, wavelet, *_numbers(geometry))
+
+
+def _only_compiles() -> bool:
+    """Whether the surroundings are a compiler, which takes the operation as it is."""
+    return (
+        torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _compose(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    wavelet: str,
+    geometry: Geometry,
+) -> Tensor:
+    """The same function as a composition of differentiable operations."""
+    groups, ndim, c_out = geometry.groups, geometry.ndim, weight.shape[0]
+    per_edge = (groups, c_out // groups, weight.shape[1], *[1] * ndim)
+    u = promote(x).unflatten(1, (groups, 1, weight.shape[1])) - translation.view(per_edge)
+    maps = WAVELETS[wavelet](u / scale.view(per_edge)).to(weight.dtype)
+    if ndim == 0:
+        v = (maps.flatten(1, 2) * weight).sum(2)
+    else:
+        maps = F.pad(maps.flatten(1, 3), [n for e in reversed(geometry.extra) for n in (0, e)])
+        v = torch.convolution(maps, weight, None, *convolution_arguments(geometry, c_out))
+    if mix is None:
+        return v
+    blocks = mix.view(groups, -1, mix.shape[1])
+    v = v.unflatten(1, (groups, c_out // groups))
+    return torch.einsum("gop,bgp...->bgo...", blocks, v).flatten(1, 2)
+
+
+def _numbers(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int], int]:
+    """A geometry as an operator of torch takes it; the kernel is read off the weight."""
+    g = geometry
+    return list(g.stride), list(g.padding), list(g.dilation), list(g.extra), g.groups
+
+
+def _geometry(weight: Tensor, numbers: Sequence[Any]) -> Geometry:
+    stride, padding, dilation, extra = (tuple(entries) for entries in numbers[:4])
+    return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, numbers[4])
+
+
+class _Edges:
+    """The edges in the layout in which they are computed, and the tiles that cover them.
+
+    columns (groups, C/groups, B, positions) of x; rows (O, taps, C/groups) of the weight; maps of
+    outputs are (O, B, *S_out) and at least float32.
+    """
+
+    def __init__(
+        self, x: Tensor, weight: Tensor, scale: Tensor, translation: Tensor, geometry: Geometry
+    ) -> None:
+        self.geometry, self.size, self.batch = geometry, x.shape[2:], x.shape[0]
+        wide = promote(x).movedim(1, 0).contiguous()
+        self.columns = wide.view(geometry.groups, weight.shape[1], x.shape[0], self.size.numel())
+        self.rows = (
+            weight.flatten(2).transpose(1, 2).contiguous()
+            if geometry.ndim
+            else (weight.unsqueeze(1))
+        )
+        self.scale = promote(scale)
+        self.inverse = self.scale.reciprocal().unsqueeze(2)
+        self.shift = -promote(translation).unsqueeze(2) * self.inverse
+
+    def new_maps(self) -> Tensor:
+        """Zeros (O, B, *S_out)."""
+        out = self.geometry.output_size(self.size)
+        wide = torch.promote_types(self.rows.dtype, torch.float32)
+        return self.columns.new_zeros((self.rows.shape[0], self.batch, *out), dtype=wide)
+
+    def tiles(self) -> Iterator[tuple[int, slice, slice]]:
+        """(group, outputs, samples)."""
+        groups, channels, batch, positions = self.columns.shape
+        per_sample, c_out = channels * positions, self.rows.shape[0]
+        limit = _TILE_CPU if self.columns.device.type == "cpu" else _TILE
+        num_samples = max(limit // max(per_sample, 1), 1)
+        num_outputs = max(limit // max(per_sample * batch, 1), 1)
+        per_group = c_out // groups
+        for first in range(0, c_out, per_group):
+            for o in range(first, first + per_group, num_outputs):
+                outputs = slice(o, min(o + num_outputs, first + per_group))
+                for b in range(0, batch, num_samples):
+                    yield first // per_group, outputs, slice(b, b + num_samples)
+
+    def inputs(self, group: int, outputs: slice, samples: slice) -> Tensor:
+        """u = (x_c - tau_oc) / s_oc of a tile: (outputs, C/groups, samples * positions)."""
+        x = self.columns[group][:, samples].flatten(1)
+        return torch.addcmul(self.shift[outputs], x, self.inverse[outputs])
+
+
+@torch.library.custom_op("conv_kan::wavelet_conv", mutates_args=())
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    wavelet: str,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    extra: list[int],
+    groups: int,
+) -> Tensor:
+    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
+    edges, psi = _Edges(x, weight, scale, translation, geometry), WAVELETS[wavelet]
+    v = edges.new_maps()
+    for group, outputs, samples in edges.tiles():
+        values = psi(edges.inputs(group, outputs, samples)).to(weight.dtype)
+        taps = torch.bmm(edges.rows[outputs], values)
+        add_taps(v[outputs, samples], taps, edges.size, geometry)
+    y = v if mix is None else _mix(v, mix, groups)
+    return _images(y, x, weight.dtype)
+
+
+@_forward.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    wavelet: str,
+    *numbers: Any,
+) -> Tensor:
+    size = _geometry(weight, numbers).output_size(x.shape[2:])
+    y = x.new_empty((x.shape[0], weight.shape[0], *size), dtype=weight.dtype)
+    return y.contiguous(memory_format=memory_format(x))
+
+
+@torch.library.custom_op("conv_kan::wavelet_conv_backward", mutates_args=())
+def _backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    wavelet: str,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    extra: list[int],
+    groups: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, weight, scale, translation and mix (empty without one)."""
+    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
+    edges = _Edges(x, weight, scale, translation, geometry)
+    grad_out = promote(grad_y).movedim(1, 0).contiguous()
+    if mix is None:
+        grad_mix, grad_v, v = x.new_empty(0), grad_out, None
+    else:
+        grad_v, v = _mix(grad_out, mix, groups, transpose=True), edges.new_maps()
+    grad_x, grad_rows, grad_scale, grad_shift = _pull_back(edges, grad_v, v, wavelet)
+    if mix is not None and v is not None:
+        columns = v.view(groups, mix.shape[1], -1).transpose(1, 2)
+        grad_mix = torch.bmm(grad_out.view(groups, mix.shape[1], -1), columns).view(mix.shape)
+        grad_mix = grad_mix.to(mix.dtype)
+    return (
+        _images(grad_x.view(x.shape[1], x.shape[0], *x.shape[2:]), x, x.dtype),
+        grad_rows.transpose(1, 2).reshape(weight.shape).to(weight.dtype),
+        grad_scale.to(scale.dtype),
+        grad_shift.to(translation.dtype),
+        grad_mix,
+    )
+
+
+def _pull_back(
+    edges: _Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of columns, rows, scale and translation; v is computed again if it is asked for.
+
+    With G the gradient of a wavelet's value: dx = sum_o G psi' / s, dtau = -G psi' / s summed over
+    samples and positions, ds = the same times u.
+    """
+    dtype, geometry = edges.rows.dtype, edges.geometry
+    grad_columns = torch.zeros_like(edges.columns)
+    grad_rows = torch.zeros_like(promote(edges.rows))
+    grad_scale, grad_shift = torch.zeros_like(edges.scale), torch.zeros_like(edges.scale)
+    for group, outputs, samples in edges.tiles():
+        u = edges.inputs(group, outputs, samples)
+        value, slope = value_and_slope(wavelet, u)
+        value, rows = value.to(dtype), edges.rows[outputs]
+        if v is not None:
+            add_taps(v[outputs, samples], torch.bmm(rows, value), edges.size, geometry)
+        taps = take_taps(grad_v[outputs, samples], edges.size, geometry).to(dtype)
+        grad_rows[outputs] += torch.bmm(taps, value.transpose(1, 2))
+        slope.mul_(torch.bmm(rows.transpose(1, 2), taps)).mul_(edges.inverse[outputs])
+        target = grad_columns[group][:, samples]
+        target += slope.sum(0).view(target.shape)
+        grad_shift[outputs] -= slope.sum(2)
+        grad_scale[outputs] -= slope.mul_(u).sum(2)
+    return grad_columns, grad_rows, grad_scale, grad_shift
+
+
+@_backward.register_fake
+def _(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    translation: Tensor,
+    mix: Tensor | None,
+    *arguments: Any,
+) -> tuple[Tensor, ...]:
+    grad_x = torch.empty_like(x).contiguous(memory_format=memory_format(x))
+    grad_mix = x.new_empty(0) if mix is None else torch.empty_like(mix)
+    return (
+        grad_x,
+        weight.new_empty(weight.shape),
+        scale.new_empty(scale.shape),
+        translation.new_empty(translation.shape),
+        grad_mix,
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.arguments = inputs[5:]
+
+
+def _backward_of_forward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    *grads, grad_mix = _backward(grad_y, *tensors, *ctx.arguments)
+    nothing = [None] * len(ctx.arguments)
+    return (*grads, None if tensors[4] is None else grad_mix, *nothing)
+
+
+_forward.register_autograd(_backward_of_forward, setup_context=_keep)
+
+
+def _mix(v: Tensor, mix: Tensor, groups: int, transpose: bool = False) -> Tensor:
+    """M v, or its transpose, within groups; v (O, B, *S_out)."""
+    blocks = mix.view(groups, -1, mix.shape[1]).to(v.dtype)
+    if transpose:
+        blocks = blocks.transpose(1, 2)
+    return torch.bmm(blocks, v.view(groups, mix.shape[1], v.shape[1:].numel())).view(v.shape)
+
+
+def _images(maps: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """(C, B, *S) -> (B, C, *S) in the memory format of x."""
+    return maps.movedim(0, 1).to(dtype).contiguous(memory_format=memory_format(x))

@@ -1,0 +1,71 @@
+"""Published names with their published arguments: change the import, keep the code.
+
+    from conv_kan.published import KAGNConv2DLayer, mlp_kagn
+
+Every name is a function with the positional order, keywords and defaults of the published class
+(see `list_published` and `inspect.signature`), which returns a layer of this library with the
+published norm, initial weights and unscaled basis. `conv_kan.interop` loads published weights into
+it. Where a published layer has a defect, these do not; where trained weights depend on the defect,
+the argument legacy=True brings it back.
+
+Differences: an unknown keyword is an error; l1_decay and mixtures' `train` change nothing (they
+never did); KAT_Group's default device is torch's; mlp_relukan's a and b are used; the noise of
+MoEBottleNeckKAGNConv acts on the input of the functions; names are functions, so that isinstance
+needs the class of what they return. KAN is torchkan's too, whose state dicts it loads.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from conv_kan.published.arguments import Row, make_function
+from conv_kan.published.conv import conv_rows
+from conv_kan.published.forms import form_rows
+from conv_kan.published.linear_rows import layer_rows, network_rows, rational_rows
+
+
+def _rows() -> dict[str, Row]:
+    convs = {row.name: row for row in conv_rows()}
+    others = [*form_rows(convs), *layer_rows(), *network_rows(), *rational_rows()]
+    return convs | {row.name: row for row in others}
+
+
+_FUNCTIONS: dict[str, Callable[..., nn.Module]] = {
+    name: make_function(row, __name__) for name, row in _rows().items()
+}
+
+
+def list_published() -> list[str]:
+    """All published names, sorted."""
+    return sorted(_FUNCTIONS)
+
+
+def get_published(name: str) -> Callable[..., nn.Module]:
+    """The function of a published name.
+
+    Raises: ValueError for an unknown name -> the nearest one.
+    """
+    if name not in _FUNCTIONS:
+        raise ValueError(_unknown(name))
+    return _FUNCTIONS[name]
+
+
+def _unknown(name: str) -> str:
+    by_lower = {known.lower(): known for known in _FUNCTIONS}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f" did you mean {by_lower[near[0]]!r}?" if near else ""
+    return f"{name!r} is no published name;{hint} See conv_kan.published.list_published()."
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name]
+    raise AttributeError(_unknown(name))
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_FUNCTIONS]

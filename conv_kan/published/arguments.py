@@ -1,0 +1,137 @@
+"""Rows of published names, and functions with their signatures."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from conv_kan.layers.norm import NormLike
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.checks import check_choice
+from conv_kan.ops.norm_act import ChannelLayerNorm
+
+Parameter = inspect.Parameter
+REQUIRED: Any = Parameter.empty
+
+_CHANNELWISE = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
+# torch's names of activation modules -> ours.
+_ACTIVATIONS = {
+    "SiLU": "silu",
+    "GELU": "gelu",
+    "ReLU": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "Softplus": "softplus",
+    "Identity": "identity",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published name: its parameters in their order with their defaults, and who builds it.
+
+    `keywords` were accepted by keyword only, or are ours (legacy). With takes_norm_kwargs, what the
+    norm's class takes besides (affine=True) is passed to it. `build` gets all arguments by name.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    build: Callable[..., nn.Module]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    takes_norm_kwargs: bool = False
+    note: str = ""
+
+    @property
+    def signature(self) -> inspect.Signature:
+        parameters = [
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for name, default in self.parameters.items()
+        ]
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+            for name, default in self.keywords.items()
+        ]
+        if self.takes_norm_kwargs:
+            parameters.append(Parameter("norm_kwargs", Parameter.VAR_KEYWORD))
+        return inspect.Signature(parameters, return_annotation=nn.Module)
+
+
+def make_function(row: Row, module: str) -> Callable[..., nn.Module]:
+    """The function called row.name, whose signature is the published one."""
+    signature = row.signature
+
+    def published(*args: Any, **kwargs: Any) -> nn.Module:
+        _check_keywords(row, kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{row.name}{signature}: {error}.") from None
+        bound.apply_defaults()
+        return row.build(**bound.arguments)
+
+    published.__name__ = published.__qualname__ = row.name
+    published.__module__ = module
+    published.__doc__ = f"torch-conv-kan's names and order of arguments. {row.note}".strip()
+    published.__signature__ = signature  # type: ignore[attr-defined]
+    return published
+
+
+def _check_keywords(row: Row, kwargs: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that nobody takes, naming the nearest one."""
+    known = [*row.parameters, *row.keywords]
+    if row.takes_norm_kwargs:
+        known += _norm_options(kwargs.get("norm_layer", row.parameters.get("norm_layer")))
+    for name in kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise TypeError(f"{row.name} has no argument {name!r}; {hint}It takes {row.signature}.")
+
+
+def _norm_options(norm_layer: Any) -> list[str]:
+    """What a norm's class takes besides the number of channels."""
+    if norm_layer is None:
+        return ["affine"]
+    return list(inspect.signature(norm_layer).parameters)[1:]
+
+
+def norm_of(norm_layer: Any, norm_kwargs: Mapping[str, Any], groups: int) -> NormLike:
+    """The norm of a layer, as a function of the number of channels; None without one.
+
+    Published layers have one norm per group. Batch and instance norms act on single channels, and
+    one for all groups is the same; others are refused for more than one group.
+    Raises: ValueError for those.
+    """
+    if norm_layer is None:
+        return None
+    name = getattr(norm_layer, "__name__", "")
+    if groups > 1 and not name.startswith(_CHANNELWISE):
+        raise ValueError(
+            f"norm_layer={norm_layer!r} may act across channels, but {groups} groups have a norm "
+            "each; pass a batch or an instance norm, or groups=1."
+        )
+    return lambda channels: norm_layer(channels, **norm_kwargs)
+
+
+def layer_norm(affine: bool) -> Callable[[int], nn.Module]:
+    """What published attention in two dimensions takes for norm_layer=None."""
+    return lambda channels: ChannelLayerNorm(channels, elementwise_affine=affine)
+
+
+def activation_name(activation: Any) -> str:
+    """Our name of an activation: torch's class, a module of it, or a name already.
+
+    Raises: ValueError for an unknown one.
+    """
+    if isinstance(activation, str):
+        return check_choice("base_activation", activation, ACTIVATIONS)
+    kind = activation if isinstance(activation, type) else type(activation)
+    name = check_choice("base_activation", kind.__name__, _ACTIVATIONS)
+    return _ACTIVATIONS[name]

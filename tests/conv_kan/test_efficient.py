@@ -1,0 +1,115 @@
+"""The spline layer with adaptive grids."""
+
+import pytest
+import torch
+from goldens import GOLDEN, read
+from oracle import kept_bytes
+from scipy.interpolate import BSpline
+
+from conv_kan import EfficientKANLinear, published
+from conv_kan.layers.efficient import splines
+
+
+def trained(**options):
+    layer = EfficientKANLinear(6, 4, **options).double()
+    with torch.no_grad():
+        layer.spline_weight.normal_()
+    return layer
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_published_grid(number):
+    tensors, meta = read(GOLDEN / "linear" / f"efficient_kan_linear.{number}.safetensors")
+    layer = published.KANLinear(*meta["args"], **meta["kwargs"])
+    torch.testing.assert_close(layer.grid, tensors["state.grid"])
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_splines_equal_scipys_on_uneven_knots(order):
+    knots = torch.rand(3, 9, dtype=torch.float64).sort(1).values
+    x = torch.rand(50, 3, dtype=torch.float64)
+    found = splines(x, knots, order)
+    for c in range(3):
+        for j in range(8 - order):
+            element = BSpline.basis_element(knots[c, j : j + order + 2].numpy(), extrapolate=False)
+            wanted = torch.from_numpy(element(x[:, c].numpy())).nan_to_num()
+            torch.testing.assert_close(found[:, c, j], wanted)
+
+
+def test_repeated_knots_give_no_nan():
+    knots = torch.tensor([[0.0, 0, 0, 0, 1, 1, 1, 1]])
+    values = splines(torch.linspace(0, 0.99, 7).unsqueeze(1).requires_grad_(), knots, 3)
+    torch.testing.assert_close(values.sum(-1), torch.ones(7, 1))
+    values.sum().backward()
+
+
+@pytest.mark.parametrize("standalone_scale", [True, False])
+def test_a_new_grid_keeps_the_function(standalone_scale):
+    torch.manual_seed(0)
+    layer = trained(standalone_scale=standalone_scale, grid_size=20)
+    x = 0.4 * torch.randn(500, 6, dtype=torch.float64).clamp(-2, 2)
+    before, grid = layer(x), layer.grid.clone()
+    with torch.no_grad():  # smooth splines, which the new grid can represent
+        ramp = torch.linspace(-1, 1, layer.spline_weight.shape[-1], dtype=torch.float64)
+        layer.spline_weight.copy_((layer.spline_weight[..., :1] * ramp).sin())
+    before = layer(x)
+    layer.update_grid(x)
+    assert (layer.grid.diff(dim=1) > 0).all() and not torch.allclose(layer.grid, grid)
+    assert (layer(x) - before).norm() < 0.02 * before.norm()
+    once = layer(x)
+    layer.update_grid(x)  # again with the same data: the same grid, and exactly the same splines
+    torch.testing.assert_close(layer(x), once, rtol=1e-6, atol=1e-6)
+
+
+def test_a_grid_for_few_or_equal_samples_is_finite():
+    layer = trained()
+    for x in (torch.randn(1, 6), torch.zeros(8, 6), torch.randn(3, 2, 6)):
+        layer.update_grid(x.double())
+        assert layer(x.double()).isfinite().all()
+    with pytest.raises(ValueError, match="empty batch"):
+        layer.update_grid(torch.randn(0, 6, dtype=torch.float64))
+
+
+def test_regularization_is_finite_at_zero():
+    layer = trained()
+    p = layer.spline_weight.abs().mean(-1)
+    entropy = -(p / p.sum() * (p / p.sum()).log()).sum()
+    torch.testing.assert_close(layer.regularization_loss(2.0, 3.0), 2 * p.sum() + 3 * entropy)
+    for zeros in (slice(0, 1), slice(None)):
+        with torch.no_grad():
+            layer.spline_weight[zeros] = 0.0
+        loss = layer.regularization_loss()
+        (grad,) = torch.autograd.grad(loss, layer.spline_weight)
+        assert loss.isfinite() and grad.isfinite().all()
+
+
+def test_edges_sum_to_the_layer():
+    layer = trained()
+    layer.update_grid(torch.randn(100, 6, dtype=torch.float64))
+    x = torch.randn(5, 6, dtype=torch.float64)
+    for b in range(5):
+        total = sum(layer.edge_functions(x[b, c : c + 1])[:, c, 0] for c in range(6))
+        torch.testing.assert_close(total, layer(x[b]))
+
+
+def test_memory_shapes_and_errors():
+    layer = EfficientKANLinear(64, 64)
+    x = torch.randn(512, 64, requires_grad=True)
+    small = sum(t.nbytes for t in (layer.grid, layer.spline_weight))
+    assert kept_bytes(lambda: layer(x), layer.parameters()) <= x.nbytes + small
+    assert layer(torch.randn(2, 3, 64)).shape == (2, 3, 64)
+    with pytest.raises(ValueError, match=r"takes \(\.\.\., 64\)"):
+        layer(torch.randn(2, 63))
+    with pytest.raises(TypeError, match="int64"):
+        layer(torch.zeros(2, 64, dtype=torch.int64))
+    with pytest.raises(ValueError, match="did you mean 'silu'"):
+        EfficientKANLinear(4, 4, base="sillu")
+
+
+def test_initial_splines_follow_small_noise():
+    torch.manual_seed(0)
+    layer = EfficientKANLinear(20, 30, standalone_scale=False)
+    with torch.no_grad():
+        layer.base_weight.zero_()
+        values = layer.edge_functions(torch.linspace(-1, 0.999, 50))
+    assert 0.002 < values.std() < 0.02

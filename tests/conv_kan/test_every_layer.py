@@ -1,0 +1,248 @@
+"""One table of layers, and every surrounding that each of them must work in."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from oracle import kept_bytes
+
+from conv_kan import (
+    KAN,
+    Bottleneck,
+    BottleneckLinear,
+    EfficientKANLinear,
+    FocalModulation,
+    KANConv,
+    KANLinear,
+    MixtureOfExperts,
+    SelfAttention,
+    WavKANConv,
+    WavKANLinear,
+)
+
+C = 8
+
+
+def pointwise(c_in, c_out):
+    return KANConv(c_in, c_out, 1)
+
+
+def expert():
+    return KANConv(C, C, 3, padding=1, norm="layer")
+
+
+# name: (constructor, spatial dimensions, what it may keep for backward in multiples of its input)
+LAYERS = {
+    "conv1d": (partial(KANConv, C, C, 3, ndim=1, padding=1), 1, 2.5),
+    "conv2d": (partial(KANConv, C, C, 3, padding=1, groups=2, basis="bspline"), 2, 2.5),
+    "conv3d": (partial(KANConv, C, C, 3, ndim=3, padding=1, norm="group"), 3, 2.5),
+    "input-norm": (
+        partial(KANConv, C, C, 3, padding=1, basis="rbf", norm_position="input", activation=None),
+        2,
+        2.5,
+    ),
+    "linear": (partial(KANLinear, C, C), 0, 2.5),
+    "network": (partial(KAN, [C, 5, C]), 0, 4.0),
+    "bottleneck": (partial(Bottleneck, C, C, 3, padding=1, min_inner=2), 2, 3.0),
+    "bottleneck-linear": (partial(BottleneckLinear, C, C, min_inner=2), 0, 3.0),
+    "wavelet": (partial(WavKANConv, C, C, 3, padding=1, wavelet="shannon"), 2, 2.5),
+    "wavelet-linear": (partial(WavKANLinear, C, C), 0, 2.5),
+    "efficient": (partial(EfficientKANLinear, C, C), 0, 2.5),
+    "mixture": (partial(MixtureOfExperts, C, expert=expert, num_experts=3, noisy=False), 2, 9.0),
+    "attention": (partial(SelfAttention, C, layer=pointwise), 2, 10.0),
+    "rope": (partial(SelfAttention, C, layer=pointwise, inner=4, rope="mixed"), 2, 8.0),
+    "focal": (partial(FocalModulation, C, layer=partial(KANConv, basis="legendre")), 2, 17.0),
+}
+FEW = ("conv2d", "linear", "bottleneck", "wavelet", "efficient", "mixture", "rope", "focal")
+all_layers = pytest.mark.parametrize("name", LAYERS)
+
+
+def make(name):
+    torch.manual_seed(0)
+    return LAYERS[name][0]()
+
+
+def image(name, batch=4, **options):
+    torch.manual_seed(1)
+    return torch.randn(batch, C, *(6, 5, 4)[: LAYERS[name][1]], **options)
+
+
+def close(found, wanted, tolerance=1e-5):
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def trained_gradients(layer, x):
+    """The output, and the gradients of everything, of one training step."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    y.square().sum().backward()
+    return [y, x.grad, *(p.grad for p in layer.parameters())]
+
+
+@all_layers
+def test_copies_pickles_and_states_compute_the_same(name):
+    layer, x = make(name), image(name)
+    layer(x).sum().backward()
+    layer.eval()
+    y = layer(x)
+    file = io.BytesIO()
+    torch.save(layer.state_dict(), file)
+    file.seek(0)
+    loaded = LAYERS[name][0]().eval()
+    loaded.load_state_dict(torch.load(file))
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), loaded):
+        close(twin(x), y, 0)
+        assert not {p.data_ptr() for p in twin.parameters()} & {
+            p.data_ptr() for p in layer.parameters()
+        }
+
+
+@all_layers
+def test_functional_call_and_torch_func(name):
+    layer, x = make(name).eval(), image(name)
+    other = {key: p + 0.1 for key, p in layer.named_parameters()}
+    changed = copy.deepcopy(layer)
+    changed.load_state_dict({**layer.state_dict(), **other})
+    close(torch.func.functional_call(layer, other, (x,)), changed(x), 0)
+
+    def loss(parameters):
+        return torch.func.functional_call(layer, parameters, (x,)).square().sum()
+
+    found = torch.func.grad(loss)(dict(layer.named_parameters()))
+    layer(x).square().sum().backward()
+    for key, p in layer.named_parameters():
+        if p.grad is not None:
+            close(found[key], p.grad, 1e-3)
+
+
+@all_layers
+def test_kept_bytes(name):
+    layer, x = make(name), image(name, batch=64).requires_grad_()
+    small = sum(t.nbytes for t in layer.state_dict().values())
+    kept = kept_bytes(lambda: layer(x), layer.parameters())
+    assert kept <= LAYERS[name][2] * x.nbytes + 2 * small
+
+
+@all_layers
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(name, dtype):
+    layer, x = make(name), image(name).requires_grad_()
+    layer.eval()
+    exact = layer(x)
+    with torch.autocast("cpu", dtype=dtype):
+        y = layer(x)
+    close(y.float(), exact, 0.1)
+    y.float().sum().backward()
+    assert x.grad.dtype == torch.float32 and x.grad.isfinite().all()
+    for p in layer.parameters():
+        assert p.grad is None or (p.grad.dtype == torch.float32 and p.grad.isfinite().all())
+
+
+@all_layers
+def test_channels_last(name):
+    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    if LAYERS[name][1] not in formats:
+        pytest.skip("has no such memory format")
+    last = formats[LAYERS[name][1]]
+    layer, x = make(name).double(), image(name).double()
+    wanted = trained_gradients(copy.deepcopy(layer), x)
+    found = trained_gradients(layer.to(memory_format=last), x.to(memory_format=last))
+    for one, other in zip(found, wanted, strict=True):
+        close(one, other, 1e-6)
+
+
+@all_layers
+def test_bad_input(name):
+    layer, ndim = make(name), LAYERS[name][1]
+    good = image(name)
+    wrong_channels = good[:, :-1] if ndim else good[..., :-1]
+    # Attention and focal modulation pass on what their first layer says.
+    with pytest.raises((ValueError, RuntimeError), match=r"channels|features|shape"):
+        layer(wrong_channels)
+    with pytest.raises((TypeError, RuntimeError), match=r"floating-point|float\(\)|dtype|type"):
+        layer(good.long())
+    wrong_ranks = [torch.tensor(1.0)]
+    if name != "mixture":  # which leaves the positions to its experts
+        wrong_ranks += [good.unsqueeze(0), good[0, 0]] if ndim else []
+    for wrong in wrong_ranks:
+        with pytest.raises((ValueError, RuntimeError, IndexError)):
+            layer(wrong)
+
+
+@all_layers
+def test_empty_batch(name):
+    layer = make(name)
+    y = layer.eval()(image(name, batch=0))
+    assert y.shape == image(name, batch=0).shape
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_compiles_to_one_graph(name):
+    torch._dynamo.reset()
+    layer, x = make(name).double(), image(name).double()
+    wanted = trained_gradients(copy.deepcopy(layer), x)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for one, other in zip(trained_gradients(compiled, x), wanted, strict=True):
+        close(one, other, 1e-6)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_exports(name):
+    layer, x = make(name).eval(), image(name)
+    program = torch.export.export(layer, (x,))
+    close(program.module()(x), layer(x))
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_onnx_equals_eager(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    layer, x, file = make(name).eval(), image(name), str(tmp_path / "layer.onnx")
+    torch.onnx.export(layer, (x,), file, dynamo=True, verbose=False)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    close(torch.from_numpy(y), layer(x), 1e-4)
+
+
+DISTRIBUTED = """
+import gc
+import sys
+sys.path[:0] = sys.argv[1:3]
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from test_every_layer import FEW, image, make
+
+def compare_gradients(name, rank):
+    layer = make(name)
+    wrapped, x = DistributedDataParallel(layer), image(name, batch=8)
+    for _ in range(2):  # the second step fails where a parameter had no gradient
+        wrapped.zero_grad()
+        wrapped(x[4 * rank : 4 * rank + 4]).square().mean().backward()
+    for key, p in layer.named_parameters():
+        both = [torch.empty_like(p.grad) for _ in range(2)]
+        torch.distributed.all_gather(both, p.grad)
+        assert torch.equal(*both), (name, key)
+
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+for name in FEW:
+    compare_gradients(name, torch.distributed.get_rank())
+gc.collect()  # a wrapper that outlives the group aborts the process at its exit
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_distributed_data_parallel(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(DISTRIBUTED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--standalone", str(script)]
+    command += [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]

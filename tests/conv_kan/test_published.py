@@ -1,0 +1,217 @@
+"""Published names: signatures, behaviour of their arguments, initial weights."""
+
+import inspect
+import math
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import kept_bytes
+from published_samples import make, sample
+from torch import nn
+
+from conv_kan import published
+from conv_kan.interop import export_published
+from conv_kan.layers.shuffled import ShuffledKANConv
+from conv_kan.published import KAGNConv2DLayer, mlp_kagn
+
+NORM = "norm_layer=<class 'torch.nn.modules"
+SIGNATURES = {
+    "KANConv1DLayer": "input_dim, output_dim, kernel_size, spline_order=3, groups=1, padding=0, "
+    "stride=1, dilation=1, grid_size=5, "
+    "base_activation=<class 'torch.nn.modules.activation.GELU'>, grid_range=(-1, 1), "
+    f"dropout=0.0, {NORM}.instancenorm.InstanceNorm1d'>, **norm_kwargs",
+    "ReLUKANConv3DLayer": "input_dim, output_dim, kernel_size, g=5, k=3, train_ab=True, groups=1, "
+    f"padding=0, stride=1, dilation=1, dropout=0.0, {NORM}.instancenorm.InstanceNorm3d'>, "
+    "**norm_kwargs",
+    "WavKANConv2DLayer": "input_dim, output_dim, kernel_size, groups=1, padding=0, stride=1, "
+    f"dilation=1, dropout=0.0, wavelet_type='mexican_hat', {NORM}.batchnorm.BatchNorm2d'>, "
+    "wav_version='fast', **norm_kwargs",
+    "MoEBottleNeckKAGNConv2DLayer": "input_dim, output_dim, kernel_size, degree=3, groups=1, "
+    f"padding=0, stride=1, dilation=1, dropout=0.0, {NORM}.instancenorm.InstanceNorm2d'>, "
+    "num_experts=8, noisy_gating=True, k=2, dim_reduction=4, pregate=False, *, min_internal=16, "
+    "**norm_kwargs",
+    "MoEBottleNeckKAGNConv3DLayer": "input_dim, output_dim, kernel_size, degree=3, groups=1, "
+    f"padding=0, stride=1, dilation=1, dropout=0.0, {NORM}.instancenorm.InstanceNorm3d'>, "
+    "dim_reduction=4, num_experts=16, noisy_gating=True, k=4, pregate=False, *, min_internal=16, "
+    "**norm_kwargs",
+    "RoPEBottleNeckSelfKAGNtention2D": "input_dim, inner_projection=None, kernel_size=3, degree=3, "
+    "groups=1, padding=0, stride=1, dilation=1, dropout=0.0, rope_theta=10.0, rope_mixed=True, "
+    f"{NORM}.batchnorm.BatchNorm2d'>, *, legacy=False, **norm_kwargs",
+    "ReLUKANLayer": "input_size, g, k, output_size, train_ab=True",
+    "mlp_kacn": "layers_hidden, dropout=0.0, degree=3, l1_decay=0.0, *, first_dropout=True",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    signature = inspect.signature(published.get_published(name))
+    assert str(signature).split(") -> ")[0] == "(" + SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", published.list_published())
+@pytest.mark.filterwarnings("ignore:an instance norm")
+def test_every_name_makes_a_layer_that_trains(name):
+    layer, x = make(name)
+    y = layer(x.requires_grad_())
+    loss = y.square().mean() if isinstance(y, torch.Tensor) else y[0].square().mean() + y[1]
+    loss.backward()
+    assert loss.isfinite() and x.grad.isfinite().all()
+    assert all(p.grad is not None for p in layer.parameters() if p.requires_grad)
+    assert pickle.loads(pickle.dumps(published.get_published(name))) is getattr(published, name)
+
+
+def test_unknown_names_and_keywords():
+    with pytest.raises(TypeError, match=r"no argument 'degre'; did you mean 'degree'\?"):
+        KAGNConv2DLayer(4, 8, 3, degre=4)
+    with pytest.raises(TypeError, match="did you mean 'momentum'"):
+        KAGNConv2DLayer(4, 8, 3, momentun=0.2)
+    with pytest.raises(TypeError, match="missing a required argument: 'kernel_size'"):
+        KAGNConv2DLayer(4, 8)
+    with pytest.raises(AttributeError, match="did you mean 'KAGNConv2DLayer'"):
+        published.KAGNConv2Dlayer  # noqa: B018
+    with pytest.raises(ValueError, match="did you mean 'mlp_kagn'"):
+        published.get_published("mlp_kagm")
+    assert {"mlp_kagn", "KAT_Group2D"} <= set(dir(published))
+
+
+def test_norms_and_activations():
+    layer = KAGNConv2DLayer(4, 8, 3, norm_layer=nn.BatchNorm2d, momentum=0.3, affine=False)
+    assert isinstance(layer.norm, nn.BatchNorm2d)
+    assert layer.norm.momentum == 0.3 and not layer.norm.affine
+    default = KAGNConv2DLayer(4, 8, 3).norm
+    assert isinstance(default, nn.InstanceNorm2d) and not default.affine
+    assert KAGNConv2DLayer(4, 8, 3, norm_layer=None).norm is None
+    with pytest.raises(ValueError, match="may act across channels"):
+        KAGNConv2DLayer(4, 8, 3, groups=2, norm_layer=nn.LayerNorm)
+    gelu = mlp_kagn([4, 3]).layers[0]
+    assert (gelu.base, gelu.basis.outer, gelu.activation.name) == ("gelu",) * 3
+    with pytest.raises(ValueError, match="base_activation='Mish' is unknown"):
+        published.KANLayer(4, 3, base_activation=nn.Mish)
+    assert published.KANLayer(4, 3, base_activation=nn.ReLU()).base == "relu"
+
+
+COUNTS = {
+    "mlp_kan": 457_494,
+    "mlp_fastkan": 306_676,
+    "mlp_kacn": 203_264,
+    "mlp_kagn": 254_236,
+    "mlp_kaln": 254_228,
+    "mlp_kajn": 254_228,
+    "mlp_kabn": 254_228,
+    "mlp_wav_kan": 203_412,
+    "mlp_relukan": 105_098,
+    "mlp_bottleneck_kagn": 173_814,
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts_of_networks(name):
+    network = published.get_published(name)([784, 64, 10])
+    frozen = sum(v.numel() for k, v in export_published(network).items() if k.endswith("rbf.grid"))
+    assert sum(p.numel() for p in network.parameters()) + frozen == COUNTS[name]
+
+
+def test_dropout_and_decay_of_networks():
+    rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2).layers]
+    assert rates == [0.2, 0.2]
+    rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2, first_dropout=False).layers]
+    assert rates == [0.0, 0.2]
+    assert mlp_kagn([6, 4], 0.2, first_dropout=False).layers[0].dropout == 0.0
+    with pytest.warns(UserWarning, match="l1_weight_norm"):
+        mlp_kagn([6, 4], l1_decay=1e-4)
+
+
+def test_relu_network_uses_its_arguments():
+    basis = published.mlp_relukan([6, 4], a=3, b=2).layers[0].basis
+    assert (basis.g, basis.k) == (3, 2)
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        check_initial_weights()
+
+
+def check_initial_weights():
+    layer = KAGNConv2DLayer(16, 32, 3)
+    bound = math.sqrt(3 / (32 * 16 * 4 * 9))  # the outputs taken for inputs
+    assert layer.basis_weight.abs().max() == pytest.approx(bound, rel=0.01)
+    second = published.KAGNConv2DLayerV2(16, 32, 3)
+    assert second.basis_weight.abs().max() == pytest.approx(math.sqrt(3 / (16 * 4 * 9)), rel=0.01)
+    small = published.BottleNeckKAGNConv2DLayer(64, 64, 3, degree=200)
+    assert small.inner.basis.beta.std() == pytest.approx(1 / (9 * 64 * 201), rel=0.2)
+    wavelets = published.WavKANConv2DLayer(16, 32, 3)
+    assert wavelets.base_weight.abs().max() == pytest.approx(1 / 12, rel=0.02)
+    fast = published.FastKANLayer(64, 64, spline_weight_init_scale=0.5)
+    assert fast.basis_weight.std() == pytest.approx(0.5, rel=0.05)
+    mixture = make("MoEKAGNConv2DLayer")[0].layer
+    assert not mixture.gate_weight.any()
+    for one, other in mixture.experts[0].state_dict().items():
+        assert torch.equal(other, mixture.experts[1].state_dict()[one])
+
+
+def test_mixtures_return_their_penalty():
+    layer, x = make("MoEBottleNeckKAGNConv2DLayer", pregate=True)
+    y, loss = layer(x, train=True, loss_coef=1.0)
+    assert y.shape == x.shape and loss > 0
+    assert layer.eval()(x)[1] == 0
+
+
+def test_wavelet_versions():
+    with pytest.raises(ValueError, match="must be one of base, fast"):
+        published.WavKANConv3DLayer(4, 4, 3, wav_version="fast_plus_one")
+
+
+def shuffled(layer, x):
+    """The published grouped layer, written out for one group after the other."""
+    phi = layer.basis(x)
+    functions, groups = layer.basis.num_functions, layer.geometry.groups
+    maps = torch.cat([phi[:, j::functions] for j in range(functions)], dim=1)
+    weight = layer.basis_weight.flatten(1, 2)
+    parts = zip(maps.chunk(groups, 1), weight.chunk(groups), strict=True)
+    y = torch.cat([F.conv2d(m, w, padding=1) for m, w in parts], dim=1)
+    base = F.conv2d(F.silu(x), layer.base_weight, padding=1, groups=groups)
+    return F.silu(layer.norm(y + base))
+
+
+def test_legacy_order_of_groups():
+    _, _, x = sample("KAGNConv2DLayerV2")
+    layer = published.KAGNConv2DLayerV2(8, 8, 3, groups=8, padding=1, legacy=True)
+    assert isinstance(layer, ShuffledKANConv)
+    torch.testing.assert_close(layer(x), shuffled(layer, x))
+    found = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    wanted = torch.autograd.grad(shuffled(layer, x).square().sum(), list(layer.parameters()))
+    torch.testing.assert_close(found, wanted)
+    wide = published.KAGNConv2DLayerV2(64, 64, 3, groups=2, padding=1, legacy=True, affine=True)
+    x64 = torch.randn(1, 64, 16, 16, requires_grad=True)
+    assert kept_bytes(lambda: wide(x64), wide.parameters()) <= 2.5 * x64.nbytes
+    # Depthwise with degree 3: the first two outputs see P_0 only, the third one channels 0 to 3.
+    bare = published.KAGNConv2DLayerV2(8, 8, 1, groups=8, legacy=True, norm_layer=None)
+    with torch.no_grad():
+        bare.base_weight.zero_()
+    jacobian = torch.autograd.functional.jacobian(bare, x[:1, :, :1, :1])[0, :, 0, 0, 0, :, 0, 0]
+    assert not jacobian[:2].any()
+    assert jacobian[2, :4].all() and not jacobian[2, 4:].any()
+    with pytest.raises(ValueError, match="legacy=False"):
+        layer.edge_functions(torch.zeros(3))
+    assert type(published.KAGNConv2DLayerV2(8, 8, 3, legacy=True)) is not ShuffledKANConv
+
+
+def test_legacy_legendre_and_rational():
+    assert published.KALNConv2DLayer(4, 4, 3, legacy=True).basis.over_batch
+    assert not published.KALNConv2DLayer(4, 4, 3).basis.over_batch
+    assert published.MoEKALNConv2DLayer(4, 4, legacy=True).layer.experts[0].basis.over_batch
+    assert published.KAT_Group(mode="gelu", legacy=True).init == "published_gelu"
+    assert published.KAT_Group2D(mode="erfc_Softplus_2").init == "erfc_softplus_2"
+    focal = published.KAGNFocalModulation2D(8, legacy=True)
+    assert all(isinstance(layer, ShuffledKANConv) for layer in focal.focal_layers)
+    rope = published.RoPEBottleNeckSelfKAGNtention2D(8, padding=1, legacy=True).rope
+    assert rope.legacy and rope.mode == "mixed"
+
+
+def test_attention_without_a_norm_layer_has_published_ones():
+    for ndim, norm in ((1, nn.BatchNorm1d), (2, nn.LayerNorm), (3, nn.BatchNorm3d)):
+        attention = published.get_published(f"SelfKAGNtention{ndim}D")(8, norm_layer=None)
+        assert isinstance(attention.norm, norm) and isinstance(attention.proj_q.norm, norm)
