@@ -1,0 +1,101 @@
+"""Classifier heads over flat features: linear, the VGG perceptron, KAN, and nested (Matryoshka).
+
+A head is a row of `HEADS`; those marked `kan` need a family that has a fully connected layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Mlp = Callable[[Sequence[int]], nn.Module]
+
+
+class MatryoshkaHead(nn.Module):
+    """logits_m = W[:, :m] x[:, :m] + b for every m of sizes: nested classifiers sharing W and b.
+
+    Shapes: x (B, sizes[-1]) -> tuple of (B, num_classes), one for every size, smallest first.
+    Source: Kusupati et al. 2022, Matryoshka Representation Learning, the efficient variant.
+    """
+
+    def __init__(self, sizes: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.linear = nn.Linear(self.sizes[-1], num_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        weight, bias = self.linear.weight, self.linear.bias
+        return tuple(F.linear(x[:, :size], weight[:, :size], bias) for size in self.sizes)
+
+
+def build_head(
+    name: str, features: int, num_classes: int, *, dropout: float, mlp: Mlp | None
+) -> nn.Module:
+    """Build a head that maps (B, features) to logits (B, num_classes).
+
+    dropout acts before the linear layers; mlp(sizes) builds the KAN layers and is None for a
+    network without KAN layers.
+
+    Raises: ValueError for a head unknown or in need of KAN layers where there are none.
+    """
+    if name in _LINEAR_HEADS:
+        return nn.Sequential(*_LINEAR_HEADS[name](features, num_classes, dropout))
+    if name not in _KAN_HEADS:
+        raise ValueError(f"head={name!r} is not known; use {', '.join(HEADS)}")
+    if mlp is None:
+        raise ValueError(
+            f"head={name!r} needs a KAN model; this one has the heads {', '.join(LINEAR_HEADS)}"
+        )
+    return _KAN_HEADS[name](features, num_classes, dropout, mlp)
+
+
+def _linear(features: int, num_classes: int, dropout: float) -> list[nn.Module]:
+    return [nn.Dropout(dropout), nn.Linear(features, num_classes)]
+
+
+def _vgg(features: int, num_classes: int, dropout: float) -> list[nn.Module]:
+    hidden = [nn.Linear(1024, 1024), nn.ReLU(), nn.Dropout(dropout)]
+    return [*_hidden(features, dropout), *hidden, nn.Linear(1024, num_classes)]
+
+
+def _matryoshka(features: int, num_classes: int, dropout: float) -> list[nn.Module]:
+    sizes = (64, 128, 256, 512, 1024)
+    return [*_hidden(features, dropout), MatryoshkaHead(sizes, num_classes)]
+
+
+def _hidden(features: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(features, 1024), nn.ReLU(), nn.Dropout(dropout)]
+
+
+def _kan(features: int, num_classes: int, dropout: float, mlp: Mlp) -> nn.Module:
+    return nn.Sequential(nn.Dropout(dropout), mlp([features, num_classes]))
+
+
+def _hidden_kan(features: int, num_classes: int, dropout: float, mlp: Mlp) -> nn.Module:
+    return nn.Sequential(*_kan_hidden(features, dropout, mlp), nn.Linear(512, num_classes))
+
+
+def _kantryoshka(features: int, num_classes: int, dropout: float, mlp: Mlp) -> nn.Module:
+    nested = MatryoshkaHead((32, 64, 128, 256, 512), num_classes)
+    return nn.Sequential(*_kan_hidden(features, dropout, mlp), nested)
+
+
+def _kan_hidden(features: int, dropout: float, mlp: Mlp) -> list[nn.Module]:
+    # The published MLP starts with a dropout of its own.
+    return [nn.Dropout(dropout), mlp([features, 512]), nn.Dropout(dropout)]
+
+
+_LINEAR_HEADS: dict[str, Callable[[int, int, float], list[nn.Module]]] = {
+    "linear": _linear,
+    "vgg": _vgg,
+    "matryoshka": _matryoshka,
+}
+_KAN_HEADS: dict[str, Callable[[int, int, float, Mlp], nn.Module]] = {
+    "kan": _kan,
+    "hidden_kan": _hidden_kan,
+    "kantryoshka": _kantryoshka,
+}
+LINEAR_HEADS = tuple(_LINEAR_HEADS)
+HEADS = (*LINEAR_HEADS, *_KAN_HEADS)

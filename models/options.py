@@ -1,0 +1,111 @@
+"""Options of models: what each is called, its type, default and limits, and how a value is checked.
+
+A model's options are a table of `Option` rows. The registry and the configuration layer read the
+same table, so a wrong value is refused with the same words before any weight exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a model.
+
+    `type` is bool, int, float, str, a tuple of those (`tuple[int, ...]`, `tuple[int, int]`) or one
+    of these `| None`. `minimum`, `below` (exclusive) and `choices` hold for every element of a
+    tuple. `of_basis` marks the options that only models of some bases have.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    minimum: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] | None = None
+    of_basis: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return value as this option's type.
+
+        An int serves as a float and a list as a tuple; a bool never serves as a number.
+
+        Raises: ValueError for a value of another type or outside the limits.
+        """
+        try:
+            checked = _convert(self.type, value)
+        except TypeError:
+            raise ValueError(
+                f"{self.name}={value!r} must be {describe_type(self.type)}, "
+                f"got {type(value).__name__}"
+            ) from None
+        for element in checked if isinstance(checked, tuple) else (checked,):
+            if element is not None:
+                self._check_limits(value, element)
+        return checked
+
+    def _check_limits(self, value: Any, element: Any) -> None:
+        given = f"{self.name}={value!r}"
+        if self.choices is not None and element not in self.choices:
+            shown = ", ".join(str(choice) for choice in self.choices)
+            raise ValueError(f"{given} is not known{nearest(element, self.choices)}; use {shown}")
+        if self.minimum is not None and element < self.minimum:
+            raise ValueError(f"{given} must be {self.minimum} or more")
+        if self.below is not None and element >= self.below:
+            raise ValueError(f"{given} must be less than {self.below}")
+
+
+def nearest(word: Any, choices: Iterable[Any]) -> str:
+    """Return "; did you mean 'x'?" for the choice spelt most like word, or ""."""
+    spelt = {str(choice).lower(): str(choice) for choice in choices}
+    match = difflib.get_close_matches(str(word).lower(), list(spelt), n=1, cutoff=0.5)
+    return f"; did you mean {spelt[match[0]]!r}?" if match else ""
+
+
+def describe_type(kind: Any) -> str:
+    """Name a type in words: `tuple[int, int]` is "a list of 2 integers"."""
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+    if kind in names:
+        return names[kind]
+    arguments = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return " or ".join(
+            "null" if argument is type(None) else describe_type(argument) for argument in arguments
+        )
+    length = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+    return f"a list of {length}{'integers' if arguments[0] is int else 'numbers'}"
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        (kind,) = (k for k in typing.get_args(kind) if k is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return _convert_tuple(typing.get_args(kind), value)
+    if kind is float and type(value) is int:
+        return float(value)
+    # bool is a subclass of int: only the exact type counts.
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise TypeError
+    return value
+
+
+def _convert_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    # Sequences of configuration libraries are no list or tuple, but iterate like one.
+    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__len__"):
+        raise TypeError
+    elements = tuple(value)
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(elements)
+    if len(kinds) != len(elements) or not elements:
+        raise TypeError
+    return tuple(_convert(kind, element) for kind, element in zip(kinds, elements, strict=True))

@@ -1,0 +1,80 @@
+"""Names, options and the errors that a wrong one gives."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from models import create_model, list_models, model_options, register
+from models.options import Option
+
+create = partial(create_model, num_classes=10, input_channels=3)
+KAGN, KAN = "simple_conv_kagn", "simple_conv_kan"
+
+
+def test_lists_by_pattern() -> None:
+    assert list_models("vggkan") == ["vggkan"]
+    vgg = list_models("vgg*")
+    assert {"vgg", "vggkacn", "vggkagn", "vggkaln", "vggkan"} <= set(vgg) < set(list_models())
+    assert vgg == sorted(name for name in list_models() if name.startswith("vgg"))
+
+
+def test_options_say_type_default_and_help() -> None:
+    option = model_options(KAN)["grid_range"]
+    assert (option.type, option.default) == (tuple[float, float], (-1.0, 1.0))
+    assert option.help
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("simple_conv_kagm", {}, ["unknown model 'simple_conv_kagm'", "simple_conv_kagn"]),
+        (KAGN, {"degre": 4}, ["no option 'degre'", "did you mean 'degree'?"]),
+        (
+            KAGN,
+            {"grid_size": 4},
+            ["grid_size is an option of bspline and rbf models", "(gram) has degree"],
+        ),
+        ("simple_conv", {"degree": 4}, ["degree is an option of", "simple_conv (no basis)"]),
+        (KAGN, {"vgg_type": "VGG11"}, ["no option 'vgg_type'", "belongs to vgg"]),
+        (KAGN, {"degree": True}, ["degree=True must be an integer, got bool"]),
+        (KAGN, {"degree": "3"}, ["degree='3' must be an integer, got str"]),
+        (KAGN, {"degree": 3.0}, ["degree=3.0 must be an integer, got float"]),
+        (KAGN, {"degree": 0}, ["degree=0 must be 1 or more"]),
+        (KAGN, {"affine": 1}, ["affine=1 must be true or false"]),
+        (KAGN, {"dropout": -0.1}, ["dropout=-0.1 must be 0 or more"]),
+        (KAGN, {"dropout": 1}, ["dropout=1 must be less than 1"]),
+        (KAGN, {"dropout": float("nan")}, ["dropout=nan must be a number"]),
+        (KAGN, {"norm": "bacth"}, ["norm='bacth' is not known", "did you mean 'batch'?"]),
+        (KAGN, {"layer_sizes": [8, 8]}, ["layer_sizes=[8, 8] must be a list of 4 integers"]),
+        (KAGN, {"layer_sizes": 8}, ["layer_sizes=8 must be a list of 4 integers, got int"]),
+        (KAGN, {"layer_sizes": [8, 8, 0, 8]}, ["layer_sizes=[8, 8, 0, 8] must be 1 or more"]),
+        (KAGN, {"groups": 3}, ["groups=3", "the layer 32 -> 64", "[1, 2, 4, 8, 16, 32]"]),
+        (KAN, {"grid_range": [1, -1]}, ["grid_range", "two increasing numbers"]),
+        ("vgg", {"head": "kan"}, ["head='kan' is not known", "linear, vgg, matryoshka"]),
+        ("vgg", {"groups": 5}, ["groups=5", "the layer 16 -> 32", "[1, 2, 4, 8, 16]"]),
+    ],
+)
+def test_wrong_options(name: str, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        create(name, **options)
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [{"num_classes": 0}, {"input_channels": True}])
+def test_wrong_sizes(sizes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(sizes))):
+        create_model(KAGN, **{"num_classes": 10, "input_channels": 3, **sizes})
+
+
+def test_an_int_serves_as_a_float_and_a_list_as_a_tuple() -> None:
+    model: Any = create(KAN, layer_sizes=[4, 4, 4, 4], dropout=0, grid_range=[-2, 2])
+    assert model.features[0].basis.low == -2.0
+
+
+def test_registering_a_name_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        register(KAGN, options=())
+    option = Option("depth", int, 1, "layers")
+    with pytest.raises(ValueError, match="two options have the same name"):
+        register("other", options=(option, option))

@@ -1,0 +1,92 @@
+"""Parameters of the published networks, from their tables."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from models import create_model
+
+# Published layers of radial functions hold their grid_size centres as frozen parameters; here those
+# are numbers, and the tables say how many to take off.
+BASELINES = {  # name: (kan head, linear head, published centres in each)
+    "simple_conv_kan": (3_515_449, 3_494_958, 0, 0),
+    "simple_conv_fastkan": (3_515_480, 3_494_480, 5 * 8, 4 * 8),
+    "simple_conv_kaln": (1_953_460, 1_943_210, 0, 0),
+    "simple_conv_kacn": (1_562_944, 1_555_274, 0, 0),
+    "simple_conv_kagn": (1_953_480, 1_943_226, 0, 0),
+    "eight_simple_conv_kan": (40_737_581, 40_696_610, 0, 0),
+    "eight_simple_conv_fastkan": (40_737_640, 40_695_648, 9 * 8, 8 * 8),
+    "eight_simple_conv_kaln": (22_633_572, 22_613_082, 0, 0),
+    "eight_simple_conv_kacn": (18_107_552, 18_092_202, 0, 0),
+    "eight_simple_conv_kagn": (22_633_608, 22_613_114, 0, 0),
+}
+TWINS = {"simple_conv": 391_946, "eight_simple_conv": 4_531_338}
+PUBLISHED_VGG: dict[str, Any] = {"norm": "instance", "affine": False, "feature_shape": (7, 7)}
+VGG_DEFAULTS: dict[
+    str, tuple[int, dict[str, Any], int]
+] = {  # name: (published count, options, published centres)
+    "vggkan": (5_250_626, {}, 0),
+    "fast_vggkan": (3_521_362, {"grid_size": 5, "grid_range": (-1, 1), "base": "gelu"}, 8 * 5),
+    "vggkaln": (2_944_890, {}, 0),
+    "vggkagn": (2_944_922, {}, 0),
+    "vggkacn": (2_368_458, {}, 0),
+}
+VGGKAGN_SIZES = {
+    "VGG11": 2_883_482,
+    "VGG13": 2_941_090,
+    "VGG16": 4_599_982,
+    "VGG19": 6_258_874,
+    "VGG11v2": 4_358_050,
+    "VGG16v2": 6_074_550,
+    "VGG19v2": 7_733_442,
+    "VGG11v3": 5_096_610,
+    "VGG11v4": 7_308_450,
+    "VGG13v4": 7_366_058,
+    "VGG16v4": 9_024_950,
+    "VGG19v4": 10_683_842,
+}
+IMAGENET: dict[str, Any] = {
+    "vgg_type": "VGG11v2",
+    "degree": 5,
+    "width_scale": 2,
+    "norm": "instance",
+}
+
+
+def count(name: str, num_classes: int = 10, **options: Any) -> int:
+    with torch.device("meta"):
+        model = create_model(name, num_classes=num_classes, input_channels=3, **options)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline(name: str) -> None:
+    kan, linear, kan_centres, linear_centres = BASELINES[name]
+    assert count(name) == kan - kan_centres
+    assert count(name, head="linear") == linear - linear_centres
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_plain_baseline(name: str) -> None:
+    assert count(name) == TWINS[name]
+
+
+@pytest.mark.filterwarnings("ignore:an instance norm at the output")
+@pytest.mark.parametrize("name", VGG_DEFAULTS)
+def test_vgg_with_published_defaults(name: str) -> None:
+    published, options, centres = VGG_DEFAULTS[name]
+    assert count(name, **PUBLISHED_VGG, **options) == published - centres
+
+
+@pytest.mark.parametrize("vgg_type", VGGKAGN_SIZES)
+def test_vgg_size_table(vgg_type: str) -> None:
+    assert count("vggkagn", vgg_type=vgg_type, affine=False) == VGGKAGN_SIZES[vgg_type]
+
+
+@pytest.mark.parametrize(
+    ("vgg_type", "published"), [("VGG11v2", 24_652_420), ("VGG11v4", 41_424_516)]
+)
+def test_published_imagenet_checkpoint(vgg_type: str, published: int) -> None:
+    options = {**IMAGENET, "vgg_type": vgg_type}
+    assert count("vggkagn", num_classes=1000, **options) == published

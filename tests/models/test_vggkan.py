@@ -1,0 +1,130 @@
+"""VGG networks: size tables, heads, attention and the smallest images."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from conv_kan.layers import SelfAttention
+from models import create_model, list_models
+from models.heads import HEADS
+from models.vggkan import ROWS, VGG_TYPES, plan_vgg
+
+VGGS = list_models("*vgg*")
+
+
+def build(name: str = "vggkagn", **options: Any) -> Any:
+    options = {"width_scale": 0.25, **options}
+    return create_model(name, num_classes=10, input_channels=3, **options)
+
+
+def test_every_row_is_registered() -> None:
+    assert sorted(ROWS) == VGGS
+
+
+@pytest.mark.parametrize(
+    ("vgg_type", "tokens"),
+    [
+        ("VGG11", "16 M 32 M 64 64 M 128 128 M 128 128"),
+        ("VGG11v3", "16 M 32 M 64 64 M 128 128 M 128 128 M 128 256"),
+        ("VGG13v2", "16 16 M 32 32 M 64 64 M 128 128 M 128 128 M 128 128"),
+        ("VGG11sa", "16 M 32 M 64 64 SA M 128 128 SA M 128 128"),
+        ("VGG11v4sa", "16 M 32 M 64 64 M 128 128 SA M 128 128 SA M 256 256"),
+    ],
+)
+def test_size_tables(vgg_type: str, tokens: str) -> None:
+    assert VGG_TYPES[vgg_type] == tuple(tokens.split())
+    assert len(VGG_TYPES) == 24
+
+
+def test_plan_scales_channels() -> None:
+    steps = plan_vgg("VGG11", 3, 0.5, last_attention=False)
+    assert [s.c_out for s in steps if s.kind == "conv"] == [8, 16, 32, 32, 64, 64, 64, 64]
+    assert steps[0].c_in == 3
+
+
+@pytest.mark.parametrize("name", VGGS)
+def test_maps_have_the_shapes_of_the_plain_twin(name: str) -> None:
+    def shapes(model: Any) -> list[torch.Size]:
+        x, result = torch.randn(2, 3, 32, 32), []
+        for layer in model.features:
+            x = layer(x)
+            result.append(x.shape)
+        return result
+
+    options = {"vgg_type": "VGG13v3", "width_scale": 0.125}
+    assert shapes(build(name, **options)) == shapes(build("vgg", **options))
+
+
+@pytest.mark.parametrize("name", VGGS)
+def test_attention_works_for_every_family(name: str) -> None:
+    options = {"sa_inner_projection": 2, "last_attention": True, "groups": 2, "dropout": 0.1}
+    model = build(name, vgg_type="VGG11sa", **options)
+    attentions = [layer for layer in model.features if isinstance(layer, SelfAttention)]
+    assert [a.inner_proj.out_channels for a in attentions] == [8, 16, 16]
+    logits = model(torch.randn(4, 3, 32, 32))
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_attention_without_projection_keeps_all_channels() -> None:
+    model = build(vgg_type="VGG11v3", last_attention=True)
+    assert isinstance(model.features[-1].inner_proj, nn.Identity)
+    assert model.head[1].in_features == 32  # the replaced convolution had 32 -> 64
+
+
+def test_projection_options_that_cannot_work() -> None:
+    with pytest.raises(ValueError, match="sa_inner_projection=2 has no effect without attention"):
+        build(sa_inner_projection=2)
+    with pytest.raises(ValueError, match="sa_inner_projection=64 leaves no channels of 16"):
+        build(vgg_type="VGG11sa", sa_inner_projection=64)
+    with pytest.raises(ValueError, match=r"groups=4.* the layer 2 -> 2"):
+        build(vgg_type="VGG11sa", sa_inner_projection=8, groups=4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads(head: str) -> None:
+    model = build(head=head, feature_shape=[2, 1])
+    logits = model(torch.randn(2, 3, 32, 32))
+    nested = {"matryoshka": 5, "kantryoshka": 5}.get(head)
+    if nested is None:
+        assert logits.shape == (2, 10)
+    else:
+        assert [part.shape for part in logits] == [(2, 10)] * nested
+    assert model.forward_features(torch.randn(2, 3, 32, 32)).shape == (2, 32 * 2)
+
+
+def test_nested_logits_use_the_first_features() -> None:
+    head = build(head="kantryoshka").head[-1]
+    x = torch.randn(3, 512)
+    logits = head(x)
+    assert head.sizes == (32, 64, 128, 256, 512)
+    torch.testing.assert_close(logits[-1], head.linear(x))
+    masked = x.clone()
+    masked[:, 64:] = 0
+    torch.testing.assert_close(logits[1], head.linear(masked))
+
+
+@pytest.mark.parametrize(
+    ("options", "smallest"),
+    [
+        ({"vgg_type": "VGG11v4"}, 32),
+        ({"vgg_type": "VGG11"}, 16),
+        ({"vgg_type": "VGG11", "norm": "instance"}, 32),
+    ],
+)
+def test_smallest_images(options: dict[str, Any], smallest: int) -> None:
+    model = build(**options)
+    assert model(torch.randn(2, 3, smallest, smallest)).shape == (2, 10)
+    with pytest.raises(ValueError, match=f"images of 8x8 .* the smallest are {smallest}x"):
+        model(torch.randn(2, 3, 8, 8))
+
+
+def test_a_norm_that_leaves_constant_features_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot learn"):
+        build("vggkacn", norm="instance")
+    with pytest.raises(ValueError, match="cannot learn"):
+        build("vggkagn", norm="instance", last_attention=True)
+    with pytest.warns(UserWarning, match="cannot learn"):
+        build("vggkacn", norm="instance", feature_shape=(7, 7))
