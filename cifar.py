@@ -1,0 +1,25 @@
+"""Train an image classifier; CIFAR-10 unless `data=` names another dataset.
+
+accelerate launch cifar.py model=vggkagn model.degree=4 optimizer.lr=1e-3 trainer.epochs=5
+"""
+
+from typing import Any
+
+from experiments.app import launch
+from experiments.schema import Config
+
+
+def get_data(cfg: Config) -> tuple[Any, Any, Any]:
+    """Return (train, validation, test): edit this one function to bring your own images.
+
+    Each is a map-style dataset of (image, class index); an image is a PIL image, a uint8 tensor
+    (C, H, W) or a float tensor in [0, 1]. Resizing, augmentation and normalisation come from the
+    config groups `data` and `augment`. Test is read once, after training.
+    """
+    from experiments.data import load_datasets  # here: a misspelt command is told at once
+
+    return load_datasets(cfg.data)
+
+
+if __name__ == "__main__":
+    launch("cifar", get_data)

@@ -1,0 +1,87 @@
+"""One way to a run: `run(config)` trains, tests and writes the run directory.
+
+Entry scripts call `launch`, which adds the command line: Hydra composes, errors become messages.
+The heavy imports (torchvision, torchmetrics, timm) wait until a config has passed its checks.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+
+from experiments.build import GetData, check_model
+from experiments.config import CONFIG_DIR, check_command_line, to_config
+from experiments.errors import UserError
+from experiments.interrupt import Interrupted
+from experiments.schema import Config
+
+if TYPE_CHECKING:
+    from experiments.session import Result
+
+
+def default_data(config: Config) -> tuple[Any, Any, Any]:
+    """The dataset that the config names."""
+    from experiments.data import load_datasets
+
+    return load_datasets(config.data)
+
+
+def run(config: Config, get_data: GetData = default_data) -> Result:
+    """Train, select by validation, test once; everything is written to a run directory.
+
+    Raises UserError (ConfigError, DataError, CheckpointError, TrainingError) with a message for
+    the user; Interrupted when a signal asked to stop and the checkpoint is written.
+    """
+    check_model(config)
+    from experiments.session import run_session
+
+    return run_session(config, get_data)
+
+
+# ------------------------------------------------------------------------------------ command line
+def launch(config_name: str, get_data: GetData = default_data) -> None:
+    """Run from the command line: `python script.py [KEY=VALUE ...] [--multirun] [--help]`.
+
+    Exit codes: 0 done, 2 a mistake that the message explains, 128 + n stopped by signal n.
+    """
+    for flag in {"--multirun", "-m"} & set(sys.argv[1:]):  # Hydra wants it before the overrides
+        sys.argv.remove(flag)
+        sys.argv.insert(1, flag)
+    arguments = [a for a in sys.argv[1:] if not a.startswith("-")]
+    if not {"--help", "-h", "--hydra-help", "--info", "-i", "--cfg", "-c"} & set(sys.argv):
+        with exit_with_message():
+            check_command_line(config_name, arguments)
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)
+    def main(node: DictConfig) -> None:
+        with exit_with_message():
+            run(to_config(node), get_data)
+
+    main()
+    if torch.distributed.is_initialized():
+        gc.collect()  # a model wrapper that outlives the group aborts the process at its exit
+        torch.distributed.destroy_process_group()
+
+
+class exit_with_message:  # noqa: N801 - used like contextlib.suppress
+    """Turn a UserError into its message and exit code 2, Interrupted into 128 + signal."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        rank = int(os.environ.get("RANK", "0"))
+        if isinstance(error, Interrupted):
+            raise SystemExit(128 + error.number)
+        if isinstance(error, UserError):
+            if rank == 0 or getattr(error, "during_training", False):
+                sys.stdout.flush()
+                where = f"process {rank}: " if rank else ""
+                print(f"{where}error: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(2)

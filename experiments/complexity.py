@@ -1,0 +1,59 @@
+"""How large a model is: trainable parameters, and multiply-accumulates per image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters, one used in several places counted once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
+    """Multiply-accumulates of one image's forward pass in eval mode, FLOPs / 2.
+
+    Counts matrix products, convolutions and attention; elementwise work (norms, activations, the
+    evaluation of basis functions) is not counted, as is the custom in the literature. The model's
+    modes and the random state are the same afterwards.
+
+    Shapes: input_shape without the batch, (C, H, W) for an image.
+    """
+    tensor = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros(1, *input_shape, dtype=tensor.dtype, device=tensor.device)
+    devices = [tensor.device] if tensor.device.type == "cuda" else []
+    counter = FlopCounterMode(display=False)
+    undisturbed = torch.random.fork_rng(devices)
+    with _evaluating(model), _plain_attention(), undisturbed, torch.no_grad(), counter:
+        model(image)
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode; afterwards every module is back in its own mode, whatever its parent's."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as matrix products: the counter knows no formula for the CPU's fused kernels."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -1,0 +1,141 @@
+"""What a model and the transforms must know about a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.data.containers import Datasets, ImageDataset, in_memory, labels_of, locate
+from experiments.data.pixels import channels_of, to_tensor
+from experiments.errors import DataError
+from experiments.schema import DataConfig
+
+SIZE_SAMPLE = 64  # images looked at to learn channels and size
+STATISTICS_SAMPLE = 256  # images averaged when they are not in memory
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Shape and statistics of the images that reach the model. Units: mean, std of [0, 1] pixels.
+
+    `native_size` is the side of the stored images, or None if they are not square or of several
+    sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre.
+    """
+
+    num_classes: int
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    native_size: int | None
+
+
+def describe(datasets: Datasets, cfg: DataConfig) -> DataInfo:
+    """Find out classes, channels, size and pixel statistics; values in cfg come first.
+
+    Mean and standard deviation: cfg's, else the published ones of the dataset, else those of the
+    training images (all if in memory, else 256 evenly spaced ones).
+
+    Raises: DataError if images have several sizes and data.image_size is null, if data.num_classes
+    is smaller than the labels need, or if data.mean or data.std has not one value per channel.
+    """
+    train = datasets.train
+    if not len(train):
+        raise DataError("the training split has no images")
+    stored_channels, native = _stored_shape(train)
+    channels = cfg.channels or stored_channels
+    names = _class_names(datasets, cfg)
+    image_size = cfg.image_size or getattr(train, "image_size", None) or native
+    if image_size is None:
+        raise DataError(
+            "the images are not square or of several sizes: say to which side they are brought, "
+            "for example data.image_size=64"
+        )
+    mean, std = _normalisation(train, cfg, channels, stored_channels)
+    return DataInfo(len(names), channels, image_size, mean, std, names, native)
+
+
+def _evenly_spaced(count: int, at_most: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(int)).tolist()
+
+
+def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None]:
+    """Return channels (1 only if all sampled images are grey) and side (None if it varies)."""
+    if (held := in_memory(dataset)) is not None:
+        shapes = {tuple(held[0].images.shape[1:])}
+    else:
+        shapes = set()
+        for index in _evenly_spaced(len(dataset), SIZE_SAMPLE):
+            image = dataset[index][0]
+            stored = channels_of(image, locate(dataset, index))
+            shapes.add((stored, *(image.shape[1:] if isinstance(image, Tensor) else image.size)))
+    sides = {side for _, *both in shapes for side in both}
+    return max(shape[0] for shape in shapes), sides.pop() if len(sides) == 1 else None
+
+
+def _class_names(datasets: Datasets, cfg: DataConfig) -> tuple[str, ...]:
+    names = [str(name) for name in getattr(datasets.train, "classes", [])]
+    if not names and cfg.num_classes is None:
+        names = [str(label) for label in range(int(labels_of(datasets.train).max()) + 1)]
+    wanted = cfg.num_classes or len(names)
+    if wanted < len(names):
+        raise DataError(
+            f"data.num_classes={wanted}: the dataset has {len(names)} classes; "
+            f"use data.num_classes={len(names)} or null"
+        )
+    return (*names, *(str(label) for label in range(len(names), wanted)))
+
+
+def _normalisation(
+    train: ImageDataset, cfg: DataConfig, channels: int, stored_channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    for key in ("mean", "std"):
+        given = getattr(cfg, key)
+        if given is not None and len(given) != channels:
+            raise DataError(
+                f"data.{key}={given}: the images have {channels} channel(s); "
+                f"give {channels} number(s), or null"
+            )
+    mean, std = getattr(train, "mean", None), getattr(train, "std", None)
+    if channels != stored_channels or mean is None or std is None:
+        mean = std = None
+        if cfg.mean is None or cfg.std is None:
+            mean, std = pixel_statistics(train, channels)
+    return tuple(cfg.mean or mean or ()), tuple(cfg.std or std or ())
+
+
+def _pixels(dataset: ImageDataset, channels: int) -> Iterator[Tensor]:
+    """Yield uint8 pixels. Shape: (channels, any number)."""
+    if (held := in_memory(dataset)) is not None:
+        for indices in torch.as_tensor(held[1]).split(1024):
+            images = to_tensor(held[0].images[indices], channels, torch.uint8)
+            yield images.transpose(0, 1).flatten(1)
+        return
+    for index in _evenly_spaced(len(dataset), STATISTICS_SAMPLE):
+        image = to_tensor(dataset[index][0], channels, torch.uint8, locate(dataset, index))
+        yield image.flatten(1)
+
+
+def pixel_statistics(
+    dataset: ImageDataset, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, of pixels in [0, 1].
+
+    Computed exactly from integer histograms, hence the same on every machine and process. A
+    channel that is constant gets a standard deviation of 1, so that dividing by it is harmless.
+    """
+    histogram = torch.zeros(channels, 256, dtype=torch.int64)
+    for pixels in _pixels(dataset, channels):
+        for channel in range(channels):
+            histogram[channel] += torch.bincount(pixels[channel], minlength=256)
+    weight = histogram.double() / histogram.sum(1, keepdim=True)
+    value = torch.arange(256, dtype=torch.float64) / 255
+    mean = (weight * value).sum(1)
+    std = (weight * (value - mean[:, None]) ** 2).sum(1).sqrt()
+    std = torch.where(std < 1e-6, 1.0, std)
+    return tuple(mean.tolist()), tuple(std.tolist())

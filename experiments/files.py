@@ -1,0 +1,66 @@
+"""Files that are whole or absent, whatever stops the process or fills the disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move it onto `path` when the block ends well.
+
+    Readers see the old file or the new one, also after a power cut; an error in the block leaves
+    the old one. The temporary name keeps the suffix, which picture formats are chosen by.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write value as indented JSON, atomically; floats that are not finite become null."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """value with NaN and infinities, which JSON cannot hold, replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in directory durable, where the system can open directories (not Windows)."""
+    with suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and flush it to the disk."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,69 @@
+"""A run of seconds, for tests of the platform."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.app import launch, run
+from experiments.config import load_config
+from experiments.session import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "data=digits", "data.image_size=16", "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
+    "augment=none", "scheduler=constant", "trainer.batch_size=32", "trainer.epochs=1",
+    "trainer.limit_steps=4", "trainer.progress=false", "name=run",
+]  # fmt: skip
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path) -> Callable[..., Result]:
+    """tiny_run("key=value", ...) runs in this process, in tmp_path."""
+
+    def go(*overrides: str) -> Result:
+        config = load_config("cifar", [*TINY, f"runs_dir={tmp_path}", *overrides])
+        return run(config)
+
+    return go
+
+
+@dataclass
+class Ended:
+    """How a command ended: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*arguments: str) -> Ended:
+    """Run cifar.py as a user would, but inside this process: imports cost seconds."""
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    code = 0
+    sys.argv = ["cifar.py", *arguments]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            launch("cifar")
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def shell(*arguments: str, **environment: str) -> Ended:
+    """Run a Python command line from the root of the repository, in a process of its own."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=env, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)

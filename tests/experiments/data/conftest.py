@@ -1,0 +1,35 @@
+"""Small real and generated datasets, and a wall against the network."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from experiments.data import Datasets, describe, load_datasets
+from experiments.data.info import DataInfo
+from experiments.schema import DataConfig
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Fail as a machine without a network does; counts the attempts."""
+    attempts = []
+
+    def refuse(*args, **kwargs):
+        attempts.append(args)
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    return attempts
+
+
+@pytest.fixture(scope="session")
+def digits() -> Datasets:
+    return load_datasets(DataConfig())
+
+
+@pytest.fixture(scope="session")
+def digits_info(digits) -> DataInfo:
+    return describe(digits, DataConfig())

@@ -1,0 +1,46 @@
+"""Writes tiny datasets in the layouts that the loaders read."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_images(folder: Path, count: int, size=(8, 8), mode="RGB", seed=0) -> list[Path]:
+    """Write `count` PNG images of noise, the first pixel of which numbers them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    paths = []
+    for number in range(count):
+        shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
+        pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+        pixels[0, 0] = number
+        paths.append(folder / f"{number:03d}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def write_tree(root: Path, splits, classes=("ant", "bee"), count=10, **kwargs) -> None:
+    for seed, split in enumerate(splits):
+        for offset, name in enumerate(classes):
+            write_images(root / split / name, count, seed=seed * 10 + offset, **kwargs)
+
+
+def write_idx(path: Path, values: np.ndarray) -> Path:
+    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    raw = header + values.astype(np.uint8).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return path
+
+
+def write_idx_dataset(folder: Path, suffix: str = ".gz", train: int = 40, test: int = 10) -> None:
+    generator = np.random.default_rng(0)
+    for part, count in (("train", train), ("t10k", test)):
+        pixels = generator.integers(0, 256, (count, 28, 28))
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", pixels)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count) % 10)

@@ -1,0 +1,73 @@
+"""Counts of parameters and multiply-accumulates against numbers worked out by hand."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from conv_kan.layers import KANConv
+from experiments.complexity import count_macs, count_parameters
+
+
+def test_parameters_that_train_are_counted_once():
+    shared = nn.Linear(3, 4)  # 12 + 4
+    model = nn.ModuleList([shared, shared, nn.Linear(2, 2, bias=False)])
+    model[2].weight.requires_grad_(False)
+    assert count_parameters(model) == 16
+
+
+def test_convolution_and_linear():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 36, 10))
+    assert count_macs(model, (3, 6, 6)) == 36 * 8 * 3 * 9 + 8 * 36 * 10
+
+
+def test_grouped_and_strided_convolution():
+    model = nn.Conv2d(4, 8, 3, stride=2, groups=2)
+    assert count_macs(model, (4, 7, 7)) == 9 * 8 * 2 * 9
+
+
+def test_kan_convolution_is_the_convolution_of_its_expansion():
+    """Gram of degree 3 beside the base: at most 5 channels per input channel; the constant
+    function's response may be computed without a convolution over the image's values."""
+    macs = count_macs(KANConv(2, 4, 3, padding=1), (2, 8, 8))
+    per_channel = 64 * 4 * 2 * 9
+    assert 4 * per_channel <= macs <= 5 * per_channel
+
+
+def test_attention_is_counted():
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, num_classes=3
+    )
+    n, d = 17, 192  # 16 patches and the class token
+    block = n * (3 * d * d + d * d + 8 * d * d) + 2 * n * n * d
+    assert count_macs(model, (3, 32, 32)) == 16 * 3 * 64 * d + 2 * block + 3 * d
+
+
+def test_the_fast_path_of_multi_head_attention_is_counted():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    n, d = 5, 8
+    expected = n * (4 * d * d + 2 * d * 16) + 2 * n * n * d
+    assert count_macs(layer, (n, d)) == expected
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_trace_is_left(fails):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten())
+    model[1].eval()  # a frozen norm stays frozen
+    modes = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    if fails:
+        with pytest.raises(RuntimeError):
+            count_macs(model, (5, 4, 4))
+    else:
+        count_macs(model, (1, 4, 4))
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_double_precision_models():
+    assert count_macs(nn.Linear(4, 2).double(), (4,)) == 8
