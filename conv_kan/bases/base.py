@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from conv_kan.ops.activations import SQUASHES
 from conv_kan.ops.checks import check_choice
 from conv_kan.ops.expand import promote
+from conv_kan.ops.formula import Formula, camel_case
 from conv_kan.ops.quadrature import gaussian_mean
 
 SCALES = ("unit", "none")
@@ -72,6 +73,14 @@ class Basis(nn.Module):
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
         """The functions that vary, phi_n, ..., phi_{K-1}, of x, unscaled and differentiable."""
         raise NotImplementedError(f"{type(self).__name__} must implement functions(x, *shape)")
+
+    def formula(self) -> Formula | None:
+        """The functor of cuda/bases.cuh that equals `functions`; None if there is torch alone."""
+        return None
+
+    def squash_macro(self) -> tuple[str, str]:
+        """The macro that tells a functor its squash."""
+        return "KAN_SQUASH", camel_case(self._arguments["squash"])
 
     def forward(self, x: Tensor) -> Tensor:
         """scale * phi_j(x_c) for all j, constants included, in the dtype of x."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from conv_kan.bases.polynomial import Polynomial
 from conv_kan.ops.activations import ACTIVATIONS, get_activation
 from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.formula import Formula, camel_case
 
 
 class Gram(Polynomial):
@@ -55,3 +56,8 @@ class Gram(Polynomial):
         (beta,) = shape
         outer = ACTIVATIONS[self.outer]
         return [outer(p) for p in super().functions(x, beta.to(working_dtype(x)))]
+
+    def formula(self) -> Formula:
+        degree = ("KAN_DEGREE", str(self.degree))
+        outer = ("KAN_OUTER", camel_case(self.outer))
+        return Formula("Gram", (degree, self.squash_macro(), outer))

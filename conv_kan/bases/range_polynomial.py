@@ -10,6 +10,7 @@ from torch import Tensor
 from conv_kan.bases.polynomial import Polynomial
 from conv_kan.ops.channels import per_group
 from conv_kan.ops.expand import promote
+from conv_kan.ops.formula import Formula
 
 # The range of a batch that the scale of the legacy squash assumes.
 _NOMINAL_RANGE = 4.0
@@ -42,6 +43,11 @@ class RangePolynomial(Polynomial):
             return x.new_zeros(self.num_groups), x.new_zeros(self.num_groups)
         groups = x.unflatten(1, (self.num_groups, -1)).movedim(1, 0).flatten(1)
         return groups.amin(1), groups.amax(1)
+
+    def formula(self) -> Formula | None:
+        if self.over_batch:
+            return None
+        return Formula(type(self).__name__, (("KAN_DEGREE", str(self.degree)), self.squash_macro()))
 
     def squash(self, x: Tensor, *shape: Tensor) -> Tensor:
         if not self.over_batch:

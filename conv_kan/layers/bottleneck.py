@@ -77,7 +77,8 @@ class Bottleneck(BottleneckLayer):
     c_out / groups, reduction, min_inner)` channels in each group; `inner` is layer(c, c,
     kernel_size, basis=basis, base=None, norm=None, activation=None, ndim=..., groups=...,
     stride=..., padding=..., dilation=...), a KANConv by default; pass a function with these
-    arguments for another layer, for example a mixture of experts. dropout acts on x: it drops whole
+    arguments for another layer, for example a mixture of experts. It is also given `backend`,
+    unless that is "auto". dropout acts on x: it drops whole
     channels, or with dropout_kind="noise" adds noise to a share of the values.
 
     Shapes: x (B, c_in, *S) -> y (B, c_out, *S_out), as KANConv.
@@ -108,6 +109,7 @@ class Bottleneck(BottleneckLayer):
         dilation: int | Sequence[int] = 1,
         dropout: float = 0.0,
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         if ndim not in (1, 2, 3):
             raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also BottleneckLinear.")
@@ -117,21 +119,22 @@ class Bottleneck(BottleneckLayer):
             return layer(
                 channels, channels, kernel_size, basis=basis, base=None, norm=None,
                 activation=None, ndim=ndim, groups=groups, stride=stride, padding=padding,
-                dilation=dilation,
+                dilation=dilation, **_chosen(backend),
             )  # fmt: skip
 
         super().__init__(
             c_in, c_out, geometry, projection_bias=False, inner=inner,
             channels=inner_channels(c_in // groups, c_out // groups, reduction, min_inner),
             base=base, norm=norm, affine=affine, activation=activation, dropout=dropout,
-            dropout_kind=dropout_kind,
+            dropout_kind=dropout_kind, backend=backend,
         )  # fmt: skip
 
 
 class BottleneckLinear(BottleneckLayer):
     """Bottleneck without spatial dimensions, whose projections have biases.
 
-    `layer` is called as layer(c, c, basis=basis, base=None, norm=None, activation=None).
+    `layer` is called as layer(c, c, basis=basis, base=None, norm=None, activation=None), and with
+    `backend` unless that is "auto".
     Shapes: x (..., in_features) -> y (..., out_features).
     Raises: as Bottleneck; ValueError for norm="instance".
     Source: torch-conv-kan, BottleNeckGRAMLayer.
@@ -152,9 +155,13 @@ class BottleneckLinear(BottleneckLayer):
         activation: str | None = "silu",
         dropout: float = 0.0,
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         def inner(channels: int) -> nn.Module:
-            return layer(channels, channels, basis=basis, base=None, norm=None, activation=None)
+            return layer(
+                channels, channels, basis=basis, base=None, norm=None, activation=None,
+                **_chosen(backend),
+            )  # fmt: skip
 
         super().__init__(
             in_features,
@@ -169,7 +176,13 @@ class BottleneckLinear(BottleneckLayer):
             activation=activation,
             dropout=dropout,
             dropout_kind=dropout_kind,
+            backend=backend,
         )
+
+
+def _chosen(backend: str) -> dict[str, str]:
+    """The backend as an argument of the inner layer, which need not take one to be "auto"."""
+    return {} if backend == "auto" else {"backend": backend}
 
 
 def _pointwise(c_in: int, c_out: int, geometry: Geometry, bias: bool) -> _Pointwise:

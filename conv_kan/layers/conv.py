@@ -58,6 +58,7 @@ class KANConv(KANLayer):
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         if ndim not in (1, 2, 3):
             raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; for 0 dimensions use KANLinear.")
@@ -75,4 +76,5 @@ class KANConv(KANLayer):
             dropout=dropout,
             dropout_position=dropout_position,
             dropout_kind=dropout_kind,
+            backend=backend,
         )

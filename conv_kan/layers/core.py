@@ -42,6 +42,7 @@ class KANLayer(Layer):
         dropout: float,
         dropout_position: str,
         dropout_kind: str,
+        backend: str = "auto",
     ) -> None:
         super().__init__(
             c_in,
@@ -55,6 +56,7 @@ class KANLayer(Layer):
             dropout=dropout,
             dropout_position=dropout_position,
             dropout_kind=dropout_kind,
+            backend=backend,
         )
         _check_dropout(dropout_position, dropout_kind)
         self.basis = _own_basis(basis)
@@ -72,7 +74,14 @@ class KANLayer(Layer):
         basis = self.basis
         constants = tuple(basis.constants[j] for j in range(len(basis.constants)))
         return Expansion(
-            basis.functions, basis.num_functions, constants, basis.scale, self.base_function
+            basis.functions,
+            basis.num_functions,
+            constants,
+            basis.scale,
+            self.base_function,
+            self.base,
+            basis.formula(),
+            self.backend,
         )
 
     def reset_parameters(self) -> None:

@@ -14,9 +14,11 @@ from conv_kan.layers.activation import Activation
 from conv_kan.layers.noise import DROPOUT_KINDS, drop
 from conv_kan.layers.norm import NormLike, make_norm
 from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.backend import BACKENDS
 from conv_kan.ops.checks import check_choice, check_int, check_probability
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.expand_conv import expand_conv
+from conv_kan.ops.formula import NOTHING
 from conv_kan.ops.geometry import Geometry
 from conv_kan.ops.norm_act import norm_act
 from conv_kan.ops.quadrature import gaussian_mean
@@ -55,6 +57,7 @@ class Layer(nn.Module):
         dropout: float,
         dropout_position: str,
         dropout_kind: str,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         _check_channels(c_in, c_out, geometry.groups)
@@ -66,6 +69,7 @@ class Layer(nn.Module):
             "dropout_position", dropout_position, DROPOUT_POSITIONS
         )
         self.dropout_kind = check_choice("dropout_kind", dropout_kind, DROPOUT_KINDS)
+        self.backend = check_choice("backend", backend, BACKENDS)
         shape = (c_out, c_in // geometry.groups, *geometry.kernel_size)
         weight = None if base is None else nn.Parameter(torch.empty(shape))
         self.register_parameter("base_weight", weight)
@@ -100,7 +104,9 @@ class Layer(nn.Module):
         if self.base_weight is None:
             return None
         weight = self.base_weight.unsqueeze(2)[:, :, :0]
-        expansion = Expansion(_no_functions, 0, (), 1.0, self.base_function)
+        expansion = Expansion(
+            _no_functions, 0, (), 1.0, self.base_function, self.base, NOTHING, self.backend
+        )
         return expand_conv(
             x, weight, expansion=expansion, geometry=self.geometry, base_weight=self.base_weight
         )
@@ -189,6 +195,7 @@ class Layer(nn.Module):
         if self.dropout:
             parts.append(f"dropout={self.dropout}, dropout_position={self.dropout_position!r}")
             parts.append(f"dropout_kind={self.dropout_kind!r}")
+        parts.append(f"backend={self.backend!r}")
         return ", ".join(parts)
 
 

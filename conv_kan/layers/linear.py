@@ -40,6 +40,7 @@ class KANLinear(KANLayer):
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         super().__init__(
             in_features,
@@ -55,6 +56,7 @@ class KANLinear(KANLayer):
             dropout=dropout,
             dropout_position=dropout_position,
             dropout_kind=dropout_kind,
+            backend=backend,
         )
 
 

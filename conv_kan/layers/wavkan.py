@@ -151,6 +151,7 @@ class WavKANConv(WavKANLayer):
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         if ndim not in (1, 2, 3):
             raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also WavKANLinear.")
@@ -167,6 +168,7 @@ class WavKANConv(WavKANLayer):
             dropout=dropout,
             dropout_position=dropout_position,
             dropout_kind=dropout_kind,
+            backend=backend,
         )
 
 
@@ -192,6 +194,7 @@ class WavKANLinear(WavKANLayer):
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",
+        backend: str = "auto",
     ) -> None:
         super().__init__(
             in_features,
@@ -206,4 +209,5 @@ class WavKANLinear(WavKANLayer):
             dropout=dropout,
             dropout_position=dropout_position,
             dropout_kind=dropout_kind,
+            backend=backend,
         )

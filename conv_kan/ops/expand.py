@@ -3,7 +3,8 @@
     e = [base(x_c), phi_n(u_c), ..., phi_{K-1}(u_c)]    for every channel c
 
 The n leading functions of a basis are constant and are left out here: nothing about them depends on
-the sample. These two functions, `expand` and `pull_back`, are the place where a fused kernel goes.
+the sample. The two functions `expand` and `pull_back` are the reference for the compiled kernels
+that conv_kan.ops.backend may put in their place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from conv_kan.ops.formula import Formula
 from conv_kan.ops.geometry import Geometry
 
 # Elements of one tile. The temporaries of the functions exist for one tile at a time, which bounds
@@ -27,6 +29,8 @@ class Expansion:
 
     `functions(u, *shape)` returns the K - n functions that vary; `constants` holds the values of
     the n leading functions that do not; `scale` multiplies all K of them (never the base).
+    `formula` and `base_name` say the same to compiled kernels; without a formula there is only
+    torch. `backend` is one of conv_kan.ops.backend.BACKENDS.
     """
 
     functions: Callable[..., list[Tensor]]
@@ -34,6 +38,9 @@ class Expansion:
     constants: tuple[float, ...]
     scale: float
     base: Callable[[Tensor], Tensor] | None
+    base_name: str | None = None
+    formula: Formula | None = None
+    backend: str = "torch"
 
     @property
     def num_maps(self) -> int:
@@ -161,6 +168,11 @@ def _pull_back_tile(
     found = iter(torch.autograd.grad(outputs, inputs, grad_outputs, allow_unused=True))
     grads = [next(found) if leaf is not None and leaf.requires_grad else None for leaf in leaves]
     return maps, grads
+
+
+def why_not(x: Tensor, expansion: Expansion) -> str | None:
+    """Nothing keeps torch from computing this."""
+    return None
 
 
 def _write(block: Tensor, maps: Sequence[Tensor]) -> None:

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from conv_kan.ops.backend import choose_backend
 from conv_kan.ops.constants import constant_offset, sum_per_channel, taps_grad
-from conv_kan.ops.expand import Expansion, empty_buffer, expand, pull_back
+from conv_kan.ops.expand import Expansion, empty_buffer
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
 
@@ -131,7 +132,8 @@ class _ExpandConv(torch.autograd.Function):
         bias: Tensor | None,
         *shape: Tensor,
     ) -> Tensor:
-        buffer = _masked_(expand(x, u, shape, expansion, geometry, dtype), mask)
+        backend = choose_backend(x, expansion)
+        buffer = _masked_(backend.expand(x, u, shape, expansion, geometry, dtype), mask)
         weight = joint_weight(base_weight, basis_weight, expansion, dtype)
         offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
         if offset is not None and offset.numel() == offset.shape[1]:
@@ -177,13 +179,14 @@ def _convolution_grads(
     expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
     needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
     weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    backend = choose_backend(x, expansion)
     inputs: list[Tensor | None] = [None] * len(needs)
     if any(needs):
         buffer = _buffer_grad(grad_y, weight, empty_buffer(x, expansion, geometry, dtype), geometry)
         buffer = _masked_(buffer, mask)
-        inputs = pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
+        inputs = backend.pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
     elif needs_weight:
-        buffer = expand(x, u, shape, expansion, geometry, dtype)
+        buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
     if not needs_weight:
         return inputs, None
     grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
