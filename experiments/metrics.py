@@ -91,6 +91,24 @@ class ClassificationMetrics:
         self.metrics.reset()
 
 
+def check_monitor(monitor: str, num_classes: int, cfg: MetricsConfig) -> None:
+    """Refuse a metric that cannot exist for this number of classes.
+
+    Raises:
+        ConfigError: monitor is the top-5 accuracy of five classes or fewer, or an AUC of more than
+            cfg.auc_max_classes classes -> the number of classes and what to type.
+    """
+    if monitor == "top5_accuracy":
+        rule = f"needs more than 5 classes, the data has {num_classes}"
+        require(
+            num_classes > 5, "trainer.monitor", monitor, f"{rule}; type trainer.monitor=accuracy"
+        )
+    if monitor.startswith("auc"):
+        rule = f"is left out with more than metrics.auc_max_classes={cfg.auc_max_classes} classes"
+        way = f"type metrics.auc_max_classes={num_classes}"
+        require(num_classes <= cfg.auc_max_classes, "trainer.monitor", monitor, f"{rule}; {way}")
+
+
 @contextmanager
 def _integer_counts() -> Iterator[None]:
     """Suspend torch's deterministic mode, in which torchmetrics counts by a (B, C^2) comparison.

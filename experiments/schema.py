@@ -238,6 +238,12 @@ class PenaltyConfig:
 
 
 # ---------------------------------------------------------------------------------------- trainer
+MONITORS = (
+    "accuracy", "top5_accuracy", "recall_macro", "recall_micro", "f1_macro", "f1_micro",
+    "auc_ovr", "auc_ovo", "loss",
+)  # fmt: skip
+
+
 @dataclass
 class TrainerConfig:
     """How long, how large and how precise; see README for each key's meaning in use."""
@@ -269,6 +275,7 @@ class TrainerConfig:
         for key in ("checkpoint_steps", "limit_steps", "max_grad_norm", "threads"):
             value = getattr(self, key)
             require(value is None or value > 0, f"trainer.{key}", value, "must be positive or null")
+        require_choice("trainer.monitor", self.monitor, MONITORS)
         decay = self.ema_decay
         rule = "must lie in (0, 1) or be null (no EMA)"
         require(decay is None or 0 < decay < 1, "trainer.ema_decay", decay, rule)

@@ -23,7 +23,7 @@ from experiments.files import write_json
 from experiments.interrupt import Interrupted
 from experiments.losses import build_loss
 from experiments.manifest import now, peak_memory_bytes, update_manifest
-from experiments.metrics import ClassificationMetrics
+from experiments.metrics import ClassificationMetrics, check_monitor
 from experiments.optim import build_optimizer, build_scheduler
 from experiments.parse import to_dict
 from experiments.plots import plot_confusion_matrix, plot_curves
@@ -59,6 +59,7 @@ def run_session(config: Config, get_data: GetData) -> Result:
     torch.manual_seed(config.seed)
     data = Datasets(*get_data(config))
     info = describe(data, config.data)
+    check_monitor(config.trainer.monitor, info.num_classes, config.metrics)
     model = make_model(config, info.num_classes, info.channels)
     directory, checkpoint = open_run_directory(config, accelerator, console)
     if checkpoint is None and directory.test.exists():

@@ -14,8 +14,8 @@ from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.errors import ConfigError
-from experiments.metrics import ClassificationMetrics
-from experiments.schema import MetricsConfig
+from experiments.metrics import ClassificationMetrics, check_monitor
+from experiments.schema import MONITORS, MetricsConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,3 +197,17 @@ def test_two_processes_see_all_samples(tmp_path):
         for values, counts in json.loads((tmp_path / f"{rank}.json").read_text()):
             assert values == pytest.approx(expected)
             assert counts == matrix
+
+
+@pytest.mark.parametrize(
+    ("monitor", "num_classes", "words"),
+    [("top5_accuracy", 5, "the data has 5"), ("auc_ovr", 101, "metrics.auc_max_classes=101")],
+)
+def test_a_monitor_that_cannot_exist_is_refused(monitor, num_classes, words):
+    with pytest.raises(ConfigError, match=words):
+        check_monitor(monitor, num_classes, MetricsConfig())
+    check_monitor(monitor, 10, MetricsConfig())
+
+
+def test_every_monitor_is_a_metric():
+    assert set(MONITORS) == {*computed(*batch(50, 10)), "loss"}
