@@ -34,6 +34,7 @@ from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.shuffled import ShuffledKANConv
+from conv_kan.layers.volver import TaylorLayer, Volver
 from conv_kan.layers.wavkan import WavKANConv, WavKANLayer
 
 VERSION_2 = "KAGN version 2"
@@ -259,3 +260,25 @@ def _lists_of_weights(network: KAN) -> list[Layout]:
             warning=_RANGE_WARNING if misses_range else "",
         )
     ]
+
+
+@layouts_of.register
+def _volver(network: Volver, keys: Collection[str]) -> list[Layout]:
+    """torchkan's lists of weights, one entry for each layer of the head."""
+    rules: list[Rule] = []
+    for i, layer in enumerate(network.head.children()):
+        own = f"head.{i}."
+        if isinstance(layer, TaylorLayer):
+            rules += [
+                Rule(own + "base.", f"base_weights.{i}."),
+                Rule(own + "poly.basis_weight", f"poly_weights.{i}.weight", channel_major),
+                Rule(own + "poly.base_bias", f"poly_weights.{i}.bias"),
+                Rule(own + "norm.", f"batch_norms.{i}."),
+            ]
+        elif isinstance(layer, nn.Sequential):
+            rules += [
+                Rule(own + "0.basis_weight", f"poly_weights.{i}", channel_major),
+                Rule(own + "0.base_weight", f"base_weights.{i}"),
+                Rule(own + "1.", f"layer_norms.{i}."),
+            ]
+    return [Layout(LISTS, rules, children={"feature_extractor": "feature_extractor"})]

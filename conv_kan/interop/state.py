@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from conv_kan.interop.norms import published_norm
 from conv_kan.interop.plan import Entry, Plan, make_plan, without_wrappers
 from conv_kan.interop.rules import remember_layout
 
@@ -54,7 +55,7 @@ def load_published(
     known = {key for entry in plan.entries for key in _keys(entry, module.state_dict())}
     unexpected = [key for key in found if key not in known and key not in plan.constants]
     if strict and (missing or unexpected):
-        raise ValueError(_describe(missing, unexpected))
+        raise ValueError(_describe(missing, unexpected) + _norm_hint(missing, unexpected, found))
     _copy(module, plan, values, found)
     for name, text in plan.warnings.items():
         warnings.warn(f"{name}: {text}", stacklevel=2)
@@ -182,6 +183,16 @@ def _describe(missing: list[tuple[str, str]], unexpected: list[str]) -> str:
             more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
             lines.append(f"{label}: {', '.join(keys[:_SHOWN])}{more}")
     return "; ".join(lines) + "; pass names={our path: published path}, or strict=False."
+
+
+def _norm_hint(
+    missing: list[tuple[str, str]], unexpected: list[str], found: Mapping[str, Tensor]
+) -> str:
+    """The norm to make the module with, if its tensors are among those without a partner."""
+    if not any("layer_norm." in key for key in [*unexpected, *(key for key, _ in missing)]):
+        return ""
+    options = ", ".join(f"{key}={value!r}" for key, value in published_norm(found).items())
+    return f" The convolutions of these weights had {options} (see published_norm)."
 
 
 def _copy(

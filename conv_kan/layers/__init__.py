@@ -3,7 +3,7 @@
 from conv_kan.layers.attention import SelfAttention
 from conv_kan.layers.bottleneck import Bottleneck, BottleneckLinear
 from conv_kan.layers.conv import KANConv
-from conv_kan.layers.efficient import EfficientKANLinear
+from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.focal import FocalModulation
 from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.mixture import MixtureOfExperts
@@ -14,6 +14,7 @@ __all__ = [
     "KAN",
     "Bottleneck",
     "BottleneckLinear",
+    "EfficientKAN",
     "EfficientKANLinear",
     "FocalModulation",
     "GroupRational",

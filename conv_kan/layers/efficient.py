@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.linear import check_sizes
 from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.checks import check_choice, check_int, check_range
 from conv_kan.ops.expand import Expansion, promote
@@ -122,13 +125,15 @@ class EfficientKANLinear(nn.Module):
         without their scale s, at the data and at points spread over the new grid.
 
         Shapes: x (..., in_features).
-        Raises: ValueError for an empty batch.
+        Raises: ValueError for an empty batch and for inputs that are not finite.
         Source: efficient-kan, which fits the scaled splines and then scales them again.
         """
         samples = promote(x).reshape(-1, self.in_features).sort(dim=0).values
         count, size = len(samples), self.grid_size
         if count == 0:
             raise ValueError("update_grid got an empty batch; pass the inputs of the layer.")
+        if not samples.isfinite().all():
+            raise ValueError("update_grid got NaN or infinite inputs; pass finite ones.")
         chosen = torch.linspace(0, count - 1, size + 1, device=x.device).long()
         low, high = samples[0] - margin, samples[-1] + margin
         step = (high - low) / size
@@ -179,6 +184,39 @@ class EfficientKANLinear(nn.Module):
             f"spline_order={self.order}, base={self.base!r}, "
             f"standalone_scale={self.spline_scaler is not None}"
         )
+
+
+class EfficientKAN(nn.Module):
+    """A stack of EfficientKANLinear: sizes[0] -> sizes[1] -> ... -> sizes[-1].
+
+    `layer` arguments go to every layer. forward(x, update_grid=True) first moves every layer's grid
+    to its input.
+    Shapes: x (..., sizes[0]) -> y (..., sizes[-1]). Parameters: layers.{i}.*.
+    Raises: ValueError for fewer than two sizes; as EfficientKANLinear.
+    Source: efficient-kan, KAN.
+    """
+
+    def __init__(self, sizes: Sequence[int], **layer: Any) -> None:
+        super().__init__()
+        check_sizes(sizes)
+        self.layers = nn.ModuleList(EfficientKANLinear(a, b, **layer) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor, update_grid: bool = False) -> Tensor:
+        for layer in self.layers:
+            assert isinstance(layer, EfficientKANLinear)
+            if update_grid:
+                layer.update_grid(x)
+            x = layer(x)
+        return x
+
+    def regularization_loss(self, activation: float = 1.0, entropy: float = 1.0) -> Tensor:
+        """The sum of the layers'."""
+        losses = [
+            layer.regularization_loss(activation, entropy)
+            for layer in self.layers
+            if isinstance(layer, EfficientKANLinear)
+        ]
+        return torch.stack(losses).sum()
 
 
 def splines(x: Tensor, grid: Tensor, order: int) -> Tensor:

@@ -80,10 +80,7 @@ class KAN(nn.Module):
         **layer: Any,
     ) -> None:
         super().__init__()
-        if len(sizes) < 2:
-            raise ValueError(
-                f"sizes={list(sizes)} needs an input and an output size; pass [784, 64, 10]."
-            )
+        check_sizes(sizes)
         check_probability("dropout", dropout)
         if dropout and len(sizes) == 2 and not first_dropout:
             raise ValueError(
@@ -105,3 +102,11 @@ class KAN(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def check_sizes(sizes: Sequence[int]) -> None:
+    """Raise ValueError unless a network of these sizes has a layer."""
+    if len(sizes) < 2:
+        raise ValueError(
+            f"sizes={list(sizes)} needs an input and an output size; pass [784, 64, 10]."
+        )

@@ -26,11 +26,13 @@ from conv_kan.published.arguments import Row, make_function
 from conv_kan.published.conv import conv_rows
 from conv_kan.published.forms import form_rows
 from conv_kan.published.linear_rows import layer_rows, network_rows, rational_rows
+from conv_kan.published.torchkan import volver_rows
 
 
 def _rows() -> dict[str, Row]:
     convs = {row.name: row for row in conv_rows()}
-    others = [*form_rows(convs), *layer_rows(), *network_rows(), *rational_rows()]
+    linear = [*layer_rows(), *network_rows(), *rational_rows(), *volver_rows()]
+    others = [*form_rows(convs), *linear]
     return convs | {row.name: row for row in others}
 
 

@@ -78,7 +78,7 @@ def make_function(row: Row, module: str) -> Callable[..., nn.Module]:
 
     published.__name__ = published.__qualname__ = row.name
     published.__module__ = module
-    published.__doc__ = f"torch-conv-kan's names and order of arguments. {row.note}".strip()
+    published.__doc__ = f"The published arguments in their order. {row.note}".strip()
     published.__signature__ = signature  # type: ignore[attr-defined]
     return published
 
@@ -128,10 +128,22 @@ def layer_norm(affine: bool) -> Callable[[int], nn.Module]:
 def activation_name(activation: Any) -> str:
     """Our name of an activation: torch's class, a module of it, or a name already.
 
-    Raises: ValueError for an unknown one.
+    Raises: ValueError for an unknown one, and for a module with other settings than the default's.
     """
     if isinstance(activation, str):
         return check_choice("base_activation", activation, ACTIVATIONS)
     kind = activation if isinstance(activation, type) else type(activation)
     name = check_choice("base_activation", kind.__name__, _ACTIVATIONS)
+    if activation is not kind and _settings(activation) != _settings(kind()):
+        raise ValueError(
+            f"base_activation={activation!r} has settings of its own, which layers here do not "
+            f"take; pass nn.{name} as it is by default."
+        )
     return _ACTIVATIONS[name]
+
+
+def _settings(activation: nn.Module) -> dict[str, Any]:
+    """What decides the values of an activation module."""
+    hidden = ("training", "inplace")
+    found = vars(activation).items()
+    return {key: value for key, value in found if key[0] != "_" and key not in hidden}

@@ -15,7 +15,7 @@ from conv_kan.families import get_family
 from conv_kan.interop.layouts import LISTS
 from conv_kan.interop.rules import remember_layout
 from conv_kan.layers.bottleneck import BottleneckLinear
-from conv_kan.layers.efficient import EfficientKANLinear
+from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.init import published_init_
 from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.rational import GroupRational
@@ -200,6 +200,16 @@ def build_relu_network(*, a: int, b: int, **options: Any) -> nn.Module:
 
 def build_efficient(in_features: int, out_features: int, **options: Any) -> nn.Module:
     """efficient-kan's KANLinear."""
+    return EfficientKANLinear(in_features, out_features, **_efficient_arguments(options))
+
+
+def build_efficient_network(layers_hidden: Sequence[int], **options: Any) -> nn.Module:
+    """efficient-kan's KAN."""
+    return EfficientKAN(list(layers_hidden), **_efficient_arguments(options))
+
+
+def _efficient_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """efficient-kan's options by our names."""
     names = {
         "scale_noise": "noise_scale",
         "scale_base": "base_scale",
@@ -208,7 +218,7 @@ def build_efficient(in_features: int, out_features: int, **options: Any) -> nn.M
     }
     renamed = {names.get(name, name): value for name, value in options.items()}
     renamed["base"] = activation_name(renamed.pop("base_activation"))
-    return EfficientKANLinear(in_features, out_features, **renamed)
+    return renamed
 
 
 def build_rational(

@@ -11,6 +11,7 @@ from conv_kan.published.arguments import REQUIRED, Row
 from conv_kan.published.linear import (
     build_bottleneck_linear,
     build_efficient,
+    build_efficient_network,
     build_linear,
     build_network,
     build_rational,
@@ -80,7 +81,7 @@ def _linear(
 
 
 def layer_rows() -> list[Row]:
-    """torch-conv-kan's layers, efficient-kan's KANLinear."""
+    """torch-conv-kan's layers, and efficient-kan's with its network."""
     act, degree = {"act": nn.SiLU}, {"degree": REQUIRED}
     silu = {**_DEGREE, "base_activation": nn.SiLU}
     polynomials = [
@@ -100,6 +101,12 @@ def layer_rows() -> list[Row]:
         Row("BottleNeckGRAMLayer", bottleneck, build_bottleneck_linear),
         Row("WavKANLayer", wavelets, build_wavelets_linear),
         Row("KANLinear", {**_sizes(_IN_OUT), **_EFFICIENT}, build_efficient),
+        Row(
+            "EfficientKAN",
+            {**_HIDDEN, **_EFFICIENT},
+            build_efficient_network,
+            note="efficient-kan's KAN, whose name torch-conv-kan's has here.",
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ from conv_kan import published
 _FEATURES = (6, 4)
 _DEGREE = {"ChebyKANLayer", "JacobiKANLayer", "BernsteinKANLayer"}
 _ARGUMENTS = {"ReLUKANLayer": (6, 5, 3, 4)} | {name: (*_FEATURES, 3) for name in _DEGREE}
+_IMAGES = {"KANvolver": ([6, 4],), "Legendvolver": (1, [6, 4]), "Polyvolver": ()}
 _LAYERS = {"KANLayer", "KALNLayer", "FastKANLayer", "GRAMLayer", "WavKANLayer"}
 _LAYERS |= {"BottleNeckGRAMLayer", "KANLinear"}
 
@@ -15,6 +16,8 @@ def sample(name):
     """(positional arguments, keywords, an input) with which the name can be called."""
     if name.startswith("KAT_Group"):
         return (), {}, torch.randn(2, 16, 3, 16)
+    if name in _IMAGES:
+        return _IMAGES[name], {}, torch.randn(5, 784)
     if name in _ARGUMENTS or name in _LAYERS:
         return _ARGUMENTS.get(name, _FEATURES), {}, torch.randn(5, 6)
     if name.startswith("mlp_") or "D" not in name:

@@ -6,7 +6,7 @@ from goldens import GOLDEN, read
 from oracle import kept_bytes
 from scipy.interpolate import BSpline
 
-from conv_kan import EfficientKANLinear, published
+from conv_kan import EfficientKAN, EfficientKANLinear, published
 from conv_kan.layers.efficient import splines
 
 
@@ -113,3 +113,22 @@ def test_initial_splines_follow_small_noise():
         layer.base_weight.zero_()
         values = layer.edge_functions(torch.linspace(-1, 0.999, 50))
     assert 0.002 < values.std() < 0.02
+
+
+def test_network_moves_every_grid_to_its_input_and_sums_penalties():
+    net, x = EfficientKAN([6, 5, 4], grid_size=8).double(), torch.randn(200, 6).double()
+    y = net(x)
+    before = [layer.grid.clone() for layer in net.layers]
+    moved = net(x, update_grid=True)
+    inputs = [x, net.layers[0](x)]
+    for layer, grid, seen in zip(net.layers, before, inputs, strict=True):
+        assert not torch.equal(layer.grid, grid)
+        assert (layer.grid[:, layer.order] - seen.amin(0)).abs().max() < 0.05
+    assert torch.equal(moved, net(x)) and y.shape == moved.shape
+    terms = [layer.regularization_loss(2.0, 3.0) for layer in net.layers]
+    torch.testing.assert_close(net.regularization_loss(2.0, 3.0), sum(terms))
+    with pytest.raises(ValueError, match="an input and an output size"):
+        EfficientKAN([6])
+    x[3, 2] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        net(x, update_grid=True)

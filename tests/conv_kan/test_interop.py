@@ -17,15 +17,21 @@ from conv_kan import (
     create_basis,
     published,
 )
-from conv_kan.interop import export_published, load_published, published_names
+from conv_kan.interop import (
+    export_published,
+    load_published,
+    published_names,
+    published_norm,
+)
 
-LEFT = {"torchkan.KANvolver"}  # has a stem of plain convolutions, and two biases per layer
 FILES = [
     path
     for folder in ("conv", "linear", "rational", "mlp")
     for path in sorted((GOLDEN / folder).glob("*.safetensors"))
-    if path.stem not in LEFT
 ]
+# Gradients that pass a batch norm over three samples, in which the published float32 itself is 1e-4
+# from float64; those of the biases before it are 0 but for rounding.
+ROUNDED = {"torchkan.KANvolver": 5e-5}
 
 
 def make_golden(meta):
@@ -38,9 +44,11 @@ def part(tensors, prefix):
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def assert_close(found, wanted, tolerance, name):
-    error = (found - wanted).norm() / wanted.norm()
-    assert error < tolerance, f"{name}: relative error {error:.1e}"
+def assert_close(found, wanted, tolerance, name, least=0.0):
+    """Relative to the norm, and entry by entry to the largest one (at least `least`)."""
+    for size in (torch.linalg.vector_norm, lambda t: t.abs().max()):
+        error = size(found - wanted) / size(wanted).clamp(min=least)
+        assert error < tolerance, f"{name}: relative error {error:.1e}"
 
 
 def assert_same(found, wanted):
@@ -61,16 +69,19 @@ def test_golden_values_and_round_trip(path):
     y = layer(x)
     y.backward(tensors["grad_y"])
     assert_close(y, tensors["y"], tolerance, "y")
+    tolerance = ROUNDED.get(path.stem, tolerance)
     assert_close(x.grad, tensors["grad_x"], tolerance, "grad_x")
     own = {name: p.grad for name, p in layer.named_parameters() if p.requires_grad}
     grads, wanted = published_names(layer, own), part(tensors, "grad.")
     assert set(grads) == set(wanted)
     for key, grad in grads.items():
-        assert_close(grad, wanted[key], tolerance, key)
+        before_a_norm = path.stem in ROUNDED and key.endswith("weights.0.bias")
+        least = wanted[key.replace("bias", "weight")].norm() if before_a_norm else 0.0
+        assert_close(grad, wanted[key], tolerance, key, least)
 
 
 def test_golden_files_are_all_there():
-    assert len(FILES) == 126 + 11 + 3 + 3
+    assert len(FILES) == 126 + 11 + 3 + 4
 
 
 @pytest.mark.parametrize("name", published.list_published())
@@ -294,3 +305,25 @@ def test_models_of_layers():
     assert_same(export_published(target, names=names), state)
     with pytest.raises(ValueError, match=r"missing: features.0.base_conv.0.weight .here feat"):
         load_published(target, state)
+
+
+@pytest.mark.parametrize(
+    ("norm_layer", "options", "wanted"),
+    [
+        (nn.BatchNorm2d, {}, ("batch", True)),
+        (nn.BatchNorm2d, {"affine": False}, ("batch", False)),
+        (nn.InstanceNorm2d, {"affine": True}, ("instance", True)),
+        (nn.InstanceNorm2d, {}, ("instance", False)),
+    ],
+)
+def test_the_norm_is_read_off_the_keys(norm_layer, options, wanted):
+    def model(norm_layer, **options):
+        conv = published.BottleNeckKAGNConv2DLayer(4, 4, 3, norm_layer=norm_layer, **options)
+        return nn.Sequential(conv, nn.Flatten(), published.mlp_kagn([4, 2]))
+
+    state = export_published(model(norm_layer, **options))
+    state = {"module." + key: value for key, value in state.items()}
+    assert published_norm(state) == {"norm": wanted[0], "affine": wanted[1]}
+    other = nn.InstanceNorm2d if norm_layer is nn.BatchNorm2d else nn.BatchNorm2d
+    with pytest.raises(ValueError, match=f"had norm='{wanted[0]}', affine={wanted[1]}"):
+        load_published(model(other, affine=not wanted[1]), state)
