@@ -90,7 +90,7 @@ def expand(
     for tile in tiles(x):
         local_u = None if u is None else cut(u, tile, 2)
         _write(cut(rows, tile, 3), expansion.maps(cut(x, tile, 2), local_u, shape))
-    _clear_extra(buffer, x.shape)
+    clear_extra(buffer, x.shape)
     return buffer
 
 
@@ -130,7 +130,7 @@ def pull_back(
         if refill:  # only now: a gradient may be a view of the block
             _write(block, maps)
     if refill:
-        _clear_extra(buffer, x.shape)
+        clear_extra(buffer, x.shape)
     return [
         None if grad is None or source is None else grad.to(source.dtype)
         for grad, source in zip(grads, sources, strict=True)
@@ -181,7 +181,7 @@ def _write(block: Tensor, maps: Sequence[Tensor]) -> None:
         block[:, :, m].copy_(values.detach())
 
 
-def _clear_extra(buffer: Tensor, size: Sequence[int]) -> None:
+def clear_extra(buffer: Tensor, size: Sequence[int]) -> None:
     """Set the extra positions of a buffer to 0."""
     for dim, length in enumerate(size[2:], start=2):
         if buffer.shape[dim] > length:
