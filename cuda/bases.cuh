@@ -19,6 +19,18 @@
 #if defined(KAN_DEGREE)
 #include "polynomials.cuh"
 #endif
+#if defined(KAN_SPLINE_ORDER)
+#include "splines.cuh"
+#endif
+#if defined(KAN_CENTRES) || defined(KAN_NUM_BUMPS)
+#include "bumps.cuh"
+#endif
+#if defined(KAN_NUM_FREQUENCIES) || defined(KAN_NUM_WAVELETS)
+#include "waves.cuh"
+#endif
+#if defined(KAN_NUMERATOR)
+#include "rational.cuh"
+#endif
 
 namespace kan {
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from conv_kan.bases.base import Basis
 from conv_kan.ops.checks import check_int
+from conv_kan.ops.formula import Formula
 
 
 class Bernstein(Basis):
@@ -37,3 +38,6 @@ class Bernstein(Basis):
             u_powers[j - 1] * v_powers[d - j - 1] * float(math.comb(d, j)) for j in range(1, d)
         ]
         return [v_powers[-1], *middle, u_powers[-1]]
+
+    def formula(self) -> Formula:
+        return Formula("Bernstein", (("KAN_DEGREE", str(self.degree)), self.squash_macro()))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conv_kan.bases.base import Basis
 from conv_kan.ops.checks import check_int, check_range
+from conv_kan.ops.formula import Formula, literal
 
 
 class BSpline(Basis):
@@ -63,6 +64,18 @@ class BSpline(Basis):
                 for j in range(self.num_functions)
             ]
         return [self._bump(z, self.middle(j)) for j in range(self.num_functions)]
+
+    def formula(self) -> Formula:
+        return Formula("BSpline", (*self.grid_macros(), self.squash_macro()))
+
+    def grid_macros(self) -> tuple[tuple[str, str], ...]:
+        """The macros that tell a functor the grid."""
+        return (
+            ("KAN_GRID_SIZE", str(self.num_functions - self.order)),
+            ("KAN_SPLINE_ORDER", str(self.order)),
+            ("KAN_LOW", literal(self.low)),
+            ("KAN_STEP", literal(self.step)),
+        )
 
     def middle(self, j: int) -> float:
         """The middle of the support of B_j."""

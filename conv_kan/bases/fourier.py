@@ -7,6 +7,7 @@ from torch import Tensor
 
 from conv_kan.bases.base import Basis
 from conv_kan.ops.checks import check_int
+from conv_kan.ops.formula import Formula
 
 
 class Fourier(Basis):
@@ -44,3 +45,7 @@ class Fourier(Basis):
         z = self.squash(x)
         angles = [n * z for n in range(1, self.num_frequencies + 1)]
         return [wave(angle) for angle in angles for wave in (torch.cos, torch.sin)]
+
+    def formula(self) -> Formula:
+        count = ("KAN_NUM_FREQUENCIES", str(self.num_frequencies))
+        return Formula("Fourier", (count, self.squash_macro()))

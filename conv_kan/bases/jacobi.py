@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from conv_kan.bases.polynomial import Polynomial
+from conv_kan.ops.formula import Formula, literal
 
 
 class Jacobi(Polynomial):
@@ -53,3 +54,8 @@ class Jacobi(Polynomial):
             (t - 1) * (a * a - b * b) / (2 * n * (t - 2)),
             (m + a - 1) * (m + b - 1) * t / (n * (t - 2)),
         )
+
+    def formula(self) -> Formula:
+        numbers = (("KAN_JACOBI_A", literal(self.a)), ("KAN_JACOBI_B", literal(self.b)))
+        degree = ("KAN_DEGREE", str(self.degree))
+        return Formula("Jacobi", (degree, *numbers, self.squash_macro()))

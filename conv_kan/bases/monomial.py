@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from conv_kan.bases.polynomial import Polynomial
+from conv_kan.ops.formula import Formula
 
 
 class Monomial(Polynomial):
@@ -25,3 +26,6 @@ class Monomial(Polynomial):
         for _ in range(2, self.degree + 1):
             values.append(values[-1] * z)
         return values
+
+    def formula(self) -> Formula:
+        return Formula("Monomial", (("KAN_DEGREE", str(self.degree)), self.squash_macro()))

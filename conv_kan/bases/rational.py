@@ -9,6 +9,7 @@ from conv_kan.bases.base import Basis
 from conv_kan.bases.rational_init import RATIONALS
 from conv_kan.ops.channels import per_group, working_dtype
 from conv_kan.ops.checks import check_choice, check_int
+from conv_kan.ops.formula import Formula
 from conv_kan.ops.rational import quotient
 
 
@@ -59,6 +60,10 @@ class Rational(Basis):
         z = self.squash(x)
         b = [per_group(column, z) for column in denominator.unbind(1)]
         return [quotient(z, numerator.to(working_dtype(x)).unbind(), b)]
+
+    def formula(self) -> Formula:
+        counts = (("KAN_NUMERATOR", "6"), ("KAN_DENOMINATOR", "4"))
+        return Formula("Rational", (*counts, self.squash_macro()), neighbours=True)
 
 
 def fill_rational_(numerator: Tensor, denominator: Tensor, init: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conv_kan.bases.base import Basis
 from conv_kan.ops.checks import check_int, check_range
+from conv_kan.ops.formula import Formula, literal
 
 
 class RBF(Basis):
@@ -58,3 +59,13 @@ class RBF(Basis):
             t = (z - c) / self.width
             values.append(torch.exp(-t * t))
         return values
+
+    def formula(self) -> Formula:
+        centres = ", ".join(literal(c) for c in self.centres)
+        macros = (
+            ("KAN_NUM_CENTRES", str(self.num_functions)),
+            ("KAN_CENTRES", centres),
+            ("KAN_WIDTH", literal(self.width)),
+            self.squash_macro(),
+        )
+        return Formula("RBF", macros)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from conv_kan.bases.base import Basis
 from conv_kan.ops.channels import per_channel
 from conv_kan.ops.checks import check_int
+from conv_kan.ops.formula import Formula, literal
 
 
 class ReLU(Basis):
@@ -81,3 +82,7 @@ class ReLU(Basis):
             (F.relu(z - low) * F.relu(high - z) * self.factor).square()
             for low, high in zip(lows, highs, strict=True)
         ]
+
+    def formula(self) -> Formula:
+        count, factor = ("KAN_NUM_BUMPS", str(self.num_functions)), literal(self.factor)
+        return Formula("ReLU", (count, ("KAN_FACTOR", factor), self.squash_macro()))

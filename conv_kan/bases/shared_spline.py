@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from conv_kan.bases.base import Basis
 from conv_kan.bases.bspline import BSpline
 from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.formula import Formula
 
 
 class SharedSpline(Basis):
@@ -77,6 +78,9 @@ class SharedSpline(Basis):
         for coefficient in reversed(powers[:order]):
             value = torch.addcmul(coefficient, value, t)
         return [value]
+
+    def formula(self) -> Formula:
+        return Formula("SharedSpline", (*self.splines.grid_macros(), self.squash_macro()))
 
     def _pieces(self, coefficients: Tensor) -> Tensor:
         """phi on [t_m, t_{m+1}) is sum_i pieces[m + 1, i] t^i, t in [0, 1)."""

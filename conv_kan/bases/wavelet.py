@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from conv_kan.bases.base import Basis
 from conv_kan.ops.channels import working_dtype
 from conv_kan.ops.checks import check_choice, check_int
+from conv_kan.ops.formula import Formula, camel_case
 from conv_kan.ops.wavelets import WAVELETS
 
 _REACH = 2.0  # the first and last translation
@@ -64,3 +65,7 @@ class Wavelet(Basis):
         psi, z = WAVELETS[self.wavelet], self.squash(x)
         translations, dilations = (values.to(working_dtype(x)) for values in shape)
         return [psi((z - translations[j]) / dilations[j]) for j in range(self.num_functions)]
+
+    def formula(self) -> Formula:
+        count, psi = ("KAN_NUM_WAVELETS", str(self.num_functions)), camel_case(self.wavelet)
+        return Formula("Wavelet", (count, ("KAN_WAVELET", psi), self.squash_macro()))

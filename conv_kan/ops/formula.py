@@ -35,9 +35,9 @@ def camel_case(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def number(value: float) -> str:
+def literal(value: float) -> str:
     """A literal of C++ that is exactly this double."""
-    return f"({value!r})" if isinstance(value, int) else f"({float(value)!r})"
+    return f"({float(value)!r})"
 
 
 def pack_shape(shape: Sequence[Tensor], formula: Formula, x: Tensor) -> Tensor | None:
