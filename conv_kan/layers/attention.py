@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conv_kan.layers.norm import NormLike, make_norm
+from conv_kan.layers.inputs import check_input
+from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
 from conv_kan.layers.rope import RotaryEmbedding
 from conv_kan.ops.checks import check_int
 
@@ -27,7 +28,9 @@ class SelfAttention(nn.Module):
     Shapes: x, y (B, channels, *S) with ndim dimensions S. A (positions, positions) per sample is
     not held in memory where torch has a fused attention.
     Raises: ValueError where `layer` changes the size of the image -> pass padding=kernel_size // 2;
-    for an unknown rope, and d not divisible by 2 ndim with one.
+    for an unknown rope, and d not divisible by 2 ndim with one; for an input of another shape.
+    TypeError for integers.
+    Warns: of an instance norm, behind which a network that ends here cannot learn.
     Source: Zhang et al. (2019), "Self-Attention GANs", with gamma on the other term
     (torch-conv-kan).
     """
@@ -59,10 +62,13 @@ class SelfAttention(nn.Module):
             self.rope = RotaryEmbedding(
                 dims, ndim=ndim, mode=rope, theta=rope_theta, legacy=rope_legacy
             )
+        self.channels, self.ndim = channels, ndim
         self.gamma = nn.Parameter(torch.zeros(1))
         self.norm = make_norm(norm, channels, ndim, affine)
+        warn_if_features_vanish(self.norm, stacklevel=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input("SelfAttention", x, self.channels, self.ndim)
         h = self.inner_proj(x)
         q, k, v = (
             _tokens(projection(h), h) for projection in (self.proj_q, self.proj_k, self.proj_v)

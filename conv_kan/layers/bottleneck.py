@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from conv_kan.bases import Basis
 from conv_kan.layers.conv import KANConv
-from conv_kan.layers.layer import Layer
+from conv_kan.layers.core import KANLayer
+from conv_kan.layers.layer import Layer, mix_groups
 from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.norm import NormLike
+from conv_kan.layers.wavkan import WavKANLayer
 from conv_kan.ops.checks import check_int
 from conv_kan.ops.geometry import Geometry, make_geometry
 
@@ -68,6 +70,24 @@ class BottleneckLayer(Layer):
         y = self.expand(self.inner(self.squeeze(x)))
         base = self.base_branch(x)
         return y if base is None else y + base
+
+    def edge_functions(self, grid: Tensor) -> Tensor:
+        """f[o, c, *k](t) = sum_p W_expand[o, p] g[p, c, *k](t), g the edges of the inner layer.
+
+        These are functions of the squeezed channels u = W_squeeze x. Before the norm, y[o] is the
+        sum over c and k of f[o, c, *k] of the values of u in the window, plus the base branch,
+        whose edges `base_edges` gives as functions of x, plus the biases of the projections.
+
+        Shapes: grid (N,) -> (c_out, inner/groups, *kernel, N).
+        Raises: TypeError for an inner layer without functions of its own (a mixture).
+        """
+        if not isinstance(self.inner, KANLayer | WavKANLayer):
+            raise TypeError(
+                f"{type(self.inner).__name__} inside {type(self).__name__} has no edge functions "
+                "of its own; ask the layers that it holds."
+            )
+        edges = self.inner.edge_functions(grid)
+        return mix_groups(self.expand.weight.flatten(1), edges, self.geometry.groups)
 
 
 class Bottleneck(BottleneckLayer):

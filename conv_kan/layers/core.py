@@ -149,9 +149,8 @@ class KANLayer(Layer):
         )
         edges = torch.einsum("gocjk,ngcj->gockn", weight, phi)
         edges = edges.reshape(self.c_out, channels, *self.geometry.kernel_size, len(grid))
-        if self.base_weight is None or self.base_function is None:
-            return edges
-        return edges + self.base_weight.unsqueeze(-1) * self.base_function(grid)
+        base = self.base_edges(grid)
+        return edges if base is None else edges + base
 
 
 def _check_dropout(position: str, kind: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.inputs import check_input
 from conv_kan.layers.linear import check_sizes
 from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.checks import check_choice, check_int, check_range
@@ -93,13 +94,7 @@ class EfficientKANLinear(nn.Module):
         return self.spline_weight * self.spline_scaler.unsqueeze(-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(
-                f"EfficientKANLinear got an input of shape {tuple(x.shape)} but takes (..., "
-                f"{self.in_features}); check {self.in_features} against the features of the data."
-            )
-        if not x.is_floating_point():
-            raise TypeError(f"EfficientKANLinear got {x.dtype}; type x.float().")
+        check_input("EfficientKANLinear", x, self.in_features, 0)
         expansion = Expansion(
             self._functions, self.grid_size + self.order, (), 1.0, ACTIVATIONS[self.base]
         )
@@ -168,6 +163,10 @@ class EfficientKANLinear(nn.Module):
         p = mean / total.clamp(min=torch.finfo(mean.dtype).tiny)
         entropies = torch.where(p > 0, p * torch.where(p > 0, p, 1.0).log(), 0.0)
         return activation * total - entropy * entropies.sum()
+
+    def penalized_weights(self) -> list[Tensor]:
+        """The weights that an L1 penalty acts on."""
+        return [self.base_weight, self.scaled_weight]
 
     def edge_functions(self, grid: Tensor) -> Tensor:
         """f[o, c](t) = s_oc sum_j W_spline[o, c, j] B_cj(t) + W_base[o, c] base(t).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.layers.conv import KANConv
+from conv_kan.layers.inputs import check_input
 from conv_kan.layers.norm import NormLike, make_norm
 from conv_kan.ops.checks import check_int
 
@@ -27,7 +28,8 @@ class FocalModulation(nn.Module):
 
     Shapes: x, y (B, channels, *S).
     Raises: ValueError for levels < 1, an even window or an odd factor (they would change the size
-    of the image), an unknown norm; what the layers raise.
+    of the image), an unknown norm, an input of another shape; what the layers raise. TypeError for
+    integers.
     Source: Yang et al. (2022), "Focal Modulation Networks", which pools c_{L-1} instead of the
     gated sum; torch-conv-kan, whose depthwise layers read the wrong channels.
     """
@@ -58,7 +60,7 @@ class FocalModulation(nn.Module):
                     f"window={window} and factor={factor} give kernels of sizes {kernels}, which "
                     "must be odd and positive to keep the size; pass for example 3 and 2."
                 )
-        self.channels, self.levels, self.normalize = channels, levels, normalize
+        self.channels, self.ndim, self.levels, self.normalize = channels, ndim, levels, normalize
         in_layer = partial(layer, ndim=ndim)
         pointwise: Callable[..., nn.Module] = in_layer if full else _CONVS[ndim - 1]
         self.f = pointwise(channels, 2 * channels + levels + 1, 1)
@@ -71,6 +73,7 @@ class FocalModulation(nn.Module):
         self.norm = make_norm(norm, channels, ndim, affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input("FocalModulation", x, self.channels, self.ndim)
         q, context, gates = self.f(x).split((self.channels, self.channels, self.levels + 1), dim=1)
         modulator = torch.zeros_like(context)
         for level, focal in enumerate(self.focal_layers):

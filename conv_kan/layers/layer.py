@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from conv_kan.layers.activation import Activation
+from conv_kan.layers.inputs import check_input
 from conv_kan.layers.noise import DROPOUT_KINDS, drop
-from conv_kan.layers.norm import NormLike, make_norm
+from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
 from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.backend import BACKENDS
 from conv_kan.ops.checks import check_choice, check_int, check_probability
@@ -25,12 +24,6 @@ from conv_kan.ops.quadrature import gaussian_mean
 
 DROPOUT_POSITIONS = ("basis", "input", "output", "functions")
 NORM_POSITIONS = ("output", "input")
-_AXES = (
-    "..., {}",
-    "batch, {}, length",
-    "batch, {}, height, width",
-    "batch, {}, depth, height, width",
-)
 
 
 class Layer(nn.Module):
@@ -76,7 +69,8 @@ class Layer(nn.Module):
         channels = c_out if norm_position == "output" else c_in
         self.norm = make_norm(norm, channels, geometry.ndim, affine)
         self.activation = None if activation is None else Activation(activation, geometry.groups)
-        self._warn_if_features_vanish()
+        if activation is None and norm_position == "output":
+            warn_if_features_vanish(self.norm, stacklevel=4)
 
     def branches(self, x: Tensor) -> Tensor:
         """What the norm and the activation act on: (B, c_out, *S_out) of (B, c_in, *S)."""
@@ -110,6 +104,15 @@ class Layer(nn.Module):
         return expand_conv(
             x, weight, expansion=expansion, geometry=self.geometry, base_weight=self.base_weight
         )
+
+    def base_edges(self, grid: Tensor) -> Tensor | None:
+        """W_base[o, c, *k] base(t), the base branch's share of every edge; None without one.
+
+        Shapes: grid (N,) -> (c_out, c_in/groups, *kernel, N).
+        """
+        if self.base_weight is None or self.base_function is None:
+            return None
+        return self.base_weight.unsqueeze(-1) * self.base_function(grid)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; what is here resets the norm and the activation."""
@@ -152,37 +155,13 @@ class Layer(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         ndim, name = self.geometry.ndim, type(self).__name__
-        axis = 1 if ndim else -1
-        wrong_rank = x.dim() != ndim + 2 if ndim else x.dim() == 0
-        if wrong_rank or x.shape[axis] != self.c_in:
-            raise ValueError(
-                f"{name} got an input of shape {tuple(x.shape)} but takes "
-                f"({_AXES[ndim].format(self.c_in)}); check {self.c_in} against the channels of the "
-                "data, and use x.unsqueeze(0) for a single sample."
-            )
-        if not x.is_floating_point():
-            raise TypeError(
-                f"{name} got {x.dtype} but takes floating-point images; type x.float() / 255."
-            )
+        check_input(name, x, self.c_in, ndim)
         size = x.shape[2:] if ndim else ()
         if any(s < 1 for s in (*size, *self.geometry.output_size(size))):
             raise ValueError(
                 f"{name} got images of size {tuple(size)}, too small for kernel_size="
                 f"{self.geometry.kernel_size}, dilation={self.geometry.dilation} and padding="
                 f"{self.geometry.padding}; pass larger images or more padding."
-            )
-
-    def _warn_if_features_vanish(self) -> None:
-        if (
-            self.activation is None
-            and self.norm_position == "output"
-            and isinstance(self.norm, _InstanceNorm)
-        ):
-            warnings.warn(
-                "an instance norm at the output without an activation gives every map of every "
-                "sample the same mean: global average pooling then returns constants and a "
-                "network that ends in it cannot learn. Use norm='batch' or an activation.",
-                stacklevel=5,
             )
 
     def extra_repr(self) -> str:
@@ -197,6 +176,16 @@ class Layer(nn.Module):
             parts.append(f"dropout_kind={self.dropout_kind!r}")
         parts.append(f"backend={self.backend!r}")
         return ", ".join(parts)
+
+
+def mix_groups(weight: Tensor, edges: Tensor, groups: int) -> Tensor:
+    """sum_p weight[o, p] edges[p, ...] within every group.
+
+    Shapes: weight (O, P/groups), edges (P, ...) -> (O, ...).
+    """
+    blocks = weight.unflatten(0, (groups, -1))
+    mixed = torch.einsum("gop,gp...->go...", blocks, edges.unflatten(0, (groups, -1)))
+    return mixed.flatten(0, 1)
 
 
 def _no_functions(u: Tensor, *shape: Tensor) -> list[Tensor]:

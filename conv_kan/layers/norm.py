@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from conv_kan.ops.checks import check_choice
 from conv_kan.ops.norm_act import ChannelLayerNorm
@@ -48,6 +50,18 @@ def make_norm(norm: NormLike, channels: int, ndim: int, affine: bool) -> nn.Modu
             "pass norm='layer' or norm='batch'."
         )
     return _INSTANCE[ndim](channels, affine=affine)
+
+
+def warn_if_features_vanish(norm: nn.Module | None, stacklevel: int) -> None:
+    """Warn of a layer that ends in this norm, without an activation, if no network can learn so."""
+    alone = isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels
+    if alone or isinstance(norm, _InstanceNorm):
+        warnings.warn(
+            "an instance norm at the output without an activation gives every map of every "
+            "sample the same mean: global average pooling then returns constants and a "
+            "network that ends in it cannot learn. Use norm='batch' or an activation.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _num_groups(channels: int) -> int:

@@ -53,6 +53,14 @@ class GroupRational(nn.Module):
         check_divides(self.denominator.shape[0], x.shape[-1 if self.channels_last else 1])
         return group_rational(x, self.numerator, self.denominator, self.channels_last)
 
+    def edge_functions(self, grid: Tensor) -> Tensor:
+        """F_g(t), the learned function of every group.
+
+        Shapes: grid (N,) -> (num_groups, N).
+        """
+        points = grid.unsqueeze(1).expand(-1, len(self.denominator))
+        return group_rational(points, self.numerator, self.denominator, True).t()
+
     def extra_repr(self) -> str:
         return (
             f"num_groups={self.denominator.shape[0]}, init={self.init!r}, "

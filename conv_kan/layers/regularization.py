@@ -10,16 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.efficient import EfficientKANLinear
 from conv_kan.layers.layer import Layer
 from conv_kan.ops.expand import promote
 
+KANModule = Layer | EfficientKANLinear
 
-def kan_layers(module: nn.Module) -> Iterator[Layer]:
+
+def kan_layers(module: nn.Module) -> Iterator[KANModule]:
     """The KAN layers in `module`, itself included, each once, also those inside others."""
-    return (layer for layer in module.modules() if isinstance(layer, Layer))
+    return (layer for layer in module.modules() if isinstance(layer, KANModule))
 
 
-def outer_layers(module: nn.Module) -> Iterator[Layer]:
+def outer_layers(module: nn.Module) -> Iterator[KANModule]:
     """The KAN layers in `module` that are not inside another one (as in a Bottleneck)."""
     layers = list(kan_layers(module))
     inner = {id(m) for layer in layers for m in layer.modules() if m is not layer}
@@ -27,7 +30,7 @@ def outer_layers(module: nn.Module) -> Iterator[Layer]:
 
 
 def l1_weight_norm(module: nn.Module) -> Tensor:
-    """sum |w| over base_weight and basis_weight of all KAN layers in `module`; differentiable.
+    """sum |w| over the weights of the functions of all KAN layers in `module`; differentiable.
 
     Shapes: (). Numerics: at least float32.
     Raises: ValueError for a module without KAN layers.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conv_kan.layers.layer import DROPOUT_POSITIONS, Layer
+from conv_kan.layers.layer import DROPOUT_POSITIONS, Layer, mix_groups
 from conv_kan.layers.norm import NormLike
 from conv_kan.ops.checks import check_choice
 from conv_kan.ops.expand_conv import convolution_dtype
@@ -102,13 +102,9 @@ class WavKANLayer(Layer):
         psi = WAVELETS[self.wavelet](u).view(*u.shape[:2], *[1] * len(kernel), len(grid))
         edges = self.windowed_weight.unsqueeze(-1) * psi
         if self.mix_weight is not None:
-            groups = self.geometry.groups
-            blocks = self.mix_weight.unflatten(0, (groups, -1))
-            edges = torch.einsum("gop,gp...->go...", blocks, edges.unflatten(0, (groups, -1)))
-            edges = edges.flatten(0, 1)
-        if self.base_weight is None or self.base_function is None:
-            return edges
-        return edges + self.base_weight.unsqueeze(-1) * self.base_function(grid)
+            edges = mix_groups(self.mix_weight, edges, self.geometry.groups)
+        base = self.base_edges(grid)
+        return edges if base is None else edges + base
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, wavelet={self.wavelet!r}"

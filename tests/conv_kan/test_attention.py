@@ -55,6 +55,10 @@ def test_errors():
         make(2, rope="axal")
     with pytest.raises(ValueError, match="6 channels are not divisible by 4"):
         make(2, rope="axial")
+    with pytest.warns(UserWarning, match="cannot learn"):
+        make(2, norm="instance")
+    with pytest.raises(ValueError, match=r"SelfAttention got .* takes \(batch, 6, height, width\)"):
+        make(2, inner=4)(torch.randn(2, 5, 4, 4).double())
     with pytest.raises(ValueError, match="rope_theta=0"):
         make(1, rope="axial", rope_theta=0)
 

@@ -5,8 +5,18 @@ import itertools
 import pytest
 import torch
 from oracle import shaped_basis
+from torch import nn
 
-from conv_kan import Bottleneck, KANConv, KANLinear, WavKANConv, WavKANLinear, list_bases
+from conv_kan import (
+    Bottleneck,
+    BottleneckLinear,
+    GroupRational,
+    KANConv,
+    KANLinear,
+    WavKANConv,
+    WavKANLinear,
+    list_bases,
+)
 
 PLAIN = {"norm": None, "activation": None}
 GEOMETRIES = {
@@ -16,11 +26,13 @@ GEOMETRIES = {
 }
 
 
-def sum_of_edges(layer, x):
+def sum_of_edges(layer, x, functions=None):
     """Position by position: the edges whose window lies on the image; nothing where it does not."""
     g = layer.geometry
-    per_in, per_out = layer.c_in // g.groups, layer.c_out // g.groups
-    edges = layer.edge_functions(x.flatten())  # (O, C/groups, *kernel, B * C * positions)
+    per_in, per_out = x.shape[1] // g.groups, layer.c_out // g.groups
+    edges = (functions or layer.edge_functions)(
+        x.flatten()
+    )  # (O, C/groups, *kernel, B * C * positions)
     edges = edges.unflatten(-1, x.shape)
     size, out_size = x.shape[2:], g.output_size(x.shape[2:])
     y = x.new_zeros(x.shape[0], layer.c_out, *out_size)
@@ -61,10 +73,54 @@ def test_every_geometry(make, geometry, base):
     torch.testing.assert_close(sum_of_edges(layer, x), layer(x))
 
 
-def test_inside_a_bottleneck_and_without_positions():
-    layer = Bottleneck(4, 4, 3, padding=1, basis="rbf").double()
-    x = torch.randn(1, 4, 3, 3, dtype=torch.float64)
-    torch.testing.assert_close(sum_of_edges(layer.inner, x), layer.inner(x))
+@pytest.mark.parametrize("inner", [KANConv, WavKANConv])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_bottleneck_is_a_sum_over_its_squeezed_channels(inner, groups):
+    layer = Bottleneck(
+        8, 6, 3, padding=1, groups=groups, min_inner=2, basis="rbf", layer=_layer(inner), **PLAIN
+    ).double()
+    x = torch.randn(1, 8, 3, 2, dtype=torch.float64)
+    found = sum_of_edges(layer, layer.squeeze(x), layer.edge_functions)
+    torch.testing.assert_close(found + sum_of_edges(layer, x, layer.base_edges), layer(x))
+
+
+def _layer(kind):
+    """A layer factory for Bottleneck, for layers that have no basis too."""
+    return lambda c_in, c_out, kernel_size, *, basis, **options: kind(
+        c_in, c_out, kernel_size, **({"basis": basis} if kind is KANConv else {}), **options
+    )
+
+
+def test_a_linear_bottleneck_and_one_without_functions():
+    layer = BottleneckLinear(6, 4, min_inner=2, **PLAIN).double()
+    x = torch.randn(5, 6, dtype=torch.float64)
+    with torch.no_grad():
+        layer.squeeze.bias.normal_()
+    found = sum_of_edges(layer, layer.squeeze(x), layer.edge_functions)
+    found = found + sum_of_edges(layer, x, layer.base_edges) + layer.expand.bias
+    torch.testing.assert_close(found, layer(x))
+    mixture = Bottleneck(4, 4, 3, layer=lambda c, *_, **__: nn.Conv2d(c, c, 3))
+    with pytest.raises(TypeError, match="Conv2d inside Bottleneck has no edge functions"):
+        mixture.edge_functions(x[0])
+
+
+def test_functions_of_a_normed_input():
+    layer = KANConv(4, 2, 3, padding=1, basis="rbf", base=None, norm_position="input",
+                    activation=None).double()  # fmt: skip
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(sum_of_edges(layer, layer.norm(x)), y)
+
+
+def test_functions_of_a_group_rational():
+    layer, x = GroupRational(2, "swish").double(), torch.randn(7, dtype=torch.float64)
+    with torch.no_grad():
+        layer.denominator.normal_()
+    wanted = layer(x.unsqueeze(1).expand(7, 6))
+    torch.testing.assert_close(layer.edge_functions(x).repeat_interleave(3, 0).t(), wanted)
+
+
+def test_without_positions():
     linear = WavKANLinear(4, 3, mix=True, norm=None).double()
     x = torch.randn(5, 4, dtype=torch.float64)
     torch.testing.assert_close(sum_of_edges(linear, x), linear(x))

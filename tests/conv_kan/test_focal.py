@@ -61,6 +61,8 @@ def test_nothing_stays_behind():
 def test_errors():
     with pytest.raises(ValueError, match=r"sizes \[3, 4\], which must be odd"):
         FocalModulation(4, factor=1)
+    with pytest.raises(ValueError, match=r"FocalModulation got .* takes \(batch, 4, height"):
+        FocalModulation(4, full=False)(torch.randn(2, 5, 4, 4))
     with pytest.raises(ValueError, match="levels=0"):
         FocalModulation(4, levels=0)
     with pytest.raises(ValueError, match="ndim=4"):

@@ -171,8 +171,10 @@ def test_basis_dropout_leaves_the_base_branch_alone():
 def test_instance_norm_without_activation_warns():
     with pytest.warns(UserWarning, match="Use norm='batch'"):
         KANConv(4, 6, 3, norm="instance", activation=None)
-    with pytest.warns(UserWarning, match="cannot learn"):
-        KANConv(4, 6, 3, norm=nn.InstanceNorm2d, activation=None)
+    for norm in (nn.InstanceNorm2d, lambda channels: nn.GroupNorm(channels, channels)):
+        with pytest.warns(UserWarning, match="cannot learn") as caught:
+            KANConv(4, 6, 3, norm=norm, activation=None)
+        assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         KANConv(4, 6, 3, norm="instance")

@@ -89,7 +89,10 @@ def test_norms_and_activations():
     assert (gelu.base, gelu.basis.outer, gelu.activation.name) == ("gelu",) * 3
     with pytest.raises(ValueError, match="base_activation='Mish' is unknown"):
         published.KANLayer(4, 3, base_activation=nn.Mish)
-    assert published.KANLayer(4, 3, base_activation=nn.ReLU()).base == "relu"
+    assert published.KANLayer(4, 3, base_activation=nn.ReLU(inplace=True)).base == "relu"
+    for own in (nn.GELU(approximate="tanh"), nn.LeakyReLU(0.2)):
+        with pytest.raises(ValueError, match="has settings of its own"):
+            published.KANLayer(4, 3, base_activation=own)
 
 
 COUNTS = {

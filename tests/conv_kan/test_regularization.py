@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from conv_kan import KAN, KANConv
+from conv_kan import KAN, EfficientKANLinear, KANConv
 from conv_kan.layers.regularization import ActivationRecorder, kan_layers, l1_weight_norm
 
 
@@ -31,6 +31,9 @@ def test_l1_of_all_kan_weights_and_its_gradient():
     for w in weights:
         torch.testing.assert_close(w.grad, w.sign())
     assert net[1].weight.grad is None and layers[1].norm.weight.grad is None
+    efficient = EfficientKANLinear(4, 3)
+    wanted = efficient.base_weight.abs().sum() + efficient.scaled_weight.abs().sum()
+    torch.testing.assert_close(l1_weight_norm(efficient), wanted)
     assert l1_weight_norm(model().bfloat16()).dtype == torch.float32
     with pytest.raises(ValueError, match="no KAN layer"):
         l1_weight_norm(nn.Linear(2, 2))
