@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -59,10 +60,10 @@ class BSpline(Basis):
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
         z = self.squash(x)
         if self.order == 0:
-            return [
-                ((z >= self.knot(j)) & (z < self.knot(j + 1))).to(z.dtype)
-                for j in range(self.num_functions)
-            ]
+            knots = [self.knot(j) for j in range(self.num_functions + 1)]
+            cells = [(z >= low) & (z < high) for low, high in pairwise(knots)]
+            # Comparisons with NaN are false: it would count as outside the grid, unseen.
+            return [cell.to(z.dtype).masked_fill(z.isnan(), math.nan) for cell in cells]
         return [self._bump(z, self.middle(j)) for j in range(self.num_functions)]
 
     def formula(self) -> Formula:

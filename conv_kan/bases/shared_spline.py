@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -75,6 +76,8 @@ class SharedSpline(Basis):
         row = torch.nan_to_num(cell + 1.0).clamp(0, len(pieces) - 1).long()
         powers = F.embedding(row, pieces).unbind(-1)
         t, value = place - cell, powers[order]
+        if order == 0:  # otherwise t carries NaN on
+            value = value.masked_fill(z.isnan(), math.nan)
         for coefficient in reversed(powers[:order]):
             value = torch.addcmul(coefficient, value, t)
         return [value]

@@ -229,7 +229,8 @@ def splines(x: Tensor, grid: Tensor, order: int) -> Tensor:
     """
     x = promote(x).unsqueeze(-1)
     grid = grid.to(x.dtype)
-    values = ((x >= grid[:, :-1]) & (x < grid[:, 1:])).to(x.dtype)
+    cells = (x >= grid[:, :-1]) & (x < grid[:, 1:])
+    values = cells.to(x.dtype).masked_fill(x.isnan(), math.nan)  # not 0, as beyond the grid
     for p in range(1, order + 1):
         rising = _quotient(x - grid[:, : -(p + 1)], grid[:, p:-1] - grid[:, : -(p + 1)])
         falling = _quotient(grid[:, p + 1 :] - x, grid[:, p + 1 :] - grid[:, 1:-p])

@@ -157,7 +157,7 @@ class Layer(nn.Module):
         ndim, name = self.geometry.ndim, type(self).__name__
         check_input(name, x, self.c_in, ndim)
         size = x.shape[2:] if ndim else ()
-        if any(s < 1 for s in (*size, *self.geometry.output_size(size))):
+        if any(s < 1 for s in self.geometry.output_size(size)):
             raise ValueError(
                 f"{name} got images of size {tuple(size)}, too small for kernel_size="
                 f"{self.geometry.kernel_size}, dilation={self.geometry.dilation} and padding="

@@ -10,6 +10,7 @@ with sgn(0) = 1: a coefficient that starts at 0 can leave it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,8 +71,8 @@ def horner(x: Tensor, coefficients: Sequence[Tensor]) -> Tensor:
 def _grouped(x: Tensor, num_groups: int, channels_last: bool) -> Tensor:
     """x as (N, G, M), the group in the middle."""
     if channels_last:
-        return x.reshape(-1, num_groups, x.shape[-1] // num_groups)
-    return x.reshape(x.shape[0], num_groups, -1)
+        return x.reshape(math.prod(x.shape[:-1]), num_groups, x.shape[-1] // num_groups)
+    return x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
 
 
 def _columns(numerator: Tensor, denominator: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -108,6 +108,17 @@ def test_extreme_input_is_finite_in_half_precision_after_squashing(name):
     assert basis(torch.full((1, 1), 6e4, dtype=torch.float16)).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {}) for name in BASES]
+    + [("bspline", {"spline_order": 0}), ("shared_spline", {"spline_order": 0})],
+)
+def test_nan_is_not_silent(name, options):
+    basis = create_basis(name, **options)
+    phi = values(basis, torch.tensor([float("nan"), 0.3]))
+    assert phi[0, len(basis.constants) :].isnan().all() and phi[1].isfinite().all()
+
+
 def test_registry_and_repr():
     assert list_bases() == sorted(BASES)
     assert repr(create_basis("gram", degree=4)) == (

@@ -36,6 +36,14 @@ def test_splines_equal_scipys_on_uneven_knots(order):
             torch.testing.assert_close(found[:, c, j], wanted)
 
 
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_nan_is_not_silent(order):
+    knots = torch.linspace(-1, 1, 9).expand(2, 9)
+    x = torch.tensor([[float("nan"), 0.1]])
+    found = splines(x, knots, order)
+    assert found[0, 0].isnan().all() and found[0, 1].isfinite().all()
+
+
 def test_repeated_knots_give_no_nan():
     knots = torch.tensor([[0.0, 0, 0, 0, 1, 1, 1, 1]])
     values = splines(torch.linspace(0, 0.99, 7).unsqueeze(1).requires_grad_(), knots, 3)
