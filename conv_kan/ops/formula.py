@@ -63,4 +63,4 @@ def unpack_grad(grad: Tensor, shape: Sequence[Tensor], formula: Formula, x: Tens
         leaves = [t.detach().requires_grad_() for t in shape]
         packed = pack_shape(leaves, formula, x)
     assert packed is not None
-    return list(torch.autograd.grad(packed, leaves, grad))
+    return [found.contiguous() for found in torch.autograd.grad(packed, leaves, grad)]

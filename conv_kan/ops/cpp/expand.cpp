@@ -1,0 +1,285 @@
+// The expansion of a tensor and its gradient, for one basis, one base function and one pair of
+// dtypes, which are macros: KAN_FUNCTOR and its constants (cuda/bases.cuh), KAN_BASE or nothing,
+// KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/expand.py is the reference.
+#include "bases.cuh"
+#include "storage.h"
+
+namespace {
+
+using namespace kan;
+
+using Value = KAN_VALUE;
+using Stored = KAN_STORED;
+using Number = decltype(widen(Value{}));
+using P = Pack<Number, 64 / sizeof(Number)>;
+using Functor = KAN_FUNCTOR<P>;
+
+constexpr int W = P::lanes;
+constexpr int M = Functor::M;
+constexpr int S = Functor::S;
+#if defined(KAN_BASE)
+constexpr int B = 1;
+#else
+constexpr int B = 0;
+#endif
+constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
+// Packs between two transfers of a float sum to a double one.
+constexpr int kRun = 64;
+
+}  // namespace
+
+// Arguments of both operations; conv_kan/ops/cpp/launch.py fills it.
+struct Call {
+    const void* x;            // (batch, channels, *size)
+    const void* u;            // as x: what the functions take; x itself if they take x
+    const void* shape;        // (rows, S) of Number; channel c reads row c % rows
+    void* buffer;             // (batch, channels * (B + M), *size padded)
+    void* grad_x;             // as x, or null
+    void* grad_u;             // as u; null if u is x or it is not asked for
+    double* grad_shape;       // (threads, rows, S), zeros; or null
+    long long batch, channels, size[3], padded[3], rows;
+    long long channels_last;  // whether channels are the last in memory
+    long long refill;         // whether the buffer holds the expansion on return
+    long long threads;
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
+    int (*member)();                                               // omp_get_thread_num
+    int (*team)();                                                 // omp_get_num_threads
+};
+
+namespace {
+
+KAN_FN void base_and_functions(P x, P u, const P* shape, P (&maps)[at_least_one(B + M)]) {
+#if defined(KAN_BASE)
+    maps[0] = KAN_BASE::value(x);
+#endif
+    P phi[at_least_one(M)];
+    Functor::values(u, shape, phi);
+    KAN_UNROLL
+    for (int j = 0; j < M; ++j) maps[B + j] = phi[j];
+}
+
+// Where the numbers of a block of lanes are: those of x next to each other, those of map m of lane
+// i at e[m * map_step + i * lane_step].
+struct Block {
+    const Value *x, *u;
+    Stored* e;
+    Value *grad_x, *grad_u;
+    long long map_step, lane_step;
+};
+
+template <bool full>
+KAN_FN P load_x(const Value* from, int count) {
+    return full ? load<P>(from) : load<P>(from, count, true);
+}
+
+template <bool full, bool apart>
+KAN_FN P load_map(const Block& at, int m, int count) {
+    const Stored* from = at.e + m * at.map_step;
+    if (!apart) return full ? load<P>(from) : load<P>(from, count, false);
+    P x = P(0);
+    for (int i = 0; i < (full ? W : count); ++i) x.v[i] = widen(from[i * at.lane_step]);
+    return x;
+}
+
+template <bool full, bool apart>
+KAN_FN void store_map(P x, const Block& at, int m, int count) {
+    Stored* to = at.e + m * at.map_step;
+    if (!apart) return full ? store(x, to) : store(x, to, count);
+    for (int i = 0; i < (full ? W : count); ++i) narrow(x.v[i], to + i * at.lane_step);
+}
+
+template <bool full>
+KAN_FN void store_x(P x, Value* to, int count) {
+    if (to == nullptr) return;
+    full ? store(x, to) : store(x, to, count);
+}
+
+template <bool full, bool apart>
+KAN_FN void expand_block(const Call&, const Block& at, const P* shape, P*, int count) {
+    P maps[at_least_one(B + M)];
+    const P x = load_x<full>(at.x, count);
+    base_and_functions(x, at.u == at.x ? x : load_x<full>(at.u, count), shape, maps);
+    KAN_UNROLL
+    for (int m = 0; m < B + M; ++m) store_map<full, apart>(maps[m], at, m, count);
+}
+
+// dx = g_0 base'(x) + sum_j g_j dphi_j/dx, or its two parts for x and u.
+template <bool full, bool apart>
+KAN_FN void pull_back_block(
+    const Call& call, const Block& at, const P* shape, P* grad_shape, int count) {
+    P g[at_least_one(M)], phi[at_least_one(M)];
+    const P x = load_x<full>(at.x, count);
+    P grad_x = P(0);
+#if defined(KAN_BASE)
+    P slope;
+    const P base = KAN_BASE::both(x, slope);
+    grad_x = load_map<full, apart>(at, 0, count) * slope;
+#endif
+    KAN_UNROLL
+    for (int j = 0; j < M; ++j) g[j] = load_map<full, apart>(at, B + j, count);
+    const bool same = at.u == at.x;
+    const P u = same ? x : load_x<full>(at.u, count);
+    const P grad_u = Functor::pull_back(u, shape, g, grad_shape, phi);
+    store_x<full>(same ? grad_x + grad_u : grad_x, at.grad_x, count);
+    store_x<full>(grad_u, at.grad_u, count);
+    if (!call.refill) return;
+#if defined(KAN_BASE)
+    store_map<full, apart>(base, at, 0, count);
+#endif
+    KAN_UNROLL
+    for (int j = 0; j < M; ++j) store_map<full, apart>(phi[j], at, B + j, count);
+}
+
+template <bool backward, bool full, bool apart>
+KAN_FN void block(const Call& call, const Block& at, const P* shape, P* grad_shape, int count) {
+    if constexpr (backward) {
+        pull_back_block<full, apart>(call, at, shape, grad_shape, count);
+    } else {
+        expand_block<full, apart>(call, at, shape, grad_shape, count);
+    }
+}
+
+// The learned numbers of W channels from `first` on, and their gradients: one row for all lanes
+// (`step` 0) or a row for each lane (1).
+struct Shape {
+    const Call& call;
+    double* sums;
+    P values[at_least_one(S)], grads[at_least_one(S)];
+
+    Shape(const Call& call_, int thread) : call(call_) {
+        sums = call.grad_shape ? call.grad_shape + thread * call.rows * S : nullptr;
+        for (int s = 0; s < S; ++s) grads[s] = P(0);
+    }
+
+    void read(long long first, int step, int count) {
+        const Number* rows = static_cast<const Number*>(call.shape);
+        for (int i = 0; i < W; ++i) {
+            const long long c = first + step * (i < count ? i : 0);
+            for (int s = 0; s < S; ++s) values[s].v[i] = rows[c % call.rows * S + s];
+        }
+    }
+
+    void gather(long long first, int step, int count) {
+        if (sums == nullptr) return;
+        for (int s = 0; s < S; ++s) {
+            for (int i = 0; i < (step ? count : W); ++i) {
+                sums[(first + step * i) % call.rows * S + s] += grads[s].v[i];
+            }
+            grads[s] = P(0);
+        }
+    }
+};
+
+// One channel of one sample: a row of n positions.
+template <bool backward>
+void along_positions(const Call& call, Block at, long long c, long long n, Shape& shape) {
+    int packs = 0;
+    for (long long i = 0; i < n; i += W) {
+        if (i + W <= n) {
+            block<backward, true, false>(call, at, shape.values, shape.grads, W);
+        } else {
+            block<backward, false, false>(call, at, shape.values, shape.grads, int(n - i));
+        }
+        at.x += W, at.u += W, at.e += W;
+        if (at.grad_x) at.grad_x += W;
+        if (at.grad_u) at.grad_u += W;
+        if (S && backward && (++packs % kRun == 0 || i + W >= n)) shape.gather(c, 0, W);
+    }
+}
+
+// W channels, from c on, of n neighbouring positions.
+template <bool backward>
+void along_channels(const Call& call, Block at, long long c, long long n, Shape& shape) {
+    const int count = call.channels - c < W ? int(call.channels - c) : W;
+    if (S) shape.read(c, 1, count);
+    for (long long i = 0; i < n; ++i) {
+        if (count == W) {
+            block<backward, true, true>(call, at, shape.values, shape.grads, W);
+        } else {
+            block<backward, false, true>(call, at, shape.values, shape.grads, count);
+        }
+        at.x += call.channels, at.u += call.channels, at.e += call.channels * (B + M);
+        if (at.grad_x) at.grad_x += call.channels;
+        if (at.grad_u) at.grad_u += call.channels;
+    }
+    if (S && backward) shape.gather(c, 1, count);
+}
+
+Block block_at(const Call& call, long long input, long long output) {
+    const auto shift = [input](void* p) { return p ? static_cast<Value*>(p) + input : nullptr; };
+    return {static_cast<const Value*>(call.x) + input, static_cast<const Value*>(call.u) + input,
+            static_cast<Stored*>(call.buffer) + output, shift(call.grad_x), shift(call.grad_u),
+            0, 0};
+}
+
+// Row r of the image (sample, depth, height) begins at this position of the buffer.
+long long padded_row(const Call& call, long long r) {
+    const long long h = r % call.size[1], rest = r / call.size[1];
+    const long long d = rest % call.size[0], sample = rest / call.size[0];
+    return ((sample * call.padded[0] + d) * call.padded[1] + h) * call.padded[2];
+}
+
+template <bool backward>
+void planes(const Call& call, int thread) {
+    const long long count = call.batch * call.channels, rows = call.size[0] * call.size[1];
+    const long long plane = call.padded[0] * call.padded[1] * call.padded[2];
+    Shape shape(call, thread);
+    const long long last = count * (thread + 1) / call.threads;
+    for (long long p = count * thread / call.threads; p < last; ++p) {
+        const long long c = p % call.channels;
+        if (S) shape.read(c, 0, W);
+        for (long long r = 0; r < rows; ++r) {
+            Block at = block_at(call, (p * rows + r) * call.size[2],
+                                p * (B + M) * plane + padded_row(call, r));
+            at.map_step = plane;
+            along_positions<backward>(call, at, c, call.size[2], shape);
+        }
+    }
+}
+
+template <bool backward>
+void positions(const Call& call, int thread) {
+    const long long width = call.size[2];
+    const long long total = call.batch * call.size[0] * call.size[1] * width;
+    const long long last = total * (thread + 1) / call.threads;
+    Shape shape(call, thread);
+    for (long long p = total * thread / call.threads, n; p < last; p += n) {
+        const long long i = p % width;
+        n = kRun;
+        if (n > width - i) n = width - i;
+        if (n > last - p) n = last - p;
+        const long long to = (padded_row(call, p / width) + i) * call.channels * (B + M);
+        for (long long c = 0; c < call.channels; c += W) {
+            Block at = block_at(call, p * call.channels + c, to + c * (B + M));
+            at.map_step = 1;
+            at.lane_step = B + M;
+            along_channels<backward>(call, at, c, n, shape);
+        }
+    }
+}
+
+// The work of every `thread`, by however many threads there turn out to be: the sums depend on the
+// division of the work, which must not depend on that.
+template <bool backward>
+void run(void* argument) {
+    const Call& call = *static_cast<const Call*>(argument);
+    const bool alone = call.threads == 1;
+    const int first = alone ? 0 : call.member(), step = alone ? 1 : call.team();
+    for (int thread = first; thread < call.threads; thread += step) {
+        call.channels_last ? positions<backward>(call, thread) : planes<backward>(call, thread);
+    }
+}
+
+template <bool backward>
+void launch(Call* call) {
+    if (call->threads > 1) {
+        call->parallel(run<backward>, call, unsigned(call->threads), 0);
+    } else {
+        run<backward>(call);
+    }
+}
+
+}  // namespace
+
+extern "C" void kan_expand(Call* call) { launch<false>(call); }
+extern "C" void kan_pull_back(Call* call) { launch<true>(call); }

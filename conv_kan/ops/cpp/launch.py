@@ -1,0 +1,199 @@
+"""Fills the arguments of the kernels in expand.cpp and calls them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.cpp.build import CannotCompileError, load_library
+from conv_kan.ops.cpp.threads import num_threads, torch_openmp
+from conv_kan.ops.expand import Expansion, clear_extra, empty_buffer, memory_format
+from conv_kan.ops.formula import NOTHING, Formula, camel_case, pack_shape, unpack_grad
+from conv_kan.ops.geometry import Geometry
+
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "kan::BFloat16",
+    torch.float16: "kan::Half",
+}
+_LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
+
+
+class Call(ctypes.Structure):
+    """The struct Call of expand.cpp."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("x", "u", "shape", "buffer")),
+        *((name, _POINTER) for name in ("grad_x", "grad_u", "grad_shape")),
+        ("batch", _LONG),
+        ("channels", _LONG),
+        ("size", _LONG * 3),
+        ("padded", _LONG * 3),
+        *((name, _LONG) for name in ("rows", "channels_last", "refill", "threads")),
+        *((name, _POINTER) for name in ("parallel", "member", "team")),
+    )
+
+
+@functools.lru_cache(maxsize=512)
+def kernels(
+    formula: Formula, base: str | None, value: torch.dtype, stored: torch.dtype
+) -> ctypes.CDLL:
+    """The library for a basis, a base function, the dtype of x and that of the buffer.
+
+    Raises: CannotCompileError.
+    """
+    macros = [("KAN_FUNCTOR", formula.name), *formula.macros]
+    macros += [("KAN_VALUE", TYPES[value]), ("KAN_STORED", TYPES[stored])]
+    if base is not None:
+        macros.append(("KAN_BASE", camel_case(base)))
+    library = load_library("expand.cpp", tuple(macros))
+    for operation in (library.kan_expand, library.kan_pull_back):
+        operation.argtypes, operation.restype = [ctypes.POINTER(Call)], None
+    return library
+
+
+@functools.cache
+def _compiler_problem() -> str | None:
+    """Why nothing can be compiled here; None if the smallest kernel can."""
+    try:
+        kernels(NOTHING, "identity", torch.float32, torch.float32)
+    except CannotCompileError as error:
+        return str(error)
+    return None
+
+
+def why_not(x: Tensor, expansion: Expansion) -> str | None:
+    """Why this backend cannot serve this input; None if it can."""
+    if expansion.formula is None:
+        return "this basis has no compiled formula (a legacy squash, or a basis of your own)."
+    if expansion.base is not None and expansion.base_name is None:
+        return "the base function has no name in conv_kan.ops.activations."
+    if x.dtype not in TYPES:
+        return f"there is no kernel for {x.dtype}; pass x.float()."
+    return _compiler_problem()
+
+
+def expand(
+    x: Tensor,
+    u: Tensor | None,
+    shape: Sequence[Tensor],
+    expansion: Expansion,
+    geometry: Geometry,
+    dtype: torch.dtype,
+) -> Tensor:
+    """conv_kan.ops.expand.expand, in one pass over x."""
+    buffer = empty_buffer(x, expansion, geometry, dtype)
+    if buffer.numel():
+        x, u = _dense(x, u)
+        call, packed = _call(x, u, shape, expansion, buffer)
+        _kernels(x, expansion, dtype).kan_expand(call)
+        del packed
+        clear_extra(buffer, x.shape)
+    return buffer
+
+
+def pull_back(
+    buffer: Tensor,
+    x: Tensor,
+    u: Tensor | None,
+    shape: Sequence[Tensor],
+    expansion: Expansion,
+    needs: Sequence[bool],
+    refill: bool,
+) -> list[Tensor | None]:
+    """conv_kan.ops.expand.pull_back, in one pass over the buffer."""
+    sources: list[Tensor | None] = [x, u, *shape]
+    wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
+    dtypes = [None if source is None else source.dtype for source in sources]
+    x, u = _dense(x, u)
+    local = buffer.contiguous(memory_format=memory_format(x))
+    call, packed = _call(x, u, shape, expansion, local)
+    grads: list[Tensor | None] = [
+        torch.zeros_like(t) if t is not None and w else None
+        for t, w in zip((x, u), wanted[:2], strict=True)
+    ]
+    call.grad_x, call.grad_u = (None if t is None else t.data_ptr() for t in grads)
+    call.refill = refill
+    sums = None
+    if packed is not None and any(wanted[2:]):
+        sums = torch.zeros((call.threads, *packed.shape), dtype=torch.float64)
+        call.grad_shape = sums.data_ptr()
+    if local.numel():
+        _kernels(x, expansion, buffer.dtype).kan_pull_back(call)
+    if refill:
+        clear_extra(local, x.shape)
+        if local is not buffer:
+            buffer.copy_(local)
+    if sums is None or expansion.formula is None:
+        grads += [None] * len(shape)
+    else:
+        total = sums.sum(0).to(working_dtype(x))
+        found = unpack_grad(total, shape, expansion.formula, x)
+        grads += [g if w else None for g, w in zip(found, wanted[2:], strict=True)]
+    return [
+        None if grad is None else grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True)
+    ]
+
+
+def _kernels(x: Tensor, expansion: Expansion, stored: torch.dtype) -> ctypes.CDLL:
+    assert expansion.formula is not None
+    return kernels(expansion.formula, expansion.base_name, x.dtype, stored)
+
+
+def _dense(x: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """x and u without gaps, in the memory format of x and in one dtype."""
+    layout = memory_format(x)
+    if u is None:
+        return x.contiguous(memory_format=layout), None
+    dtype = torch.promote_types(x.dtype, u.dtype)
+    return (
+        x.to(dtype).contiguous(memory_format=layout),
+        u.to(dtype).contiguous(memory_format=layout),
+    )
+
+
+def _call(
+    x: Tensor, u: Tensor | None, shape: Sequence[Tensor], expansion: Expansion, buffer: Tensor
+) -> tuple[Call, Tensor | None]:
+    """The arguments that both kernels need, and the packed shape, which must outlive the call."""
+    assert expansion.formula is not None
+    with torch.no_grad():
+        packed = pack_shape(shape, expansion.formula, x)
+    openmp = torch_openmp()
+    call = Call(
+        x=x.data_ptr(),
+        u=(x if u is None else u).data_ptr(),
+        shape=None if packed is None else packed.data_ptr(),
+        buffer=buffer.data_ptr(),
+        channels=x.shape[1],
+        rows=1 if packed is None else packed.shape[0],
+        threads=num_threads(buffer.numel()),
+    )
+    if openmp is not None:
+        call.parallel, call.member, call.team = openmp.parallel, openmp.member, openmp.team
+    call.channels_last, call.batch, call.size, call.padded = _layout(x, buffer)
+    return call, packed
+
+
+def _layout(x: Tensor, buffer: Tensor) -> tuple[bool, int, tuple[int, ...], tuple[int, ...]]:
+    """Whether channels are last in memory, the batch, and three sizes of x and of the buffer.
+
+    Without extra positions, all positions of a channel, or of the batch where channels are last,
+    are one row.
+    """
+    size, padded = tuple(x.shape[2:]), tuple(buffer.shape[2:])
+    last = memory_format(x) is not torch.contiguous_format or math.prod(padded) == 1
+    batch = x.shape[0]
+    if size == padded and last:
+        batch, size, padded = 1, (batch * math.prod(size),), (batch * math.prod(size),)
+    elif size == padded:
+        size = padded = (math.prod(size),)
+    ones = (1,) * (3 - len(size))
+    return last, batch, (*ones, *size), (*ones, *padded)
