@@ -55,6 +55,9 @@ def make_accelerator(config: Config) -> Accelerator:
             "trainer.precision=no"
         ) from error
     torch.use_deterministic_algorithms(trainer.deterministic, warn_only=True)
+    # A debugging aid that goes with it: every new tensor is first filled with NaN, which costs a
+    # training step 5 to 10 %. Nothing here reads memory that was not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = not trainer.deterministic
     if accelerator.device.type == "cpu":
         keep_large_allocations()

@@ -185,7 +185,11 @@ class Trainer:
     def seed_step(self) -> None:
         """Make dropout and other noise of this step a function of (seed, step, process)."""
         keys = (self.seed, self.progress.step, self.accelerator.process_index)
-        torch.manual_seed(int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1)
+        seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
+        # torch.manual_seed notes for accelerators that are absent where it was called from, which
+        # takes a small model's step some percent.
+        on_cpu = self.accelerator.device.type == "cpu"
+        torch.default_generator.manual_seed(seed) if on_cpu else torch.manual_seed(seed)
 
     def record(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         labels = targets.argmax(1) if targets.ndim == 2 else targets
