@@ -70,11 +70,16 @@ class Family:
         }
         return KAN(sizes, basis=basis, **arguments)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The arguments of the basis and this family's defaults for them."""
+        return {**basis_options(self.basis), **self.basis_options}
+
     def _split(
         self, options: Mapping[str, Any], layer_options: set[str]
     ) -> tuple[Basis, dict[str, Any]]:
         """The basis made from its options, and the other options."""
-        known = {**basis_options(self.basis), **self.basis_options}
+        known = self.defaults
         for name in options:
             check_choice(f"option of family {self.name!r}", name, [*known, *sorted(layer_options)])
         chosen = {name: options.get(name, default) for name, default in known.items()}
@@ -163,7 +168,7 @@ FAMILIES: dict[str, Family] = {
             activation="silu",
             norm="batch",
             norm_position="output",
-            dropout_position="basis",
+            dropout_position="functions",
             mlp_layer={"norm": "layer", "base": "silu"},
         ),
         Family(

@@ -127,3 +127,21 @@ def test_published_gram_draws_beta_and_the_rest_is_reset():
         published_init_(layer, "relu")
     with pytest.raises(ValueError, match="did you mean 'gram'"):
         published_init_(layer, "gramm")
+
+
+DROPOUT_PLACES = {  # where the published layers drop: of the input, its functions, the output
+    "bspline": "output",
+    "rbf": "basis",
+    "legendre": "basis",
+    "chebyshev": "output",
+    "gram": "basis",
+    "jacobi": "functions",
+    "bernstein": "basis",
+    "relu": "input",
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_dropout_is_where_the_published_layers_have_it(name):
+    layer = FAMILIES[name].conv(4, 6, 3, dropout=0.5)
+    assert layer.dropout_position == DROPOUT_PLACES[name]
