@@ -224,15 +224,17 @@ class PenaltyConfig:
     """Terms added to the loss; each factor of 0 switches its term off.
 
     l1_decay * sum |w| over the weights of all KAN layers; activation_l1 * sum over KAN layers of
-    mean |y|; activation_l2 * sum over KAN layers of mean y^2 (y: the layer's output).
+    mean |y|; activation_l2 * sum over KAN layers of mean y^2 (y: the layer's output); load_balance
+    * sum over mixtures of experts of their balance penalty, where a model has any.
     """
 
     l1_decay: float = 0.0
     activation_l1: float = 0.0
     activation_l2: float = 0.0
+    load_balance: float = 0.01
 
     def __post_init__(self) -> None:
-        for key in ("l1_decay", "activation_l1", "activation_l2"):
+        for key in ("l1_decay", "activation_l1", "activation_l2", "load_balance"):
             value = getattr(self, key)
             require(value >= 0, f"penalty.{key}", value, "must be 0 (off) or more")
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.mixture import MixtureOfExperts, mixture_penalty
 from conv_kan.layers.regularization import ActivationRecorder, kan_layers, l1_weight_norm
 from experiments.errors import ConfigError
 from experiments.schema import PenaltyConfig
@@ -17,9 +18,10 @@ class ClassificationTask:
     """Classification by `loss`, with penalties on the KAN layers of `model`.
 
     training loss = criterion + l1_decay * sum |w| + activation_l1 * sum_layers mean |y|
-                    + activation_l2 * sum_layers mean y^2
-    where w are the weights of all KAN layers and y a layer's output. A factor of 0 costs nothing:
-    its term is not computed, and no hook is installed for it.
+                    + activation_l2 * sum_layers mean y^2 + load_balance * sum_mixtures balance
+    where w are the weights of all KAN layers, y a layer's output and balance the penalty() of a
+    mixture of experts; a model without mixtures has no such term. A factor of 0 costs nothing: its
+    term is not computed, and no hook is installed for it.
 
     A model may return several logits (deep supervision, Matryoshka widths): criterion is the mean
     of the loss over all of them, and the last, the full model's, are the logits returned.
@@ -39,6 +41,7 @@ class ClassificationTask:
         self.penalty = penalty
         needed = penalty.activation_l1 > 0 or penalty.activation_l2 > 0
         self.recorder = ActivationRecorder(model) if needed else None
+        self.has_mixtures = any(isinstance(m, MixtureOfExperts) for m in model.modules())
 
     def training_loss(
         self, model: Callable[[Tensor], Any], images: Tensor, targets: Tensor
@@ -87,11 +90,13 @@ class ClassificationTask:
                 terms["activation_l1"] = self.penalty.activation_l1 * l1
             if self.penalty.activation_l2 > 0:
                 terms["activation_l2"] = self.penalty.activation_l2 * l2
+        if self.has_mixtures and self.penalty.load_balance > 0:
+            terms["load_balance"] = self.penalty.load_balance * mixture_penalty(self.model)
         return terms
 
 
 def _check_penalties(model: nn.Module, penalty: PenaltyConfig) -> None:
-    factors = vars(penalty)
+    factors = {key: value for key, value in vars(penalty).items() if key != "load_balance"}
     on = [f"penalty.{key}={value}" for key, value in factors.items() if value > 0]
     if on and next(kan_layers(model), None) is None:
         raise ConfigError(

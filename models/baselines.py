@@ -17,6 +17,7 @@ from torch import nn
 
 from models.blocks import ConvNet, check_groups, check_pooled_norm
 from models.heads import build_head
+from models.kinds import basis_of
 from models.kits import ConvKit, KANKit, create_kit, kit_options
 from models.options import Option
 from models.registry import register
@@ -35,7 +36,7 @@ DEPTHS = (
     Depth("simple_conv", (1, 2, 2, 1), (32, 64, 128, 256)),
     Depth("eight_simple_conv", (1, 2, 2, 1, 1, 2, 1, 1), (16, 32, 64, 128, 256, 256, 512, 512)),
 )
-# Suffix of the name -> family; None is the plain twin.
+# Suffix of the name -> kind of its layers; None is the plain twin.
 SUFFIXES: dict[str, str | None] = {
     "": None,
     "_kan": "bspline",
@@ -46,11 +47,14 @@ SUFFIXES: dict[str, str | None] = {
     "_kajn": "jacobi",
     "_kabn": "bernstein",
     "_relukan": "relu",
+    "_wavkan": "wavelet",
+    "_kagn_bn": "gram_bottleneck",
+    "_moe_kagn_bn": "gram_bottleneck_experts",
 }
 
 
 def build_baseline(
-    depth: Depth, family: str | None, num_classes: int, input_channels: int, **options: Any
+    depth: Depth, kind: str | None, num_classes: int, input_channels: int, **options: Any
 ) -> ConvNet:
     """Convolutions, average over all positions, head.
 
@@ -62,7 +66,7 @@ def build_baseline(
     sizes, groups = options["layer_sizes"], options["groups"]
     pairs = list(pairwise((input_channels, *sizes)))
     check_groups(groups, pairs[1:])
-    kit = create_kit(family, options)
+    kit = create_kit(kind, options)
     check_pooled_norm(kit.norm, kit.ends_in_norm, (1, 1))
     features = nn.Sequential()
     for i, ((c_in, c_out), stride) in enumerate(zip(pairs, depth.strides, strict=True)):
@@ -85,19 +89,19 @@ def _build_head(
     return build_head(head, features, num_classes, dropout=options["dropout_linear"], mlp=mlp)
 
 
-def baseline_options(depth: Depth, family: str | None) -> tuple[Option, ...]:
+def baseline_options(depth: Depth, kind: str | None) -> tuple[Option, ...]:
     """The options of one row."""
-    kit = kit_options(family)
+    kit = kit_options(kind)
     layers: Any = tuple.__class_getitem__((int,) * len(depth.strides))
     # The published twin of plain convolutions has this dropout built in.
-    dropout_linear = 0.25 if family is None else 0.0
+    dropout_linear = 0.25 if kind is None else 0.0
     options = [
         Option("layer_sizes", layers, depth.layer_sizes, "channels of every layer", minimum=1),
         Option("groups", int, 1, "groups of every convolution but the first", minimum=1),
         Option("dropout", float, 0.0, "of channels, in every layer but the first", 0, 1),
         Option("dropout_linear", float, dropout_linear, "of features, before the head", 0, 1),
     ]
-    if family is not None:
+    if kind is not None:
         options += [Option("head", str, "kan", "classifier", choices=("kan", "linear"))]
     options += kit
     if any(option.name == "degree" for option in kit):
@@ -108,8 +112,8 @@ def baseline_options(depth: Depth, family: str | None) -> tuple[Option, ...]:
 
 
 for _depth in DEPTHS:
-    for _suffix, _family in SUFFIXES.items():
-        _options = baseline_options(_depth, _family)
-        register(_depth.name + _suffix, options=_options, basis=_family)(
-            partial(build_baseline, _depth, _family)
+    for _suffix, _kind in SUFFIXES.items():
+        _options = baseline_options(_depth, _kind)
+        register(_depth.name + _suffix, options=_options, basis=basis_of(_kind))(
+            partial(build_baseline, _depth, _kind)
         )

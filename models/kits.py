@@ -1,23 +1,27 @@
 """Kits: the layers a network is made of, so that a network names no basis.
 
-`KANKit` makes the layers of a KAN family, `ConvKit` those of the plain twin. Their options are
-tables: the bases' own come from `conv_kan.bases.basis_options`, so a new basis brings its own.
+`KANKit` makes the layers of a kind (see models.kinds), `ConvKit` those of the plain twin. Their
+options are tables: the bases' own come from `conv_kan.bases.basis_options`, so a new basis brings
+its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import nn
 
-from conv_kan.bases import basis_options
+from conv_kan.bases import BASES
 from conv_kan.bases.base import SCALES
-from conv_kan.families import Family, get_family
 from conv_kan.layers import SelfAttention
 from conv_kan.layers.norm import NORMS, make_norm
-from conv_kan.ops.activations import ACTIVATIONS, SQUASHES
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.backend import BACKENDS
+from conv_kan.ops.wavelets import WAVELETS
+from models.kinds import EXPERT_OPTIONS, KINDS, Kind
 from models.options import Option
 
 # How to check the arguments of bases; their defaults are the family's.
@@ -37,10 +41,15 @@ _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
     "k": {"type": int, "minimum": 0, "help": "a function spans k + 1 intervals", "of_basis": True},
     "train_phases": {"type": bool, "help": "learn where the functions begin and end",
                      "of_basis": True},
-    "squash": {"type": str, "choices": tuple(SQUASHES), "help": "applied to x before the basis"},
+    "wavelet": {"type": str, "choices": tuple(WAVELETS), "help": "function of every edge, "
+                "scaled and shifted by it", "of_basis": True},
+    "squash": {"type": str, "help": "applied to x before the basis"},
     "scale": {"type": str, "choices": SCALES, "help": "unit: E[sum phi^2] = 1 for x ~ N(0, 1); "
               "none: as published"},
 }  # fmt: skip
+
+# Option -> argument of MixtureOfExperts.
+_GATING = {"num_experts": "num_experts", "active_experts": "k", "noisy_gating": "noisy"}
 
 
 class Kit(Protocol):
@@ -56,6 +65,10 @@ class Kit(Protocol):
         """Whether nothing follows the norm of a convolution."""
         ...
 
+    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
+        """The first 3x3 layer of a network: no dropout, no groups, no experts, as published."""
+        ...
+
     def conv(
         self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, dropout: float = 0.0
     ) -> nn.Module:
@@ -69,41 +82,47 @@ class Kit(Protocol):
 
 @dataclass(frozen=True)
 class KANKit:
-    """Layers of a KAN family. `conv_arguments` act on convolutions alone, `basis` on heads too."""
+    """Layers of one kind. `conv_arguments` act on convolutions alone, `arguments` on heads too.
 
-    family: Family
+    `gating` holds the arguments of the mixtures of a kind with experts.
+    """
+
+    kind: Kind
     norm: str
     affine: bool
     conv_arguments: Mapping[str, Any]
-    basis: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    gating: Mapping[str, Any]
 
     @property
     def ends_in_norm(self) -> bool:
-        return self.conv_arguments["activation"] is None and self.family.norm_position == "output"
+        return self.conv_arguments["activation"] is None and not self.kind.norm_first
+
+    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
+        return self.kind.conv(c_in, c_out, 3, **self._options(1, 1, 0.0))
 
     def conv(
         self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, dropout: float = 0.0
     ) -> nn.Module:
-        return self.family.conv(
-            c_in,
-            c_out,
-            3,
-            stride=stride,
-            padding=1,
-            groups=groups,
-            dropout=dropout,
-            norm=_or_none(self.norm),
-            affine=self.affine,
-            **self.conv_arguments,
-            **self.basis,
-        )
+        options = self._options(stride, groups, dropout)
+        if self.kind.experts is None:
+            return self.kind.conv(c_in, c_out, 3, **options)
+        return self.kind.experts(c_in, c_out, 3, gating=self.gating, **options)
+
+    def _options(self, stride: int, groups: int, dropout: float) -> dict[str, Any]:
+        shape = {"stride": stride, "padding": 1, "groups": groups, "dropout": dropout}
+        norm = {"norm": _or_none(self.norm), "affine": self.affine}
+        return {**shape, **norm, **self.conv_arguments, **self.arguments}
 
     def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        return _attention(self, self.affine, channels, inner, groups)
+        def layer(c_in: int, c_out: int) -> nn.Module:
+            return self.kind.conv(c_in, c_out, 3, **self._options(1, groups, 0.0))
 
-    def mlp(self, sizes: Sequence[int], **basis: Any) -> nn.Module:
-        """The family's fully connected network; basis overrides arguments of the basis."""
-        return self.family.mlp(sizes, **{**self.basis, **basis})
+        return _attention(self, layer, channels, inner)
+
+    def mlp(self, sizes: Sequence[int], **arguments: Any) -> nn.Module:
+        """The fully connected network of the kind; arguments override those of the basis."""
+        return self.kind.mlp(sizes, **{**self.arguments, **arguments})
 
 
 @dataclass(frozen=True)
@@ -130,61 +149,67 @@ class ConvKit:
                 block.add_module(name, layer)
         return block
 
+    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
+        return self.conv(c_in, c_out)
+
     def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        return _attention(self, self.affine, channels, inner, groups)
+        return _attention(self, partial(self.conv, groups=groups), channels, inner)
 
 
-def kit_options(family: str | None) -> tuple[Option, ...]:
-    """The options of a family's layers, or of plain layers if family is None."""
-    norm = "batch" if family is None else get_family(family).norm or "none"
+def kit_options(name: str | None) -> tuple[Option, ...]:
+    """The options of the layers of a kind, or of plain layers if name is None."""
+    kind = None if name is None else KINDS[name]
+    norm = "batch" if kind is None else kind.norm or "none"
     options = [
         Option("norm", str, norm, "norm of the convolutions", choices=(*NORMS, "none")),
         Option("affine", bool, True, "whether norms learn a scale and a shift"),
     ]
-    if family is not None:
-        options += _activation_options(get_family(family))
-        options += [
-            Option(name=name, default=default, **_BASIS_ARGUMENTS[name])
-            for name, default in _basis_defaults(get_family(family)).items()
-        ]
-    return tuple(options)
+    if kind is None:
+        return tuple(options)
+    options += [*_activation_options(kind), *kind.own]
+    options += EXPERT_OPTIONS if kind.experts is not None else ()
+    for argument, default in kind.basis_defaults.items():
+        row = dict(_BASIS_ARGUMENTS[argument])
+        if argument == "squash":
+            row["choices"] = BASES[kind.basis].squashes
+        options.append(Option(name=argument, default=default, **row))
+    text = "who computes the functions; auto: compiled kernels where they run, else torch"
+    return (*options, Option("backend", str, "auto", text, choices=BACKENDS))
 
 
-def create_kit(family: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit:
-    """Make the kit of a family (None: plain) from values for all of `kit_options(family)`."""
-    if family is None:
+def create_kit(name: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit:
+    """Make the kit of a kind (None: plain) from values for all of `kit_options(name)`."""
+    if name is None:
         return ConvKit(options["norm"], options["affine"])
-    row = get_family(family)
+    kind = KINDS[name]
+    own = {option.name: options[option.name] for option in kind.own}
+    ends = {key: _or_none(options[key]) for key in ("base", "activation")}
+    gating = {key: options[option] for option, key in _GATING.items() if option in options}
     return KANKit(
-        family=row,
+        kind=kind,
         norm=options["norm"],
         affine=options["affine"],
-        conv_arguments={key: _or_none(options[key]) for key in ("base", "activation")},
-        basis={key: options[key] for key in _basis_defaults(row)},
+        conv_arguments={**ends, **own},
+        arguments={key: options[key] for key in (*kind.basis_defaults, "backend")},
+        gating=gating,
     )
 
 
-def _basis_defaults(family: Family) -> dict[str, Any]:
-    return {**basis_options(family.basis), **family.basis_options}
-
-
-def _activation_options(family: Family) -> list[Option]:
+def _activation_options(kind: Kind) -> list[Option]:
     names = (*ACTIVATIONS, "none")
     text = "of the convolutions' base branch; none: no such branch"
     return [
-        Option("base", str, family.base or "none", f"activation {text}", choices=names),
-        Option("activation", str, family.activation or "none", "what ends a convolution",
+        Option("base", str, kind.base or "none", f"activation {text}", choices=names),
+        Option("activation", str, kind.activation or "none", "what ends a convolution",
                choices=(*names, "prelu")),
     ]  # fmt: skip
 
 
 def _attention(
-    kit: Kit, affine: bool, channels: int, inner: int | None, groups: int
+    kit: KANKit | ConvKit, layer: Callable[..., nn.Module], channels: int, inner: int | None
 ) -> SelfAttention:
-    def layer(c_in: int, c_out: int) -> nn.Module:
-        return kit.conv(c_in, c_out, groups=groups)
-
-    return SelfAttention(channels, layer=layer, inner=inner, norm=_or_none(kit.norm), affine=affine)
+    norm = _or_none(kit.norm)
+    return SelfAttention(channels, layer=layer, inner=inner, norm=norm, affine=kit.affine)
 
 
 def _or_none(name: str) -> str | None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from models.blocks import ConvNet, check_groups, check_pooled_norm
 from models.heads import HEADS, LINEAR_HEADS, build_head
+from models.kinds import basis_of
 from models.kits import KANKit, Kit, create_kit, kit_options
 from models.options import Option
 from models.registry import register
@@ -47,6 +48,9 @@ ROWS: dict[str, str | None] = {
     "vggkajn": "jacobi",
     "vggkabn": "bernstein",
     "vggrelukan": "relu",
+    "vgg_wav_kan": "wavelet",
+    "vggkagn_bn": "gram_bottleneck",
+    "moe_vggkagn_bn": "gram_bottleneck_experts",
 }
 
 
@@ -102,13 +106,13 @@ def plan_vgg(
     return steps
 
 
-def build_vgg(family: str | None, num_classes: int, input_channels: int, **options: Any) -> ConvNet:
+def build_vgg(kind: str | None, num_classes: int, input_channels: int, **options: Any) -> ConvNet:
     """features (size table) -> average to feature_shape -> flatten -> head.
 
     The first convolution has one group and no dropout, as published.
 
     Raises: ValueError for groups that do not divide the channels, for sa_inner_projection without
-        attention, for a head that the family cannot build and for a norm that leaves the same
+        attention, for a head that the kind cannot build and for a norm that leaves the same
         features for every image.
     """
     steps = plan_vgg(
@@ -117,13 +121,13 @@ def build_vgg(family: str | None, num_classes: int, input_channels: int, **optio
     inner = _inner_channels(steps, options["sa_inner_projection"])
     grouped = [(s.c_in, s.c_out) for s in steps[1:] if s.kind == "conv"]
     check_groups(options["groups"], grouped + [(width, width) for width in inner.values()])
-    kit, shape = create_kit(family, options), options["feature_shape"]
-    # An attention ends in its norm, whatever the family.
+    kit, shape = create_kit(kind, options), options["feature_shape"]
+    # An attention ends in its norm, whatever the kind.
     ends_in_norm = kit.ends_in_norm or steps[-1].kind == "attention"
     check_pooled_norm(kit.norm, ends_in_norm, shape)
     features = nn.Sequential()
     for i, step in enumerate(steps):
-        later = {"groups": options["groups"], "dropout": options["dropout"]} if i else {}
+        later = {"groups": options["groups"], "dropout": options["dropout"]} if i else None
         features.append(_build_step(kit, step, inner, options["sa_inner_projection"], later))
     head = build_head(
         options["head"],
@@ -138,10 +142,17 @@ def build_vgg(family: str | None, num_classes: int, input_channels: int, **optio
 
 
 def _build_step(
-    kit: Kit, step: Step, inner: dict[int, int], projection: int | None, later: dict[str, Any]
+    kit: Kit,
+    step: Step,
+    inner: dict[int, int],
+    projection: int | None,
+    later: dict[str, Any] | None,
 ) -> nn.Module:
+    """One step; `later` holds the arguments of all but the first."""
     if step.kind == "pool":
         return nn.MaxPool2d(2)
+    if later is None:
+        return kit.first_conv(step.c_in, step.c_out)
     if step.kind == "conv":
         return kit.conv(step.c_in, step.c_out, **later)
     width = None if projection is None else inner[step.c_in]
@@ -165,9 +176,9 @@ def _inner_channels(steps: Sequence[Step], projection: int | None) -> dict[int, 
     return inner
 
 
-def vgg_options(family: str | None) -> tuple[Option, ...]:
+def vgg_options(kind: str | None) -> tuple[Option, ...]:
     """The options of one row."""
-    heads = LINEAR_HEADS if family is None else HEADS
+    heads = LINEAR_HEADS if kind is None else HEADS
     return (
         Option("vgg_type", str, "VGG11", "size table", choices=tuple(VGG_TYPES)),
         Option("width_scale", float, 1.0, "factor on the channels of the table", minimum=0.01),
@@ -180,9 +191,9 @@ def vgg_options(family: str | None) -> tuple[Option, ...]:
         Option(
             "sa_inner_projection", int | None, None, "attention on C // this channels", minimum=1
         ),
-        *kit_options(family),
+        *kit_options(kind),
     )
 
 
-for _name, _family in ROWS.items():
-    register(_name, options=vgg_options(_family), basis=_family)(partial(build_vgg, _family))
+for _name, _kind in ROWS.items():
+    register(_name, options=vgg_options(_kind), basis=basis_of(_kind))(partial(build_vgg, _kind))

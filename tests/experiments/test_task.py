@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from conv_kan.layers import KANConv, KANLinear
+from conv_kan.layers import KANConv, KANLinear, MixtureOfExperts
 from experiments.errors import ConfigError
 from experiments.schema import PenaltyConfig
 from experiments.task import ClassificationTask
@@ -165,3 +165,45 @@ def test_penalties_without_kan_layers_are_refused():
         ConfigError, match=r"penalty.activation_l1=0.5: acts on KAN layers, and Two"
     ):
         ClassificationTask(TwoHeads(), nn.CrossEntropyLoss(), PenaltyConfig(activation_l1=0.5))
+
+
+class Mixed(nn.Module):
+    """A mixture of experts, and nothing to penalize beside it."""
+
+    def __init__(self):
+        super().__init__()
+        experts = {"expert": lambda: nn.Conv2d(2, 3, 3), "num_experts": 4, "k": 2}
+        self.mixture = MixtureOfExperts(2, **experts)
+
+    def forward(self, x):
+        return self.mixture(x).mean((2, 3))
+
+
+def test_the_balance_of_experts_is_part_of_the_loss(setup):
+    _, images, targets = setup
+    model = Mixed()
+    model.mixture.gate_weight.data.mul_(30)  # an unequal load
+
+    def loss_and_gradient(factor):
+        task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(load_balance=factor))
+        torch.manual_seed(3)
+        loss, _, logs = task.training_loss(model, images, targets)
+        (gradient,) = torch.autograd.grad(loss, model.mixture.gate_weight)
+        return loss.detach(), gradient, logs
+
+    bare, gradient, logs = loss_and_gradient(0.0)
+    assert "load_balance" not in logs
+    total, with_balance, logs = loss_and_gradient(0.5)
+    torch.manual_seed(3)
+    model(images)
+    balance = 0.5 * model.mixture.penalty().detach()
+    torch.testing.assert_close(logs["load_balance"], balance)
+    torch.testing.assert_close(total, bare + balance)
+    assert (with_balance - gradient).abs().max() > 1e-4
+
+
+def test_balance_costs_nothing_without_experts(setup):
+    model, images, targets = setup
+    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig())
+    _, _, logs = task.training_loss(model, images, targets)
+    assert set(logs) == {"loss"}

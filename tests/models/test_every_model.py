@@ -73,11 +73,12 @@ def test_channels_last_images_give_the_same(name: str) -> None:
 
 @every_model
 def test_fits_a_batch(name: str) -> None:
-    options = {"dropout_linear": 0.0} if "dropout_linear" in model_options(name) else {}
+    calm = {"dropout_linear": 0.0, "noisy_gating": False}
+    options = {key: value for key, value in calm.items() if key in model_options(name)}
     model, labels = small(name, **options), torch.arange(4)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    losses = []
-    for _ in range(20):
+    losses: list[float] = []
+    while len(losses) < 100 and not (losses and losses[-1] < 0.5 * losses[0]):
         loss = nn.functional.cross_entropy(model(images(size=16)), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -92,7 +93,7 @@ def test_no_weight_decay_names_the_learned_shapes(name: str) -> None:
     names = {key for key, _ in model.named_parameters()}
     shapes = {key for key in names if ".basis." in key}
     assert model.no_weight_decay() == shapes
-    assert bool(shapes) == name.endswith(("kagn", "relukan"))
+    assert bool(shapes) == ("kagn" in name or name.endswith("relukan"))
 
 
 @every_model

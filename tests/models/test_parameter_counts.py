@@ -20,31 +20,43 @@ BASELINES = {  # name: (kan head, linear head, published centres in each)
     "eight_simple_conv_kaln": (22_633_572, 22_613_082, 0, 0),
     "eight_simple_conv_kacn": (18_107_552, 18_092_202, 0, 0),
     "eight_simple_conv_kagn": (22_633_608, 22_613_114, 0, 0),
+    "simple_conv_wavkan": (960_340, 952_650, 0, 0),
+    "eight_simple_conv_wavkan": (10_747_572, 10_732_202, 0, 0),
+}
+# (kan head, linear head, inner channels of all layers together): published layers have a second,
+# dead pair of gates of 16 experts.
+MIXTURES = {
+    "simple_conv_moe_kagn_bn": (3_543_457, 3_533_203, 3 + 16 + 32 + 64),
+    "eight_simple_conv_moe_kagn_bn": (29_357_537, 29_337_043, 3 + 16 + 16 + 32 + 2 * 64 + 2 * 128),
 }
 TWINS = {"simple_conv": 391_946, "eight_simple_conv": 4_531_338}
 PUBLISHED_VGG: dict[str, Any] = {"norm": "instance", "affine": False, "feature_shape": (7, 7)}
 VGG_DEFAULTS: dict[
     str, tuple[int, dict[str, Any], int]
-] = {  # name: (published count, options, published centres)
+] = {  # name: (published count, options, published numbers without effect)
     "vggkan": (5_250_626, {}, 0),
     "fast_vggkan": (3_521_362, {"grid_size": 5, "grid_range": (-1, 1), "base": "gelu"}, 8 * 5),
     "vggkaln": (2_944_890, {}, 0),
     "vggkagn": (2_944_922, {}, 0),
     "vggkacn": (2_368_458, {}, 0),
+    "vgg_wav_kan": (1_418_698, {"norm": "batch"}, 0),
+    "vggkagn_bn": (723_799, {"norm": "batch"}, 0),
+    "moe_vggkagn_bn": (1_179_163, {"norm": "batch"}, 2 * 7 * 16 * 8),  # dead gates of 7 layers
 }
+# vgg_type: (Gram, Gram in bottlenecks)
 VGGKAGN_SIZES = {
-    "VGG11": 2_883_482,
-    "VGG13": 2_941_090,
-    "VGG16": 4_599_982,
-    "VGG19": 6_258_874,
-    "VGG11v2": 4_358_050,
-    "VGG16v2": 6_074_550,
-    "VGG19v2": 7_733_442,
-    "VGG11v3": 5_096_610,
-    "VGG11v4": 7_308_450,
-    "VGG13v4": 7_366_058,
-    "VGG16v4": 9_024_950,
-    "VGG19v4": 10_683_842,
+    "VGG11": (2_883_482, 662_359),
+    "VGG13": (2_941_090, 693_855),
+    "VGG16": (4_599_982, 1_063_531),
+    "VGG19": (6_258_874, 1_433_207),
+    "VGG11v2": (4_358_050, 983_903),
+    "VGG16v2": (6_074_550, 1_385_075),
+    "VGG19v2": (7_733_442, 1_754_751),
+    "VGG11v3": (5_096_610, 1_168_479),
+    "VGG11v4": (7_308_450, 1_650_783),
+    "VGG13v4": (7_366_058, 1_682_279),
+    "VGG16v4": (9_024_950, 2_051_955),
+    "VGG19v4": (10_683_842, 2_421_631),
 }
 IMAGENET: dict[str, Any] = {
     "vgg_type": "VGG11v2",
@@ -67,6 +79,15 @@ def test_baseline(name: str) -> None:
     assert count(name, head="linear") == linear - linear_centres
 
 
+@pytest.mark.parametrize("name", MIXTURES)
+def test_mixture_baseline(name: str) -> None:
+    kan, linear, inner = MIXTURES[name]
+    published = {"num_experts": 16, "active_experts": 4, "reduction": 4}
+    dead = 2 * 16 * inner
+    assert count(name, **published) == kan - dead
+    assert count(name, head="linear", **published) == linear - dead
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_plain_baseline(name: str) -> None:
     assert count(name) == TWINS[name]
@@ -75,13 +96,14 @@ def test_plain_baseline(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:an instance norm at the output")
 @pytest.mark.parametrize("name", VGG_DEFAULTS)
 def test_vgg_with_published_defaults(name: str) -> None:
-    published, options, centres = VGG_DEFAULTS[name]
-    assert count(name, **PUBLISHED_VGG, **options) == published - centres
+    published, options, dead = VGG_DEFAULTS[name]
+    assert count(name, **{**PUBLISHED_VGG, **options}) == published - dead
 
 
 @pytest.mark.parametrize("vgg_type", VGGKAGN_SIZES)
 def test_vgg_size_table(vgg_type: str) -> None:
-    assert count("vggkagn", vgg_type=vgg_type, affine=False) == VGGKAGN_SIZES[vgg_type]
+    counts = [count(name, vgg_type=vgg_type, affine=False) for name in ("vggkagn", "vggkagn_bn")]
+    assert counts == list(VGGKAGN_SIZES[vgg_type])
 
 
 @pytest.mark.parametrize(
@@ -90,3 +112,8 @@ def test_vgg_size_table(vgg_type: str) -> None:
 def test_published_imagenet_checkpoint(vgg_type: str, published: int) -> None:
     options = {**IMAGENET, "vgg_type": vgg_type}
     assert count("vggkagn", num_classes=1000, **options) == published
+
+
+def test_published_imagenet_checkpoint_of_bottlenecks() -> None:
+    options = {**IMAGENET, "vgg_type": "VGG11v4", "norm": "batch"}
+    assert count("vggkagn_bn", num_classes=1000, **options) == 7_252_115

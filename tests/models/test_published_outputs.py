@@ -25,10 +25,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "EightSimpleConvKAGN": ("eight_simple_conv_kagn", EIGHT),
     "SimpleConvKAN": ("simple_conv_kan", FOUR),
     "SimpleConvKACN": ("simple_conv_kacn", FOUR),
+    "SimpleConvKALN": ("simple_conv_kaln", {**FOUR, "squash": "minmax"}),
     "SimpleFastConvKAN": ("simple_conv_fastkan", FOUR),
     "vggkagn": (
         "vggkagn",
         {"vgg_type": "VGG11v4", "width_scale": 2, "degree": 5, "affine": True, **PUBLISHED_VGG},
+    ),
+    "vggkagn_bn": (
+        "vggkagn_bn",
+        {"vgg_type": "VGG11v4", "width_scale": 2, "degree": 5, "affine": True},
     ),
     "vggkan": ("vggkan", {"affine": False, **PUBLISHED_VGG}),
 }
@@ -37,6 +42,8 @@ NAMES = {"Simple": {"features": "layers", "head.1": "output"}, "vgg": {"head": "
 
 
 def draw(key: str, shape: list[int]) -> torch.Tensor:
+    if key.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
     t = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
     if key.endswith("running_var"):
         return 1 + 0.1 * t.abs()
