@@ -99,6 +99,10 @@ def _norm_options(norm_layer: Any) -> list[str]:
     """What a norm's class takes besides the number of channels."""
     if norm_layer is None:
         return ["affine"]
+    if not callable(norm_layer):
+        raise TypeError(
+            f"norm_layer={norm_layer!r} must be a class or None; pass for example nn.BatchNorm2d."
+        )
     return list(inspect.signature(norm_layer).parameters)[1:]
 
 

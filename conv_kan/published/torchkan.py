@@ -10,7 +10,7 @@ from torch import nn
 
 from conv_kan.bases import create_basis
 from conv_kan.layers.activation import Activation
-from conv_kan.layers.linear import KANLinear
+from conv_kan.layers.linear import KANLinear, check_sizes
 from conv_kan.layers.volver import SIZE, SampleRange, SharedPolynomial, TaylorLayer, Volver
 from conv_kan.published.arguments import REQUIRED, Row, activation_name
 
@@ -21,12 +21,19 @@ def _features(widths: Sequence[int]) -> int:
     return widths[-1] * (SIZE >> len(widths)) ** 2
 
 
+def _sizes(widths: Sequence[int], layers_hidden: Sequence[int]) -> list[int]:
+    """Those of the layers behind the stem, of which there must be one."""
+    sizes = [_features(widths), *layers_hidden]
+    check_sizes(sizes)
+    return sizes
+
+
 def build_kanvolver(
     *, layers_hidden: Sequence[int], polynomial_order: int, base_activation: Any
 ) -> nn.Module:
     """KANvolver: the features of the stem stand before layers_hidden."""
     name, widths = activation_name(base_activation), (16, 32)
-    sizes = [_features(widths), *layers_hidden]
+    sizes = _sizes(widths, layers_hidden)
     layers = [TaylorLayer(a, b, polynomial_order, name) for a, b in pairwise(sizes)]
     return Volver(1, widths, nn.Sequential(*layers))
 
@@ -39,7 +46,7 @@ def build_legendvolver(
     name, widths = activation_name(base_activation), (16, 32)
     basis = create_basis("legendre", degree=polynomial_order, squash="none", scale="none")
     layers: list[nn.Module] = []
-    for n_in, n_out in pairwise([_features(widths), *layers_hidden]):
+    for n_in, n_out in pairwise(_sizes(widths, layers_hidden)):
         layer = KANLinear(
             n_in, n_out, basis=basis, base=name, norm=lambda _: SampleRange(),
             norm_position="input", activation=None,

@@ -1,5 +1,7 @@
 """Arguments and inputs for every published name."""
 
+import inspect
+
 import torch
 
 from conv_kan import published
@@ -40,3 +42,11 @@ def make(name, **keywords):
     """What the name makes of its sample, and the input."""
     args, kwargs, x = sample(name)
     return published.get_published(name)(*args, **{**kwargs, **keywords}), x
+
+
+def make_wrong(name, argument, value):
+    """What the name makes of its sample but for one argument."""
+    args, kwargs, _ = sample(name)
+    function = published.get_published(name)
+    arguments = dict(zip(inspect.signature(function).parameters, args, strict=False))
+    return function(**{**arguments, **kwargs, argument: value})

@@ -1,5 +1,6 @@
 """Published names: signatures, behaviour of their arguments, initial weights."""
 
+import inspect
 import math
 import pickle
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracle import kept_bytes
-from published_samples import make, sample
+from published_samples import make, make_wrong, sample
 from torch import nn
 
 from conv_kan import published
@@ -40,6 +41,50 @@ def test_unknown_names_and_keywords():
     with pytest.raises(ValueError, match="did you mean 'mlp_kagn'"):
         published.get_published("mlp_kagm")
     assert {"mlp_kagn", "KAT_Group2D"} <= set(dir(published))
+
+
+WRONG = {
+    "base_activation": "x",
+    "degree": 0,
+    "dilation": 0,
+    "dim_reduction": 0,
+    "dropout": 1.0,
+    "focal_level": 0,
+    "g": 0,
+    "grid_range": (1, -1),
+    "grid_size": 0,
+    "groups": 5,
+    "in_features": 0,
+    "inner_projection": 0,
+    "input_dim": 0,
+    "input_size": 0,
+    "k": -1,
+    "kernel_size": 0,
+    "layers_hidden": [],
+    "min_internal": 0,
+    "mode": "x",
+    "norm_layer": "batch",
+    "num_experts": 0,
+    "num_grids": 0,
+    "num_groups": 0,
+    "output_dim": 0,
+    "padding": -1,
+    "polynomial_degree": 0,
+    "polynomial_order": 0,
+    "rope_theta": 0,
+    "spline_order": -1,
+    "stride": 0,
+    "wav_version": "x",
+    "wavelet_type": "x",
+}
+
+
+@pytest.mark.parametrize("name", published.list_published())
+def test_wrong_arguments_are_refused_in_words(name):
+    known = inspect.signature(published.get_published(name)).parameters
+    for argument in known.keys() & WRONG.keys():
+        with pytest.raises((ValueError, TypeError), match=r"must |unknown|divisible|needs"):
+            make_wrong(name, argument, WRONG[argument])
 
 
 def test_norms_and_activations():
