@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracle import BASES, gradients, kept_bytes, naive_conv, plain_layer, shaped_basis
 
-from conv_kan import KANConv, KANLinear, create_basis, list_bases
+from conv_kan import Bottleneck, KANConv, KANLinear, create_basis, list_bases
 
 MINMAX = "legendre over the batch"  # the legacy squash
 OTHERS = [name for name in [*list_bases(), MINMAX] if name not in BASES]
@@ -63,12 +63,50 @@ def test_gradients_equal_finite_differences(name, composed):
     assert torch.autograd.gradcheck(call_composed if composed else call, inputs, fast_mode=True)
 
 
+# The arguments that set the number of functions, and many of them.
+ORDERS = {
+    "bernstein": {"degree": 12},
+    "bspline": {"grid_size": 16, "spline_order": 5},
+    "chebyshev": {"degree": 12},
+    "fourier": {"num_frequencies": 8},
+    "gram": {"degree": 8},
+    "jacobi": {"degree": 12},
+    "legendre": {"degree": 12},
+    "monomial": {"degree": 12},
+    "rational": {"num_groups": 8},
+    "rbf": {"grid_size": 24},
+    "relu": {"g": 12, "k": 6},
+    "shared_spline": {"grid_size": 32, "spline_order": 5},
+    "wavelet": {"num_wavelets": 12},
+}
+
+
+@pytest.mark.parametrize("make_layer", [KANConv, Bottleneck, KANLinear])
+@pytest.mark.parametrize("order", ["usual", "high"])
 @pytest.mark.parametrize("name", [*list_bases(), MINMAX])
-def test_little_is_kept_for_backward(name):
-    layer = KANConv(64, 64, 3, basis=make_basis(name), padding=1)
+def test_little_is_kept_for_backward(name, order, make_layer):
+    """A bottleneck's inner layer has 16 channels: 2.5 times its input too."""
+    if name == MINMAX:
+        basis = create_basis("legendre", squash="minmax", **ORDERS["legendre"])
+    else:
+        basis = create_basis(name, **(ORDERS[name] if order == "high" else {}))
     x = torch.randn(2, 64, 12, 12, requires_grad=True)
+    if make_layer is KANLinear:
+        x = torch.randn(512, 64, requires_grad=True)
+        layer = KANLinear(64, 64, basis=basis)
+    else:
+        layer = make_layer(64, 64, 3, basis=basis, padding=1)
     kept = kept_bytes(lambda: layer(x), layer.parameters())
-    assert kept <= 2.5 * x.numel() * x.element_size()
+    inner = x.nbytes // 4 if make_layer is Bottleneck else 0
+    assert kept <= 2.5 * (x.nbytes + inner)
+
+
+@pytest.mark.parametrize("name", list_bases())
+@pytest.mark.parametrize("ndim", [1, 3])
+def test_little_is_kept_in_other_dimensions(name, ndim):
+    x = torch.randn(2, 64, *(5, 6, 7)[:ndim], requires_grad=True)
+    layer = KANConv(64, 64, 3, basis=name, padding=1, ndim=ndim)
+    assert kept_bytes(lambda: layer(x), layer.parameters()) <= 2.5 * x.nbytes
 
 
 @pytest.mark.parametrize("name", OTHERS)

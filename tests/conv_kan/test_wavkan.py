@@ -107,10 +107,13 @@ def test_operator_is_registered_as_torch_asks():
         torch.library.opcheck(torch.ops.conv_kan.wavelet_conv.default, arguments)
 
 
-def test_memory():
-    layer = WavKANConv(64, 64, 3, padding=1)
-    x = torch.randn(1, 64, 12, 12, requires_grad=True)
-    assert kept_bytes(lambda: layer(x), layer.parameters()) <= 2.05 * x.nbytes
+@pytest.mark.parametrize("wavelet", WAVELETS)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_memory(ndim, wavelet):
+    layer = WavKANConv(64, 64, 3, padding=1, ndim=ndim, wavelet=wavelet)
+    x = torch.randn(1, 64, *{1: (144,), 2: (12, 12), 3: (6, 5, 5)}[ndim], requires_grad=True)
+    shannon = layer.wavelet_weight.nbytes if wavelet == "shannon" else 0  # times its window
+    assert kept_bytes(lambda: layer(x), layer.parameters()) <= 2.05 * x.nbytes + shannon
 
 
 def test_initial_variance_is_one():
