@@ -1,7 +1,7 @@
 """docs/bases.md, generated from the registry: `python -m conv_kan.basis_table` writes it.
 
 A formula is the first paragraph of a basis's docstring, a source its Source section, and published
-names are those of the families that use the basis.
+names are those of the families that use the basis, and of single layers that do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from conv_kan.bases import BASES, Basis, basis_options, create_basis
 from conv_kan.families import FAMILIES
 
 TARGET = Path("docs/bases.md")
+# Published names of what is no family of convolutions.
+_OTHER_NAMES = {"monomial": ["KANvolver"], "rational": [r"KAT\_Group"]}
 _COLUMNS = ("basis", "formula", "K", "parameters", "constants", "source", "published name")
 _HEADER = """# Bases
 
@@ -35,7 +37,8 @@ def basis_table() -> str:
 def _row(name: str) -> tuple[str, ...]:
     basis = create_basis(name)
     formula, source = _documentation(type(basis))
-    families = [family.acronym for family in FAMILIES.values() if family.basis == name]
+    names = [family.acronym for family in FAMILIES.values() if family.basis == name]
+    names += _OTHER_NAMES.get(name, [])
     return (
         f"`{name}`",
         formula,
@@ -43,7 +46,7 @@ def _row(name: str) -> tuple[str, ...]:
         _parameters(name, basis),
         ", ".join(f"phi_{j} = {value:.4g}" for j, value in basis.constants.items()) or "none",
         source,
-        ", ".join(families) or "none",
+        ", ".join(names) or "none",
     )
 
 

@@ -25,11 +25,11 @@ class Family:
     acronym: str
     basis: str
     basis_options: Mapping[str, Any]
-    base: str | None
-    activation: str | None
-    norm: str | None
-    norm_position: str
-    dropout_position: str
+    base: str | None = "silu"
+    activation: str | None = "silu"
+    norm: str | None = "batch"
+    norm_position: str = "output"
+    dropout_position: str = "basis"
     mlp_layer: Mapping[str, Any] = field(default_factory=dict)
 
     def conv(
@@ -106,8 +106,6 @@ FAMILIES: dict[str, Family] = {
             basis_options={"grid_size": 5, "spline_order": 3, "grid_range": (-1.0, 1.0)},
             base="gelu",
             activation="prelu",
-            norm="batch",
-            norm_position="output",
             dropout_position="output",
             mlp_layer={"norm": "layer"},
         ),
@@ -116,11 +114,8 @@ FAMILIES: dict[str, Family] = {
             acronym="FastKAN",
             basis="rbf",
             basis_options={"grid_size": 8, "grid_range": (-2.0, 2.0)},
-            base="silu",
             activation=None,
-            norm="batch",
             norm_position="input",
-            dropout_position="basis",
             mlp_layer={"norm": "layer", "base_bias": True},
         ),
         Family(
@@ -129,10 +124,6 @@ FAMILIES: dict[str, Family] = {
             basis="legendre",
             basis_options={"degree": 3},
             base="identity",
-            activation="silu",
-            norm="batch",
-            norm_position="output",
-            dropout_position="basis",
             mlp_layer={"norm": "layer", "base": "silu"},
         ),
         Family(
@@ -142,8 +133,6 @@ FAMILIES: dict[str, Family] = {
             basis_options={"degree": 3},
             base=None,
             activation=None,
-            norm="batch",
-            norm_position="output",
             dropout_position="output",
             mlp_layer={"norm": None},
         ),
@@ -152,11 +141,6 @@ FAMILIES: dict[str, Family] = {
             acronym="KAGN",
             basis="gram",
             basis_options={"degree": 3},
-            base="silu",
-            activation="silu",
-            norm="batch",
-            norm_position="output",
-            dropout_position="basis",
             mlp_layer={"norm": "layer"},
         ),
         Family(
@@ -165,9 +149,6 @@ FAMILIES: dict[str, Family] = {
             basis="jacobi",
             basis_options={"degree": 3, "a": 1.0, "b": 1.0},
             base="identity",
-            activation="silu",
-            norm="batch",
-            norm_position="output",
             dropout_position="functions",
             mlp_layer={"norm": "layer", "base": "silu"},
         ),
@@ -177,10 +158,6 @@ FAMILIES: dict[str, Family] = {
             basis="bernstein",
             basis_options={"degree": 3},
             base="identity",
-            activation="silu",
-            norm="batch",
-            norm_position="output",
-            dropout_position="basis",
             mlp_layer={"norm": "layer", "base": "silu"},
         ),
         Family(
@@ -188,10 +165,6 @@ FAMILIES: dict[str, Family] = {
             acronym="ReLUKAN",
             basis="relu",
             basis_options={"g": 5, "k": 3, "train_phases": True},
-            base="silu",
-            activation="silu",
-            norm="batch",
-            norm_position="output",
             dropout_position="input",
             mlp_layer={"base": None, "activation": None, "norm": None, "base_bias": True},
         ),

@@ -6,12 +6,20 @@ Every name is a function with the positional order, keywords and defaults of the
 (see `list_published` and `inspect.signature`), which returns a layer of this library with the
 published norm, initial weights and unscaled basis. `conv_kan.interop` loads published weights into
 it. Where a published layer has a defect, these do not; where trained weights depend on the defect,
-the argument legacy=True brings it back.
+legacy=True brings it back:
 
-Differences: an unknown keyword is an error; l1_decay and mixtures' `train` change nothing (they
-never did); KAT_Group's default device is torch's; mlp_relukan's a and b are used; the noise of
-MoEBottleNeckKAGNConv acts on the input of the functions; names are functions, so that isinstance
-needs the class of what they return. KAN is torchkan's too, whose state dicts it loads.
+    KALN..., KAL_Net, KAC_Net     x is scaled by the minimum and maximum of the whole batch
+    KAGNConv...V2, focal layers   groups read the channels in another order
+    RoPE...                       the first token is taken for a class token
+    KAT_Group, KAT_Group2D        coefficients that miss gelu, geglu, swishglu, erfc_Softplus_2
+
+Differences: an unknown keyword is an error, and so is degree=0; l1_decay and mixtures' `train`
+change nothing (they never did); KAT_Group's default device is torch's; mlp_relukan's a and b are
+used; dropout before a basis acts on x, not on tanh(x), and constant functions are never dropped;
+the noise of MoEBottleNeckKAGNConv acts on the input of the functions; FastKANLayer has no
+time_benchmark; names are functions, so that isinstance needs the class of what they return. KAN is
+torch-conv-kan's: torchkan's has its arguments by keyword, and its state dicts load; efficient-kan's
+is EfficientKAN.
 """
 
 from __future__ import annotations
