@@ -10,17 +10,21 @@ the first process printed. Forking saves the seconds that each fresh interpreter
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.app import launch
 from experiments.session import Trainer
+
+GRACE = 30.0  # seconds for the others after a process that ended by itself, but not well
 
 
 def kill_in_the_middle_of(step: int, micro_batch: int, number: int) -> None:
@@ -69,7 +73,10 @@ def fork(rank: int, spec: dict, port: int, output: Path) -> int:
 
 
 def run(spec: dict, folder: Path) -> dict:
-    """One launch: as under torchrun, one process that dies takes the others with it."""
+    """One launch: as under torchrun, one process that ends badly takes the others with it.
+
+    Those have a moment to end by themselves, which they do where all received a request to stop.
+    """
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -78,12 +85,20 @@ def run(spec: dict, folder: Path) -> dict:
         output.unlink(missing_ok=True)
     alive = {fork(rank, spec, port, outputs[rank]) for rank in range(spec["processes"])}
     codes = []
+    deadline = math.inf
     while alive:
-        child, status = os.wait()
-        alive.discard(child)
-        codes.append(os.waitstatus_to_exitcode(status))
-        for other in alive if codes[-1] else ():
-            os.killpg(other, signal.SIGKILL)
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            alive.discard(child)
+            codes.append(os.waitstatus_to_exitcode(status))
+            if codes[-1]:
+                deadline = time.monotonic() + (GRACE if codes[-1] > 0 else 0)
+        elif time.monotonic() > deadline:
+            for other in alive:
+                os.killpg(other, signal.SIGKILL)
+            deadline = math.inf
+        else:
+            time.sleep(0.02)
     return {"codes": codes, "output": outputs[0].read_text()}
 
 
