@@ -15,6 +15,7 @@ from conv_kan.layers.norm import NormLike
 from conv_kan.ops.expand import Expansion, promote
 from conv_kan.ops.expand_conv import expand_conv
 from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.norm_act import norm_act
 
 
 class KANLayer(Layer):
@@ -104,7 +105,7 @@ class KANLayer(Layer):
         """W_basis * phi(u) + W_base * base(x) + b, in one convolution."""
         u = self._drop(x, "basis")
         if self.norm is not None and self.norm_position == "input":
-            u = self.norm(u)
+            u = norm_act(u, self.norm, None, backend=self.backend)
         return expand_conv(
             x,
             self.basis_weight,

@@ -83,9 +83,10 @@ class Layer(nn.Module):
         y = self.branches(self._drop(flat, "input"))
         norm = self.norm if self.norm_position == "output" else None
         if self.activation is None:
-            y = norm_act(y, norm, None)
+            y = norm_act(y, norm, None, backend=self.backend)
         else:
-            y = norm_act(y, norm, self.activation.function, self.activation.params)
+            act = self.activation
+            y = norm_act(y, norm, act.function, act.params, act.name, self.backend)
         y = self._drop(y, "output")
         return y if flat is x else y.reshape(*x.shape[:-1], self.c_out)
 

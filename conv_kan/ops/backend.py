@@ -90,6 +90,13 @@ def choose_backend(x: Tensor, expansion: Expansion) -> Backend:
     return backend
 
 
+def worth_compiling(y: Tensor, backend: str) -> bool:
+    """Whether a tensor on a CPU asks for C++ kernels that a layer can also do without."""
+    if y.device.type != "cpu":
+        return False
+    return backend == "cpp" or (backend == "auto" and y.numel() >= _WORTH_COMPILING)
+
+
 @functools.cache
 def _load(name: str) -> tuple[Backend, str | None]:
     """The module of a compiled backend, or torch and why the module cannot be imported."""

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from conv_kan.ops.expand import promote
+from conv_kan.ops.backend import worth_compiling
+from conv_kan.ops.cpp import norm as kernels
+from conv_kan.ops.expand import memory_format, promote
+from conv_kan.ops.fused_norm_act import Sharing, fused_norm_act
 from conv_kan.ops.modes import needs_composition
 
 aten = torch.ops.aten
@@ -29,28 +32,65 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 def norm_act(
-    y: Tensor, norm: nn.Module | None, act: Activation | None, act_params: Sequence[Tensor] = ()
+    y: Tensor,
+    norm: nn.Module | None,
+    act: Activation | None,
+    act_params: Sequence[Tensor] = (),
+    name: str | None = None,
+    backend: str = "torch",
 ) -> Tensor:
     """a = act(norm(y), *act_params); None stands for the identity.
 
     For the batch, instance, group and layer norms of torch, the training step keeps y and the
     statistics. Any other norm module, and any norm with hooks, is composed in the plain way.
-    Running statistics, momentum=None, num_batches_tracked and eval mode are torch's.
+    Running statistics, momentum=None, num_batches_tracked and eval mode are torch's. With the
+    `name` of the activation, compiled kernels may serve batch, instance and group norms.
     Shapes: y, a (B, C, *S).
     Numerics: a has the dtype of y. Where y and the parameters of a group or layer norm differ in
-    dtype, it is computed in the dtype of the parameters.
+    dtype, it is computed in the dtype of the parameters; compiled kernels compute in float32, or
+    float64 for float64.
     """
     if norm is None:
         return y if act is None else act(y, *act_params).to(y.dtype)
-    keeps_less = act is not None and torch.is_grad_enabled() and not needs_composition()
-    plan = _plan(y, norm) if keeps_less else None
-    if plan is None or act is None:
+    plan = None if needs_composition() else _plan(y, norm)
+    if plan is not None and plan.kind != "layer":
+        name = "identity" if act is None else name
+        if name is not None and fuses(y, name, backend):
+            with torch.autocast(device_type=y.device.type, enabled=False):
+                return _fused(plan, y, norm, name, act_params)
+    if plan is None or act is None or not torch.is_grad_enabled():
         z = norm(y)
         return (z if act is None else act(z, *act_params)).to(y.dtype)
     with torch.autocast(device_type=y.device.type, enabled=False):
         with torch.no_grad():
             z, mean, rstd = plan.normalize(y, norm)
         return _NormAct.apply(plan, act, y, norm.weight, norm.bias, z, mean, rstd, *act_params)
+
+
+def fuses(y: Tensor, activation: str, backend: str) -> bool:
+    """Whether compiled kernels compute this norm and activation."""
+    if not worth_compiling(y, backend) or 0 in y.shape:
+        return False
+    return (y.dim() > 2 or y.is_contiguous()) and kernels.can_run(activation, y.dtype)
+
+
+def _fused(
+    plan: _Plan, y: Tensor, norm: nn.Module, activation: str, act_params: Sequence[Tensor]
+) -> Tensor:
+    """act(norm(y)) by compiled kernels."""
+    y = y.contiguous(memory_format=memory_format(y))
+    sharing = Sharing(plan.num_groups, plan.eps, plan.kind == "group" or plan.uses_batch)
+    with torch.no_grad():
+        if sharing.from_batch:
+            mean, variance = sharing.statistics(y, activation)
+            if plan.kind == "batch":
+                _update_running(norm, mean, variance, y.numel() // y.shape[1])
+        else:
+            running = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            mean, variance = (t.double().unsqueeze(0) for t in running)
+    weight, bias = cast("Tensor | None", norm.weight), cast("Tensor | None", norm.bias)
+    slope = act_params[0] if act_params else None
+    return fused_norm_act(y, weight, bias, mean, variance, activation, slope, sharing)
 
 
 @dataclass(frozen=True)
@@ -188,17 +228,35 @@ def _batch_norm(y: Tensor, norm: nn.Module, uses_batch: bool) -> tuple[Tensor, T
         )[0]
         # Clones: a later training step changes the running statistics in place.
         return z, running_mean.clone(), torch.rsqrt(running_var + norm.eps)
+    momentum, tracks = _momentum(norm)
+    if not tracks:
+        running_mean = running_var = None
+    return aten.native_batch_norm(
+        y, norm.weight, norm.bias, running_mean, running_var, True, momentum, norm.eps
+    )
+
+
+def _momentum(norm: nn.Module) -> tuple[float, bool]:
+    """The momentum of this step, which is counted, and whether running statistics follow it."""
+    assert isinstance(norm, _BATCH)
     momentum = 0.0 if norm.momentum is None else norm.momentum
     tracks = norm.training and norm.track_running_stats
     if tracks and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if norm.momentum is None:  # cumulative average
             momentum = 1.0 / float(norm.num_batches_tracked)
-    if not tracks:
-        running_mean = running_var = None
-    return aten.native_batch_norm(
-        y, norm.weight, norm.bias, running_mean, running_var, True, momentum, norm.eps
-    )
+    return momentum, tracks
+
+
+def _update_running(norm: nn.Module, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics towards those of a batch of `count` values per channel."""
+    assert isinstance(norm, _BATCH)
+    momentum, tracks = _momentum(norm)
+    if not tracks or norm.running_mean is None or norm.running_var is None:
+        return
+    unbiased = variance * (count / (count - 1))
+    for running, value in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+        running.mul_(1.0 - momentum).add_(value.squeeze(0).to(running.dtype), alpha=momentum)
 
 
 class _NormAct(torch.autograd.Function):

@@ -2,6 +2,7 @@
 // dtypes, which are macros: KAN_FUNCTOR and its constants (cuda/bases.cuh), KAN_BASE or nothing,
 // KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/expand.py is the reference.
 #include "bases.cuh"
+#include "parallel.h"
 #include "storage.h"
 
 namespace {
@@ -40,10 +41,7 @@ struct Call {
     long long batch, channels, size[3], padded[3], rows;
     long long channels_last;  // whether channels are the last in memory
     long long refill;         // whether the buffer holds the expansion on return
-    long long threads;
-    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
-    int (*member)();                                               // omp_get_thread_num
-    int (*team)();                                                 // omp_get_num_threads
+    Team team;
 };
 
 namespace {
@@ -224,8 +222,8 @@ void planes(const Call& call, int thread) {
     const long long count = call.batch * call.channels, rows = call.size[0] * call.size[1];
     const long long plane = call.padded[0] * call.padded[1] * call.padded[2];
     Shape shape(call, thread);
-    const long long last = count * (thread + 1) / call.threads;
-    for (long long p = count * thread / call.threads; p < last; ++p) {
+    const long long last = count * (thread + 1) / call.team.threads;
+    for (long long p = count * thread / call.team.threads; p < last; ++p) {
         const long long c = p % call.channels;
         if (S) shape.read(c, 0, W);
         for (long long r = 0; r < rows; ++r) {
@@ -241,9 +239,9 @@ template <bool backward>
 void positions(const Call& call, int thread) {
     const long long width = call.size[2];
     const long long total = call.batch * call.size[0] * call.size[1] * width;
-    const long long last = total * (thread + 1) / call.threads;
+    const long long last = total * (thread + 1) / call.team.threads;
     Shape shape(call, thread);
-    for (long long p = total * thread / call.threads, n; p < last; p += n) {
+    for (long long p = total * thread / call.team.threads, n; p < last; p += n) {
         const long long i = p % width;
         n = kRun;
         if (n > width - i) n = width - i;
@@ -258,28 +256,12 @@ void positions(const Call& call, int thread) {
     }
 }
 
-// The work of every `thread`, by however many threads there turn out to be: the sums depend on the
-// division of the work, which must not depend on that.
 template <bool backward>
-void run(void* argument) {
-    const Call& call = *static_cast<const Call*>(argument);
-    const bool alone = call.threads == 1;
-    const int first = alone ? 0 : call.member(), step = alone ? 1 : call.team();
-    for (int thread = first; thread < call.threads; thread += step) {
-        call.channels_last ? positions<backward>(call, thread) : planes<backward>(call, thread);
-    }
-}
-
-template <bool backward>
-void launch(Call* call) {
-    if (call->threads > 1) {
-        call->parallel(run<backward>, call, unsigned(call->threads), 0);
-    } else {
-        run<backward>(call);
-    }
+void work(const Call& call, int thread) {
+    call.channels_last ? positions<backward>(call, thread) : planes<backward>(call, thread);
 }
 
 }  // namespace
 
-extern "C" void kan_expand(Call* call) { launch<false>(call); }
-extern "C" void kan_pull_back(Call* call) { launch<true>(call); }
+extern "C" void kan_expand(Call* call) { launch<Call, work<false>>(call); }
+extern "C" void kan_pull_back(Call* call) { launch<Call, work<true>>(call); }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conv_kan.ops.channels import working_dtype
 from conv_kan.ops.cpp.build import CannotCompileError, load_library
-from conv_kan.ops.cpp.threads import num_threads, torch_openmp
+from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.expand import Expansion, clear_extra, empty_buffer, memory_format
 from conv_kan.ops.formula import NOTHING, Formula, camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
@@ -36,8 +36,8 @@ class Call(ctypes.Structure):
         ("channels", _LONG),
         ("size", _LONG * 3),
         ("padded", _LONG * 3),
-        *((name, _LONG) for name in ("rows", "channels_last", "refill", "threads")),
-        *((name, _POINTER) for name in ("parallel", "member", "team")),
+        *((name, _LONG) for name in ("rows", "channels_last", "refill")),
+        ("team", Team),
     )
 
 
@@ -123,7 +123,7 @@ def pull_back(
     call.refill = refill
     sums = None
     if packed is not None and any(wanted[2:]):
-        sums = torch.zeros((call.threads, *packed.shape), dtype=torch.float64)
+        sums = torch.zeros((call.team.threads, *packed.shape), dtype=torch.float64)
         call.grad_shape = sums.data_ptr()
     if local.numel():
         _kernels(x, expansion, buffer.dtype).kan_pull_back(call)
@@ -166,7 +166,6 @@ def _call(
     assert expansion.formula is not None
     with torch.no_grad():
         packed = pack_shape(shape, expansion.formula, x)
-    openmp = torch_openmp()
     call = Call(
         x=x.data_ptr(),
         u=(x if u is None else u).data_ptr(),
@@ -174,10 +173,8 @@ def _call(
         buffer=buffer.data_ptr(),
         channels=x.shape[1],
         rows=1 if packed is None else packed.shape[0],
-        threads=num_threads(buffer.numel()),
+        team=make_team(buffer.numel()),
     )
-    if openmp is not None:
-        call.parallel, call.member, call.team = openmp.parallel, openmp.member, openmp.team
     call.channels_last, call.batch, call.size, call.padded = _layout(x, buffer)
     return call, packed
 

@@ -4,49 +4,51 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+# Elements that are worth a thread: waking it takes as long as thousands of them.
+_GRAIN = 1 << 13
 
-@dataclass(frozen=True)
-class OpenMP:
-    """Addresses of the functions by which a kernel runs on several threads."""
 
-    parallel: int
-    member: int
-    team: int
+class Team(ctypes.Structure):
+    """The struct Team of parallel.h."""
+
+    _fields_ = (
+        ("threads", ctypes.c_longlong),
+        ("parallel", ctypes.c_void_p),
+        ("member", ctypes.c_void_p),
+        ("size", ctypes.c_void_p),
+    )
+
+
+def make_team(num_elements: int) -> Team:
+    """The threads for a kernel over so many elements: at most torch's, and as few as make sense."""
+    openmp = torch_openmp()
+    if openmp is None or num_elements < 2 * _GRAIN:
+        return Team(1)
+    return Team(min(torch.get_num_threads(), num_elements // _GRAIN), *openmp)
 
 
 @functools.cache
-def torch_openmp() -> OpenMP | None:
-    """The OpenMP runtime that torch itself uses, or None if it uses none.
+def torch_openmp() -> tuple[int, int, int] | None:
+    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads as torch uses them.
 
-    A kernel linked with an OpenMP of its own would bring a second pool of threads, which fights
-    with torch's for the cores. A lookup through the handle of libtorch finds the one it depends on.
+    None if it uses no such OpenMP. A kernel linked with an OpenMP of its own would bring a second
+    pool of threads, which fights with torch's for the cores. A lookup through the handle of
+    libtorch finds the one it depends on.
     """
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
         path = Path(torch.__file__).parent / "lib" / name
         if path.exists():
             library = ctypes.CDLL(str(path))
             try:
-                symbols = (library.GOMP_parallel, library.omp_get_thread_num)
-                return OpenMP(*map(_address, (*symbols, library.omp_get_num_threads)))
+                member, size = library.omp_get_thread_num, library.omp_get_num_threads
+                return _address(library.GOMP_parallel), _address(member), _address(size)
             except AttributeError:
                 return None
     return None
-
-
-def num_threads(num_elements: int) -> int:
-    """How many threads a kernel over so many elements should use."""
-    if torch_openmp() is None or num_elements < _GRAIN:
-        return 1
-    return min(torch.get_num_threads(), num_elements // _GRAIN + 1)
-
-
-# Elements that are worth a thread: waking it takes as long as a thousand of them.
-_GRAIN = 1 << 13
 
 
 def _address(function: object) -> int:
