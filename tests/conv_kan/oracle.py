@@ -14,6 +14,24 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 BASE = {"silu": lambda x: x * torch.sigmoid(x), "gelu": F.gelu, "identity": lambda x: x}
 
 
+# The arguments that set the number of functions, and many of them.
+ORDERS = {
+    "bernstein": {"degree": 12},
+    "bspline": {"grid_size": 16, "spline_order": 5},
+    "chebyshev": {"degree": 12},
+    "fourier": {"num_frequencies": 8},
+    "gram": {"degree": 8},
+    "jacobi": {"degree": 12},
+    "legendre": {"degree": 12},
+    "monomial": {"degree": 12},
+    "rational": {"num_groups": 8},
+    "rbf": {"grid_size": 24},
+    "relu": {"g": 12, "k": 6},
+    "shared_spline": {"grid_size": 32, "spline_order": 5},
+    "wavelet": {"num_wavelets": 12},
+}
+
+
 def shaped_basis(name: str, **options: object):
     """A basis whose learned shape is away from its initial value."""
     basis = create_basis(name, **options)

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from oracle import BASES, gradients, kept_bytes, naive_conv, plain_layer, shaped_basis
+from oracle import BASES, ORDERS, gradients, kept_bytes, naive_conv, plain_layer, shaped_basis
 
 from conv_kan import Bottleneck, KANConv, KANLinear, create_basis, list_bases
 
@@ -61,24 +61,6 @@ def test_gradients_equal_finite_differences(name, composed):
 
     inputs = (small_image().requires_grad_(), *parameters)
     assert torch.autograd.gradcheck(call_composed if composed else call, inputs, fast_mode=True)
-
-
-# The arguments that set the number of functions, and many of them.
-ORDERS = {
-    "bernstein": {"degree": 12},
-    "bspline": {"grid_size": 16, "spline_order": 5},
-    "chebyshev": {"degree": 12},
-    "fourier": {"num_frequencies": 8},
-    "gram": {"degree": 8},
-    "jacobi": {"degree": 12},
-    "legendre": {"degree": 12},
-    "monomial": {"degree": 12},
-    "rational": {"num_groups": 8},
-    "rbf": {"grid_size": 24},
-    "relu": {"g": 12, "k": 6},
-    "shared_spline": {"grid_size": 32, "spline_order": 5},
-    "wavelet": {"num_wavelets": 12},
-}
 
 
 @pytest.mark.parametrize("make_layer", [KANConv, Bottleneck, KANLinear])

@@ -233,10 +233,12 @@ def test_compiles_to_one_graph(name):
 
 
 @all_layers
-def test_exports(name):
+def test_exports_for_any_batch(name):
     layer, x = make(name).eval(), image(name)
-    program = torch.export.export(layer, (x,))
-    close(program.module()(x), layer(x))
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},))
+    for other in (x, image(name, batch=7)):
+        close(program.module()(other), layer(other))
 
 
 @all_layers
