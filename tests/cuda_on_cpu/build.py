@@ -62,6 +62,20 @@ def compile_kernels(
     return library
 
 
+def edited_copy(folder: Path, edits: Sequence[tuple[str, str, str]]) -> Path:
+    """A copy of sources in which (file, text, other text) are replaced once."""
+    files = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.cu*")}
+    for file, text, other in edits:
+        if files[file].count(text) != 1:
+            raise ValueError(f"{file} has {files[file].count(text)} places with {text!r}; want 1.")
+        files[file] = files[file].replace(text, other)
+    copy = CACHE / f"edited-{_hash(*sorted(files.values()))}"
+    copy.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (copy / name).write_text(text, encoding="utf-8")
+    return copy
+
+
 def _link(checked: bool) -> list[str]:
     return ["-fsanitize=undefined"] if checked else []
 
