@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -26,8 +24,8 @@ class RangePolynomial(Polynomial):
 
     squashes = (*Polynomial.squashes, "minmax")
 
-    def __init__(self, degree: int, *, squash: str, scale: str, **arguments: Any) -> None:
-        super().__init__(degree, squash=squash, **arguments)
+    def __init__(self, degree: int, *, squash: str, scale: str) -> None:
+        super().__init__(degree, squash=squash)
         self.over_batch, self.num_groups = squash == "minmax", 1
         bound = torch.full((1,), _NOMINAL_RANGE, dtype=torch.float64, device="cpu")
         self.set_scale(scale, *((-bound, bound) if self.over_batch else ()))

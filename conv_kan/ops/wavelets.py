@@ -42,9 +42,9 @@ def meyer(u: Tensor) -> Tensor:
     return torch.sin(math.pi * v) * torch.cos(0.5 * math.pi * nu)
 
 
-def shannon(u: Tensor, window: Tensor | float = 1.0) -> Tensor:
-    """psi = window sin(u) / u; the caller gives the window's value at each element."""
-    return torch.sinc(promote(u) / math.pi) * window
+def shannon(u: Tensor) -> Tensor:
+    """psi = sin(u) / u."""
+    return torch.sinc(promote(u) / math.pi)
 
 
 WAVELETS: dict[str, Callable[[Tensor], Tensor]] = {
