@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py
 
-.PHONY: help install quickstart test slow lint format clean
+.PHONY: help install quickstart test slow bench bench-full lint format clean
 
 help:  ## list these targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(READY)  ## create the environment .venv with everything installed
 
@@ -29,6 +29,12 @@ test: install  ## run all CPU tests (under 15 minutes on two cores)
 
 slow: install  ## the checks that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+bench: install  ## measure layers, models, loaders and the trainer: the short form, 3 minutes
+	$(BIN)/python -m experiments.benchmarks --short
+
+bench-full: install  ## measure everything anew; the CSV files and pictures are replaced
+	$(BIN)/python -m experiments.benchmarks --fresh
 
 lint: install  ## style, import order and types
 	$(BIN)/ruff check $(CODE)

@@ -1,0 +1,96 @@
+"""Images per second of whole networks, and the memory of a training step, against plain twins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from experiments.benchmarks.harness import Effort, interleave
+from experiments.benchmarks.memory import peak_bytes
+from experiments.benchmarks.models import (
+    CHANNELS,
+    SIDE,
+    build,
+    equal_twin,
+    matching_models,
+    model_step,
+    small_options,
+)
+from experiments.benchmarks.record import Row, timed_rows
+from experiments.benchmarks.worker import run_isolated
+from experiments.complexity import count_parameters
+
+BENCH = "bench_model"
+BATCH = 64
+GRAM, PLAIN = "eight_simple_conv_kagn", "eight_simple_conv"
+WIDTHS = (16, 32, 64, 128, 256, 256, 512, 512)  # the published eight layers
+PEAK_TARGET = 1.5  # times the twin's
+SHORT = ("simple_conv_kagn", "vggkagn")
+
+
+def run(short: bool, allocators: Sequence[str], models: str = "*") -> Iterator[Row]:
+    """All rows: speed of every model, then the memory of the Gram network of eight layers."""
+    names = [n for n in matching_models(models) if models != "*" or not short or n in SHORT]
+    effort = {"seconds": 2.0, "min_rounds": 4} if short else {"seconds": 6.0}
+    for allocator in allocators[:1] if short else allocators:
+        yield from run_isolated(BENCH, "speed", allocator=allocator, names=names, effort=effort)
+    if GRAM in matching_models(models):
+        for batch in (BATCH, 4 * BATCH):  # gradients weigh more in one, activations in the other
+            yield from run_isolated(
+                BENCH, "peak_memory", allocator="mapped", widths=WIDTHS, batch=batch
+            )
+
+
+def speed(names: Sequence[str], effort: dict[str, Any], batch: int = BATCH) -> Iterator[Row]:
+    """Training steps (with AdamW) and inference, against the twin of the same widths."""
+    images = torch.randn(batch, CHANNELS, SIDE, SIDE)
+    for name in names:
+        twin, options = small_options(name)
+        pair = {"twin": twin, "model": name} if twin not in (None, name) else {"model": name}
+        models = {role: build(str(n), **_shared(str(n), options)) for role, n in pair.items()}
+        baseline = "twin" if "twin" in models else "model"
+        steps = {role: model_step(model, images) for role, model in models.items()}
+        yield from timed_rows(
+            interleave(steps, Effort(**effort)), baseline=baseline, images=batch,
+            bench=BENCH, case=name, metric="training step [s]",
+        )  # fmt: skip
+        for model in models.values():
+            model.eval()
+        with torch.inference_mode():
+            passes = {role: lambda m=model: m(images) for role, model in models.items()}
+            samples = interleave(passes, Effort(**effort))
+        yield from timed_rows(
+            samples, baseline=baseline, images=batch,
+            bench=BENCH, case=name, metric="inference [s]",
+        )  # fmt: skip
+
+
+def _shared(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    known = small_options(name)[1]
+    return {key: value for key, value in options.items() if key in known}
+
+
+def peak_memory(
+    widths: Sequence[int], batch: int = BATCH, name: str = GRAM, twin: str = PLAIN
+) -> Iterator[Row]:
+    """The most that a training step takes, of a network and its twin of equal parameters.
+
+    Weights and optimizer state are there before the step and do not count: they are equal, and
+    would only bring the ratio nearer to 1. Gradients, equal too, appear during it and count.
+    """
+    images = torch.randn(batch, CHANNELS, SIDE, SIDE)
+    peaks, parameters = {}, {}
+    for role, model in zip(("model", "twin"), equal_twin(name, twin, widths), strict=True):
+        step = model_step(model, images)
+        step()
+        peaks[role] = peak_bytes(step)
+        parameters[role] = count_parameters(model)
+    for role in ("twin", "model"):
+        yield Row(
+            BENCH, f"{name}, batch {batch}", f"{role} of {parameters[role]} parameters",
+            "peak of a training step [B]", float(peaks[role]),
+            baseline="twin of equal parameters", ratio=peaks[role] / peaks["twin"],
+            target=PEAK_TARGET if role == "model" else None,
+        )  # fmt: skip
