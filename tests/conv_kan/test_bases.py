@@ -83,8 +83,9 @@ def test_gradients_are_finite_everywhere(name, dtype):
     basis = shaped_basis(name)
     if name != "rational":  # d F / d a_5 = x^5 / Q exceeds the range of float16
         basis = basis.to(dtype)
-    knots = [-2.2, -1.4, -0.6, -0.2, 0.2, 0.6, 2.0, -2 + 4 / 7]
-    x = torch.tensor([[0.0], [1.0], [-1.0], [1e4], [-1e4], *[[t] for t in knots]], dtype=dtype)
+    # Knots of the splines and ends of the bumps are multiples of 0.2, centres of 4 / 7.
+    knots = [m / 5 for m in range(-60, 61)] + [4 * m / 7 - 2 for m in range(8)]
+    x = torch.tensor([[t] for t in (0.0, 1.0, -1.0, 1e4, -1e4, *knots)], dtype=dtype)
     x.requires_grad_()
     phi = basis(x)
     phi.float().sum().backward()

@@ -152,10 +152,13 @@ def test_autocast(name, dtype):
     with torch.autocast("cpu", dtype=dtype):
         y = layer(x)
     close(y.float(), exact, 0.1)
-    y.float().sum().backward()
+    layer.train()
+    with torch.autocast("cpu", dtype=dtype):
+        y = layer(x)
+    y.float().square().sum().backward()
     assert x.grad.dtype == torch.float32 and x.grad.isfinite().all()
     for p in layer.parameters():
-        assert p.grad is None or (p.grad.dtype == torch.float32 and p.grad.isfinite().all())
+        assert p.grad.dtype == torch.float32 and p.grad.isfinite().all()
 
 
 @all_layers

@@ -170,7 +170,9 @@ def test_basis_dropout_leaves_the_base_branch_alone():
 
 def test_instance_norm_without_activation_warns():
     with pytest.warns(UserWarning, match="Use norm='batch'"):
-        KANConv(4, 6, 3, norm="instance", activation=None)
+        layer = KANConv(4, 6, 3, norm="instance", activation=None)
+    features = layer(torch.randn(8, 4, 9, 9)).mean((2, 3))  # what a global average pool sees
+    assert features.abs().max() < 1e-5
     for norm in (nn.InstanceNorm2d, lambda channels: nn.GroupNorm(channels, channels)):
         with pytest.warns(UserWarning, match="cannot learn") as caught:
             KANConv(4, 6, 3, norm=norm, activation=None)
