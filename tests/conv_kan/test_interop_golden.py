@@ -30,11 +30,15 @@ def assert_close(found, wanted, tolerance, name, least=0.0):
         assert error < tolerance, f"{name}: relative error {error:.1e}"
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore:an instance norm")
-def test_golden_values_and_round_trip(path):
+def test_golden_values_and_round_trip(path, backend):
     tensors, meta = read(path)
     layer, state = make_golden(meta), part(tensors, "state.")
+    for module in layer.modules():
+        if hasattr(module, "backend"):
+            module.backend = backend
     assert load_published(layer, state) == ([], [])
     assert_same(export_published(layer), state)
     tolerance = 1e-4 if any(name in path.stem for name in ("FastKAN", "WavKAN")) else 1e-5
