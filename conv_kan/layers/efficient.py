@@ -31,7 +31,8 @@ class EfficientKANLinear(nn.Module):
     (out, in), spline_weight (out, in, G + p); buffer grid (in, G + 2p + 1).
     Numerics: splines at least in float32; training keeps x alone.
     Raises: ValueError or TypeError for sizes < 1, spline_order < 0, a grid_range that does not
-    increase, an unknown base, an input of another number of features or dtype.
+    increase, a grid_eps outside [0, 1], an unknown base, an input of another number of features or
+    dtype.
     Source: efficient-kan, KANLinear.
     """
 
@@ -62,6 +63,8 @@ class EfficientKANLinear(nn.Module):
         self.grid_range = check_range("grid_range", grid_range)
         self.noise_scale, self.base_scale = noise_scale, base_scale
         self.spline_scale, self.grid_eps = spline_scale, grid_eps
+        if not 0.0 <= grid_eps <= 1.0:
+            raise ValueError(f"grid_eps={grid_eps!r} must lie in [0, 1]; pass for example 0.02.")
         edges, num_functions = (out_features, in_features), grid_size + spline_order
         self.base_weight = nn.Parameter(torch.empty(edges))
         self.spline_weight = nn.Parameter(torch.empty(*edges, num_functions))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,18 +23,27 @@ class ShuffledKANConv(KANConv):
     and of some functions only. basis_weight (c_out, c_in/groups, K, *kernel) is the published
     weight (c_out, n, *kernel), cut in two dimensions. The padding must consist of integers.
 
-    Shapes, Raises: as KANConv; ValueError for padding="same" where it is not symmetric.
+    Shapes, Raises: as KANConv; ValueError for padding="same" where it is not symmetric, and for
+    dropout_position="functions".
     Numerics: training keeps x and the map before the norm; the expansion is computed again.
     Source: torch-conv-kan, KAGNConvNDLayerV2, where the order is a slip; new networks want KANConv.
     """
 
-    def branches(self, x: Tensor) -> Tensor:
-        """The shuffled convolution of phi(u), and the base branch."""
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options)
         if any(self.geometry.extra):
             raise ValueError(
                 "the published group order needs the same padding on both sides; pass an odd "
                 "kernel_size or integers."
             )
+        if self.dropout_position == "functions":
+            raise ValueError(
+                "dropout_position='functions' is not made for the published group order; pass "
+                "'basis', 'input' or 'output'."
+            )
+
+    def branches(self, x: Tensor) -> Tensor:
+        """The shuffled convolution of phi(u), and the base branch."""
         u = self._drop(x, "basis")
         if self.norm is not None and self.norm_position == "input":
             u = self.norm(u)

@@ -112,6 +112,8 @@ def test_memory_shapes_and_errors():
         layer(torch.zeros(2, 64, dtype=torch.int64))
     with pytest.raises(ValueError, match="did you mean 'silu'"):
         EfficientKANLinear(4, 4, base="sillu")
+    with pytest.raises(ValueError, match="grid_eps=2"):
+        EfficientKANLinear(4, 4, grid_eps=2)
 
 
 def test_initial_splines_follow_small_noise():

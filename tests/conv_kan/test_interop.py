@@ -242,7 +242,12 @@ def test_models_of_layers():
     state = export_published(source)
     assert {"layers.0.poly_weights", "layers.2.running_mean", "output.weight"} <= set(state)
     names = {"features": "layers", "head": "output"}
-    load_published(target, state, names=names)
+    wrapped = {  # by an L1 penalty and by DistributedDataParallel
+        "module." + re.sub(r"^layers\.(\d+)\.", r"layers.\1.module.", key): value
+        for key, value in state.items()
+    }
+    assert "module.layers.0.module.poly_weights" in wrapped
+    load_published(target, wrapped, names=names)
     assert_same(export_published(target, names=names), state)
     with pytest.raises(ValueError, match=r"missing: features.0.base_conv.0.weight .here feat"):
         load_published(target, state)

@@ -210,6 +210,10 @@ def test_legacy_order_of_groups():
     assert jacobian[2, :4].all() and not jacobian[2, 4:].any()
     with pytest.raises(ValueError, match="legacy=False"):
         layer.edge_functions(torch.zeros(3))
+    with pytest.raises(ValueError, match="same padding on both sides"):
+        published.KAGNConv2DLayerV2(8, 8, 2, groups=2, padding="same", legacy=True)
+    with pytest.raises(ValueError, match="dropout_position='functions'"):
+        ShuffledKANConv(8, 8, 3, groups=2, dropout_position="functions")
     assert type(published.KAGNConv2DLayerV2(8, 8, 3, legacy=True)) is not ShuffledKANConv
 
 
