@@ -87,6 +87,7 @@ class WavKANLayer(Layer):
             self.mix_weight,
             self.wavelet,
             self.geometry,
+            self.backend,
         )
         base = self.base_branch(x)
         return y if base is None else y + base

@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from conv_kan.ops import cupy_launch
 from conv_kan.ops import expand as torch_backend
+from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.geometry import Geometry
 
@@ -26,6 +28,7 @@ _MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy_backend"}
 # Elements of an input below which "auto" does not compile: a network's smallest layers gain less
 # in an hour of training than their compiler takes.
 _WORTH_COMPILING = 1 << 14
+_REFUSAL = "backend={!r} cannot run: {} Or pass backend='auto'."
 
 logger = logging.getLogger("conv_kan")
 
@@ -76,25 +79,62 @@ def choose_backend(x: Tensor, expansion: Expansion) -> Backend:
         reason = reason or backend.why_not(x, expansion)
         if reason is None:
             return backend
-        _say_once(f"conv_kan: backend 'torch' in place of {compiled!r}: {reason}")
+        _say_once(f"backend 'torch' in place of {compiled!r}: {reason}")
         return torch_backend
-    if name != compiled:
-        raise RuntimeError(
-            f"backend={name!r} got an input on {x.device.type!r}; 'cpp' computes on CPUs and "
-            "'cupy' on CUDA devices. Move the input, or pass backend='auto'."
-        )
     backend, reason = _load(name)
     reason = reason or backend.why_not(x, expansion)
+    if reason is None and name != compiled:
+        reason = _wrong_device(name, x.device.type)
     if reason is not None:
-        raise RuntimeError(f"backend={name!r} cannot run: {reason} Or pass backend='auto'.")
+        raise RuntimeError(_REFUSAL.format(name, reason))
     return backend
 
 
-def worth_compiling(y: Tensor, backend: str) -> bool:
-    """Whether a tensor on a CPU asks for C++ kernels that a layer can also do without."""
-    if y.device.type != "cpu":
+@torch.compiler.assume_constant_result
+def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
+    """Whether a layer with kernels for CUDA alone takes them; otherwise torch computes.
+
+    device is a torch.device's type.
+    Raises: RuntimeError for backend="cupy" that cannot run -> reason and remedy.
+    """
+    here = _COMPILED.get(device) == "cupy"
+    if backend not in ("auto", "cupy") or (backend == "auto" and not here):
         return False
-    return backend == "cpp" or (backend == "auto" and y.numel() >= _WORTH_COMPILING)
+    reason = cupy_launch.why_not(dtype)
+    if reason is None and not here:
+        reason = _wrong_device(backend, device)
+    if reason is None:
+        return True
+    if backend == "cupy":
+        raise RuntimeError(f"backend='cupy' cannot run: {reason} Or pass backend='auto'.")
+    _say_once(f"backend 'torch' in place of 'cupy': {reason}")
+    return False
+
+
+def _wrong_device(name: str, device: str) -> str:
+    return (
+        f"the input is on {device!r} but 'cpp' computes on CPUs and 'cupy' on CUDA devices. "
+        f"Move it, for example with x.{'cpu' if name == 'cpp' else 'cuda'}()."
+    )
+
+
+def uses_cpp(y: Tensor, backend: str, load: Callable[[], object]) -> bool:
+    """Whether C++ kernels serve a tensor, where there is a way without them; `load` compiles them.
+
+    Raises: RuntimeError if backend="cpp" and they do not compile.
+    """
+    if y.device.type != "cpu" or y.numel() == 0 or backend not in ("auto", "cpp"):
+        return False
+    if backend == "auto" and y.numel() < _WORTH_COMPILING:
+        return False
+    try:
+        load()
+    except CannotCompileError as error:
+        if backend == "cpp":
+            raise RuntimeError(_REFUSAL.format(backend, error)) from error
+        _say_once(f"backend 'torch' in place of 'cpp': {error}")
+        return False
+    return True
 
 
 @functools.cache

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry, convolution_arguments
+from conv_kan.ops.geometry import Geometry
 
 
 def constant_offset(
@@ -22,16 +21,17 @@ def constant_offset(
     """What the constant functions and the bias add to every sample: (1, O, *S_out) or (1, O, 1..).
 
     With v[o] = s sum_{c, j < n} phi_j W_basis[o, c, j], a position receives the taps of v that fall
-    inside the image: v convolved with an image of ones.
+    inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis].
     """
     offset = None
     if expansion.constants:
         taps = constant_taps(basis_weight, expansion)
         if geometry.is_padded:
-            ones = padded_ones(taps, geometry, size)
-            offset = torch.convolution(
-                ones, taps.unsqueeze(1), None, *convolution_arguments(geometry, 1)
-            )
+            offset = taps
+            for axis in range(geometry.ndim):  # (O, k, ...) -> (O, ..., p), axis after axis
+                inside = inside_taps(axis, size[axis], geometry, taps)
+                offset = torch.tensordot(offset, inside, dims=([1], [0]))
+            offset = offset.unsqueeze(0)
         else:
             offset = taps.flatten(1).sum(1) if geometry.ndim else taps
             offset = offset.view(1, -1, *[1] * geometry.ndim)
@@ -50,31 +50,28 @@ def constant_taps(basis_weight: Tensor, expansion: Expansion) -> Tensor:
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
-def padded_ones(like: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor:
-    """An image of ones (1, 1, *S + extra) whose extra positions are 0."""
-    ones = like.new_ones((1, 1, *size))
-    return F.pad(ones, [n for e in reversed(geometry.extra) for n in (0, e)])
+def inside_taps(axis: int, length: int, geometry: Geometry, like: Tensor) -> Tensor:
+    """1 where tap k of output position p reads inside the image, else 0: (kernel, outputs)."""
+    kernel, stride = geometry.kernel_size[axis], geometry.stride[axis]
+    padding, dilation = geometry.padding[axis], geometry.dilation[axis]
+    padded = length + geometry.extra[axis] + 2 * padding
+    num_outputs = (padded - dilation * (kernel - 1) - 1) // stride + 1
+    first = torch.arange(num_outputs, device=like.device) * stride - padding
+    read = first + dilation * torch.arange(kernel, device=like.device).unsqueeze(1)
+    return ((read >= 0) & (read < length)).to(like.dtype)
 
 
-def taps_grad(
-    grad_y: Tensor, basis_weight: Tensor, geometry: Geometry, size: Sequence[int]
-) -> Tensor:
+def taps_grad(grad_y: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor:
     """The gradient of v (O, *kernel): every sample adds the same map, so sum over them first."""
     kernel = geometry.kernel_size
     if not geometry.is_padded:
         total = sum_per_channel(grad_y)
         return total.view(-1, *[1] * geometry.ndim).expand(-1, *kernel)
-    grad_map = promote(grad_y).sum(0, keepdim=True)
-    taps = grad_map.new_empty((grad_map.shape[1], 1, *kernel))
-    _, grad_taps, _ = torch.ops.aten.convolution_backward(
-        grad_map,
-        padded_ones(grad_map, geometry, size),
-        taps,
-        None,
-        *convolution_arguments(geometry, 1),
-        (False, True, False),
-    )
-    return grad_taps.squeeze(1)
+    grad_taps = promote(grad_y).sum(0)
+    for axis in range(geometry.ndim):
+        inside = inside_taps(axis, size[axis], geometry, grad_taps)
+        grad_taps = torch.tensordot(grad_taps, inside, dims=([1], [1]))
+    return grad_taps
 
 
 def sum_per_channel(grad_y: Tensor) -> Tensor:

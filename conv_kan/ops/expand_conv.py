@@ -101,10 +101,22 @@ def joint_weight(
     base_weight: Tensor | None, basis_weight: Tensor, expansion: Expansion, dtype: torch.dtype
 ) -> Tensor:
     """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
-    weight = basis_weight[:, :, len(expansion.constants) :] * expansion.scale
+    basis_weight = basis_weight[:, :, len(expansion.constants) :]
+    if needs_composition():
+        weight = basis_weight * expansion.scale
+        if base_weight is not None:
+            weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
+        return weight.flatten(1, 2).to(dtype)
+    size = (*basis_weight.shape[:2], expansion.num_maps, *basis_weight.shape[3:])
+    weight = basis_weight.new_empty(size, dtype=dtype)
+    first = 0 if base_weight is None else 1
     if base_weight is not None:
-        weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
-    return weight.flatten(1, 2).to(dtype)
+        weight[:, :, 0] = base_weight
+    if dtype == basis_weight.dtype:  # one pass
+        torch.mul(basis_weight, expansion.scale, out=weight[:, :, first:])
+    else:
+        weight[:, :, first:] = basis_weight * expansion.scale
+    return weight.flatten(1, 2)
 
 
 def convolve(buffer: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -232,7 +244,7 @@ def _basis_weight_grad(
     first = expansion.num_maps - (expansion.num_functions - num_constants)
     torch.mul(grad_weight[:, :, first:], expansion.scale, out=grad[:, :, num_constants:])
     if num_constants:
-        grad_taps = taps_grad(grad_y, basis_weight, ctx.geometry, x.shape[2:]).unsqueeze(1)
+        grad_taps = taps_grad(grad_y, ctx.geometry, x.shape[2:]).unsqueeze(1)
         for j, value in enumerate(expansion.constants):
             grad[:, :, j] = grad_taps * (value * expansion.scale)
     return grad

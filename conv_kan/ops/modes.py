@@ -16,3 +16,12 @@ def needs_composition() -> bool:
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
     )
+
+
+def only_compiles() -> bool:
+    """Whether the surroundings are a compiler, which takes an operator of torch as it is."""
+    return (
+        torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+    )

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from conv_kan.ops.backend import worth_compiling
-from conv_kan.ops.cpp import norm as kernels
+from conv_kan.ops.backend import uses_cpp
+from conv_kan.ops.cpp.launch import TYPES
+from conv_kan.ops.cpp.norm import kernels
 from conv_kan.ops.expand import memory_format, promote
 from conv_kan.ops.fused_norm_act import Sharing, fused_norm_act
 from conv_kan.ops.modes import needs_composition
@@ -69,9 +70,7 @@ def norm_act(
 
 def fuses(y: Tensor, activation: str, backend: str) -> bool:
     """Whether compiled kernels compute this norm and activation."""
-    if not worth_compiling(y, backend) or 0 in y.shape:
-        return False
-    return (y.dim() > 2 or y.is_contiguous()) and kernels.can_run(activation, y.dtype)
+    return y.dtype in TYPES and uses_cpp(y, backend, lambda: kernels(activation, y.dtype))
 
 
 def _fused(

@@ -8,6 +8,7 @@ Zero padding acts on psi: a padded position contributes 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from conv_kan.ops import cupy_wavelet
+from conv_kan.ops.backend import takes_cupy, uses_cpp
+from conv_kan.ops.cpp import wavelet as cpp_wavelet
 from conv_kan.ops.expand import memory_format, promote
 from conv_kan.ops.geometry import Geometry, convolution_arguments
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.modes import needs_composition, only_compiles
 from conv_kan.ops.taps import add_taps, take_taps
 from conv_kan.ops.wavelet_slopes import value_and_slope
 from conv_kan.ops.wavelets import WAVELETS
@@ -34,6 +38,7 @@ def wavelet_conv(
     mix: Tensor | None,
     wavelet: str,
     geometry: Geometry,
+    backend: str = "torch",
 ) -> Tensor:
     """y[o] = sum_p M[o, p] v[p], v[o] = sum_c w[o, c] * psi((x_c - tau_oc) / s_oc).
 
@@ -42,20 +47,21 @@ def wavelet_conv(
     Numerics: psi at least in float32, the products in the dtype of the weight, which y has too.
     Training keeps x; psi and v are computed again in backward. Differentiable once; exporters and
     torch.func get a composition, which holds the wavelets of all edges at once.
+    `backend` is one of conv_kan.ops.backend.BACKENDS.
+    Raises: RuntimeError if an explicit backend cannot run -> reason and remedy.
     """
+    if x.device.type == "cpu" and backend != "cupy":
+        dtypes = promote(x).dtype, weight.dtype
+        kernels = not needs_composition() and uses_cpp(
+            x, backend, lambda: cpp_wavelet.kernels(wavelet, *dtypes)
+        )
+    else:
+        kernels = math.prod(geometry.kernel_size) <= cupy_wavelet.MAX_TAPS
+        kernels = kernels and takes_cupy(x.device.type, x.dtype, backend)
     with torch.autocast(device_type=x.device.type, enabled=False):
-        if needs_composition() and not _only_compiles():
+        if needs_composition() and not only_compiles():
             return _compose(x, weight, scale, translation, mix, wavelet, geometry)
-        return _forward(x, weight, scale, translation, mix, wavelet, *_numbers(geometry))
-
-
-def _only_compiles() -> bool:
-    """Whether the surroundings are a compiler, which takes the operation as it is."""
-    return (
-        torch.compiler.is_compiling()
-        and not torch.compiler.is_exporting()
-        and not torch._C._are_functorch_transforms_active()
-    )
+        return _forward(x, weight, scale, translation, mix, wavelet, *_numbers(geometry), kernels)
 
 
 def _compose(
@@ -123,11 +129,12 @@ class _Edges:
         wide = torch.promote_types(self.rows.dtype, torch.float32)
         return self.columns.new_zeros((self.rows.shape[0], self.batch, *out), dtype=wide)
 
-    def tiles(self) -> Iterator[tuple[int, slice, slice]]:
-        """(group, outputs, samples)."""
+    def tiles(self, limit: int | None = None) -> Iterator[tuple[int, slice, slice]]:
+        """(group, outputs, samples) of at most `limit` elements, but at least one sample."""
         groups, channels, batch, positions = self.columns.shape
         per_sample, c_out = channels * positions, self.rows.shape[0]
-        limit = _TILE_CPU if self.columns.device.type == "cpu" else _TILE
+        if limit is None:
+            limit = _TILE_CPU if self.columns.device.type == "cpu" else _TILE
         num_samples = max(limit // max(per_sample, 1), 1)
         num_outputs = max(limit // max(per_sample * batch, 1), 1)
         per_group = c_out // groups
@@ -156,16 +163,28 @@ def _forward(
     dilation: list[int],
     extra: list[int],
     groups: int,
+    kernels: bool = False,
 ) -> Tensor:
     geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
-    edges, psi = _Edges(x, weight, scale, translation, geometry), WAVELETS[wavelet]
+    edges = _Edges(x, weight, scale, translation, geometry)
     v = edges.new_maps()
-    for group, outputs, samples in edges.tiles():
-        values = psi(edges.inputs(group, outputs, samples)).to(weight.dtype)
-        taps = torch.bmm(edges.rows[outputs], values)
-        add_taps(v[outputs, samples], taps, edges.size, geometry)
+    add_outputs = _module(x).add_outputs if kernels else _add_outputs
+    add_outputs(edges, v, wavelet)
     y = v if mix is None else _mix(v, mix, groups)
     return _images(y, x, weight.dtype)
+
+
+def _module(x: Tensor) -> Any:
+    """The compiled kernels for the device of x."""
+    return cpp_wavelet if x.device.type == "cpu" else cupy_wavelet
+
+
+def _add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:
+    """v[o] += sum_c w[o, c] * psi((x_c - tau_oc) / s_oc); v (O, B, *S_out)."""
+    for group, outputs, samples in edges.tiles():
+        values = WAVELETS[wavelet](edges.inputs(group, outputs, samples)).to(edges.rows.dtype)
+        taps = torch.bmm(edges.rows[outputs], values)
+        add_taps(v[outputs, samples], taps, edges.size, edges.geometry)
 
 
 @_forward.register_fake
@@ -197,6 +216,7 @@ def _backward(
     dilation: list[int],
     extra: list[int],
     groups: int,
+    kernels: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight, scale, translation and mix (empty without one)."""
     geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
@@ -206,14 +226,15 @@ def _backward(
         grad_mix, grad_v, v = x.new_empty(0), grad_out, None
     else:
         grad_v, v = _mix(grad_out, mix, groups, transpose=True), edges.new_maps()
-    grad_x, grad_rows, grad_scale, grad_shift = _pull_back(edges, grad_v, v, wavelet)
+    pull_back = _module(x).pull_back if kernels else _pull_back
+    grad_x, grad_rows, grad_scale, grad_shift = pull_back(edges, grad_v, v, wavelet)
     if mix is not None and v is not None:
         columns = v.view(groups, mix.shape[1], -1).transpose(1, 2)
         grad_mix = torch.bmm(grad_out.view(groups, mix.shape[1], -1), columns).view(mix.shape)
         grad_mix = grad_mix.to(mix.dtype)
     return (
         _images(grad_x.view(x.shape[1], x.shape[0], *x.shape[2:]), x, x.dtype),
-        grad_rows.transpose(1, 2).reshape(weight.shape).to(weight.dtype),
+        grad_rows.transpose(1, 2).contiguous().view(weight.shape).to(weight.dtype),
         grad_scale.to(scale.dtype),
         grad_shift.to(translation.dtype),
         grad_mix,

@@ -2,6 +2,7 @@
 // dtypes, which are macros: KAN_FUNCTOR and its constants (cuda/bases.cuh), KAN_BASE or nothing,
 // KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/expand.py is the reference.
 #include "bases.cuh"
+#include "pages.h"
 #include "parallel.h"
 #include "storage.h"
 
@@ -46,23 +47,13 @@ struct Call {
 
 namespace {
 
-KAN_FN void base_and_functions(P x, P u, const P* shape, P (&maps)[at_least_one(B + M)]) {
-#if defined(KAN_BASE)
-    maps[0] = KAN_BASE::value(x);
-#endif
-    P phi[at_least_one(M)];
-    Functor::values(u, shape, phi);
-    KAN_UNROLL
-    for (int j = 0; j < M; ++j) maps[B + j] = phi[j];
-}
-
-// Where the numbers of a block of lanes are: those of x next to each other, those of map m of lane
-// i at e[m * map_step + i * lane_step].
+// Where the numbers of a block of lanes begin: those of x are next to each other, those of the maps
+// in planes or interleaved.
 struct Block {
     const Value *x, *u;
     Stored* e;
     Value *grad_x, *grad_u;
-    long long map_step, lane_step;
+    long long plane;  // from one map to the next, in planes
 };
 
 template <bool full>
@@ -70,20 +61,44 @@ KAN_FN P load_x(const Value* from, int count) {
     return full ? load<P>(from) : load<P>(from, count, true);
 }
 
+// The maps of a block: next to each other for every lane if `apart` (channels are the last in
+// memory), else in planes.
 template <bool full, bool apart>
-KAN_FN P load_map(const Block& at, int m, int count) {
-    const Stored* from = at.e + m * at.map_step;
-    if (!apart) return full ? load<P>(from) : load<P>(from, count, false);
-    P x = P(0);
-    for (int i = 0; i < (full ? W : count); ++i) x.v[i] = widen(from[i * at.lane_step]);
-    return x;
+KAN_FN void load_maps(const Block& at, P (&maps)[at_least_one(B + M)], int count) {
+    if constexpr (apart) {
+        Number numbers[at_least_one(B + M)][W] = {};
+        for (int i = 0; i < (full ? W : count); ++i) {
+            KAN_UNROLL
+            for (int m = 0; m < B + M; ++m) numbers[m][i] = widen(at.e[i * (B + M) + m]);
+        }
+        KAN_UNROLL
+        for (int m = 0; m < B + M; ++m) maps[m] = load<P>(numbers[m]);
+    } else {
+        KAN_UNROLL
+        for (int m = 0; m < B + M; ++m) {
+            const Stored* from = at.e + m * at.plane;
+            maps[m] = full ? load<P>(from) : load<P>(from, count, false);
+        }
+    }
 }
 
 template <bool full, bool apart>
-KAN_FN void store_map(P x, const Block& at, int m, int count) {
-    Stored* to = at.e + m * at.map_step;
-    if (!apart) return full ? store(x, to) : store(x, to, count);
-    for (int i = 0; i < (full ? W : count); ++i) narrow(x.v[i], to + i * at.lane_step);
+KAN_FN void store_maps(const P (&maps)[at_least_one(B + M)], const Block& at, int count) {
+    if constexpr (apart) {
+        Number numbers[at_least_one(B + M)][W];
+        KAN_UNROLL
+        for (int m = 0; m < B + M; ++m) store(maps[m], numbers[m]);
+        for (int i = 0; i < (full ? W : count); ++i) {
+            KAN_UNROLL
+            for (int m = 0; m < B + M; ++m) narrow(numbers[m][i], at.e + i * (B + M) + m);
+        }
+    } else {
+        KAN_UNROLL
+        for (int m = 0; m < B + M; ++m) {
+            Stored* to = at.e + m * at.plane;
+            full ? store(maps[m], to) : store(maps[m], to, count);
+        }
+    }
 }
 
 template <bool full>
@@ -94,38 +109,42 @@ KAN_FN void store_x(P x, Value* to, int count) {
 
 template <bool full, bool apart>
 KAN_FN void expand_block(const Call&, const Block& at, const P* shape, P*, int count) {
-    P maps[at_least_one(B + M)];
+    P maps[at_least_one(B + M)], phi[at_least_one(M)];
     const P x = load_x<full>(at.x, count);
-    base_and_functions(x, at.u == at.x ? x : load_x<full>(at.u, count), shape, maps);
+#if defined(KAN_BASE)
+    maps[0] = KAN_BASE::value(x);
+#endif
+    Functor::values(at.u == at.x ? x : load_x<full>(at.u, count), shape, phi);
     KAN_UNROLL
-    for (int m = 0; m < B + M; ++m) store_map<full, apart>(maps[m], at, m, count);
+    for (int j = 0; j < M; ++j) maps[B + j] = phi[j];
+    store_maps<full, apart>(maps, at, count);
 }
 
 // dx = g_0 base'(x) + sum_j g_j dphi_j/dx, or its two parts for x and u.
 template <bool full, bool apart>
 KAN_FN void pull_back_block(
     const Call& call, const Block& at, const P* shape, P* grad_shape, int count) {
-    P g[at_least_one(M)], phi[at_least_one(M)];
+    P maps[at_least_one(B + M)], g[at_least_one(M)], phi[at_least_one(M)];
     const P x = load_x<full>(at.x, count);
+    load_maps<full, apart>(at, maps, count);
+    KAN_UNROLL
+    for (int j = 0; j < M; ++j) g[j] = maps[B + j];
     P grad_x = P(0);
 #if defined(KAN_BASE)
     P slope;
     const P base = KAN_BASE::both(x, slope);
-    grad_x = load_map<full, apart>(at, 0, count) * slope;
+    grad_x = maps[0] * slope;
+    maps[0] = base;
 #endif
-    KAN_UNROLL
-    for (int j = 0; j < M; ++j) g[j] = load_map<full, apart>(at, B + j, count);
     const bool same = at.u == at.x;
     const P u = same ? x : load_x<full>(at.u, count);
     const P grad_u = Functor::pull_back(u, shape, g, grad_shape, phi);
     store_x<full>(same ? grad_x + grad_u : grad_x, at.grad_x, count);
     store_x<full>(grad_u, at.grad_u, count);
     if (!call.refill) return;
-#if defined(KAN_BASE)
-    store_map<full, apart>(base, at, 0, count);
-#endif
     KAN_UNROLL
-    for (int j = 0; j < M; ++j) store_map<full, apart>(phi[j], at, B + j, count);
+    for (int j = 0; j < M; ++j) maps[B + j] = phi[j];
+    store_maps<full, apart>(maps, at, count);
 }
 
 template <bool backward, bool full, bool apart>
@@ -207,7 +226,7 @@ Block block_at(const Call& call, long long input, long long output) {
     const auto shift = [input](void* p) { return p ? static_cast<Value*>(p) + input : nullptr; };
     return {static_cast<const Value*>(call.x) + input, static_cast<const Value*>(call.u) + input,
             static_cast<Stored*>(call.buffer) + output, shift(call.grad_x), shift(call.grad_u),
-            0, 0};
+            0};
 }
 
 // Row r of the image (sample, depth, height) begins at this position of the buffer.
@@ -229,7 +248,7 @@ void planes(const Call& call, int thread) {
         for (long long r = 0; r < rows; ++r) {
             Block at = block_at(call, (p * rows + r) * call.size[2],
                                 p * (B + M) * plane + padded_row(call, r));
-            at.map_step = plane;
+            at.plane = plane;
             along_positions<backward>(call, at, c, call.size[2], shape);
         }
     }
@@ -248,9 +267,7 @@ void positions(const Call& call, int thread) {
         if (n > last - p) n = last - p;
         const long long to = (padded_row(call, p / width) + i) * call.channels * (B + M);
         for (long long c = 0; c < call.channels; c += W) {
-            Block at = block_at(call, p * call.channels + c, to + c * (B + M));
-            at.map_step = 1;
-            at.lane_step = B + M;
+            const Block at = block_at(call, p * call.channels + c, to + c * (B + M));
             along_channels<backward>(call, at, c, n, shape);
         }
     }
@@ -263,5 +280,17 @@ void work(const Call& call, int thread) {
 
 }  // namespace
 
-extern "C" void kan_expand(Call* call) { launch<Call, work<false>>(call); }
-extern "C" void kan_pull_back(Call* call) { launch<Call, work<true>>(call); }
+extern "C" void kan_expand(Call* call) {
+    const long long plane = call->padded[0] * call->padded[1] * call->padded[2];
+    want_large_pages(
+        call->buffer, call->batch * call->channels * (B + M) * plane * (long long)sizeof(Stored));
+    launch<Call, work<false>>(call);
+}
+
+extern "C" void kan_pull_back(Call* call) {
+    const long long plane = call->size[0] * call->size[1] * call->size[2];
+    const long long bytes = call->batch * call->channels * plane * (long long)sizeof(Value);
+    want_large_pages(call->grad_x, bytes);
+    want_large_pages(call->grad_u, bytes);
+    launch<Call, work<true>>(call);
+}

@@ -116,7 +116,7 @@ def pull_back(
     local = buffer.contiguous(memory_format=memory_format(x))
     call, packed = _call(x, u, shape, expansion, local)
     grads: list[Tensor | None] = [
-        torch.zeros_like(t) if t is not None and w else None
+        torch.empty_like(t) if t is not None and w else None
         for t, w in zip((x, u), wanted[:2], strict=True)
     ]
     call.grad_x, call.grad_u = (None if t is None else t.data_ptr() for t in grads)

@@ -3,6 +3,7 @@
 // KAN_ACTIVATION, a struct of cuda/activations.cuh or Prelu. conv_kan/ops/norm_act.py is the
 // reference.
 #include "activations.cuh"
+#include "pages.h"
 #include "parallel.h"
 #include "storage.h"
 
@@ -229,9 +230,16 @@ void work(const Call& call, int thread) {
     for (long long i = count * thread / call.team.threads; i < last; ++i) operation(call, i);
 }
 
+template <void (*operation)(const Call&, long long)>
+void write_out(Call* call) {
+    const long long count = call->batch * call->channels * call->positions;
+    want_large_pages(call->out, count * (long long)sizeof(Value));
+    launch<Call, work<operation>>(call);
+}
+
 }  // namespace
 
 extern "C" void kan_moments(Call* call) { launch<Call, work<moments>>(call); }
-extern "C" void kan_norm_forward(Call* call) { launch<Call, work<forward>>(call); }
+extern "C" void kan_norm_forward(Call* call) { write_out<forward>(call); }
 extern "C" void kan_norm_sums(Call* call) { launch<Call, work<sums>>(call); }
-extern "C" void kan_norm_backward(Call* call) { launch<Call, work<backward>>(call); }
+extern "C" void kan_norm_backward(Call* call) { write_out<backward>(call); }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.cpp.build import CannotCompileError, load_library
+from conv_kan.ops.cpp.build import load_library
 from conv_kan.ops.cpp.launch import TYPES
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.expand import memory_format
@@ -43,15 +43,6 @@ def kernels(activation: str, value: torch.dtype) -> ctypes.CDLL:
         operation = getattr(library, name)
         operation.argtypes, operation.restype = [ctypes.POINTER(Call)], None
     return library
-
-
-@functools.cache
-def can_run(activation: str, value: torch.dtype) -> bool:
-    """Whether there are kernels for an activation and a dtype on this machine."""
-    try:
-        return value in TYPES and kernels(activation, value) is not None
-    except CannotCompileError:
-        return False
 
 
 def moments(y: Tensor, activation: str) -> tuple[Tensor, Tensor]:
