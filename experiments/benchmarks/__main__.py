@@ -52,7 +52,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--models", default="*", metavar="PATTERN", help="of the benchmark model; default: all")
     add("--axes", nargs="+", default=[], choices=tuple(bench_scaling.AXES), help="of scaling")
     text = "kept: freed memory is kept, as in runs of the platform; default: glibc's as it is"
-    add("--allocators", nargs="+", default=None, choices=("kept", "default"), help=text)
+    add(
+        "--allocators",
+        nargs="+",
+        default=None,
+        choices=("kept", "default"),
+        help=f"of layer; {text}",
+    )
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="where the CSV files are")
     add("--pictures", type=Path, default=PICTURES, metavar="DIR", help="where pictures go")
     chosen = parser.parse_args(arguments)
@@ -72,7 +78,7 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[Row]:
     if name == "layer":
         return bench_layer.run(short, allocators)
     if name == "model":
-        return bench_model.run(short, allocators, chosen.models)
+        return bench_model.run(short, chosen.models)
     if name == "scaling":
         return bench_scaling.run(short, chosen.axes)
     rest = {"data": bench_data.run, "trainer": bench_trainer.run, "startup": bench_startup.run}

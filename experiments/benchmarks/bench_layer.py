@@ -28,7 +28,7 @@ BENCH = "bench_layer"
 
 def run(short: bool, allocators: Sequence[str]) -> Iterator[Row]:
     """All rows: time under every allocator, bf16, inference, kept and peak memory."""
-    effort = {"seconds": 3.0} if short else {"seconds": 10.0, "min_rounds": 9}
+    effort = {"seconds": 3.0} if short else {"seconds": 5.0, "min_rounds": 7}
     names = list(LAYERS)
     for allocator in allocators:
         yield from run_isolated(
@@ -37,8 +37,8 @@ def run(short: bool, allocators: Sequence[str]) -> Iterator[Row]:
     yield from run_isolated(BENCH, "kept_for_backward", names=names)
     if short:
         return
-    yield from run_isolated(BENCH, "inference", names=names, effort={"seconds": 4.0})
-    yield from run_isolated(BENCH, "bfloat16", names=names, effort={"seconds": 6.0})
+    yield from run_isolated(BENCH, "inference", names=names, effort={"seconds": 2.0})
+    yield from run_isolated(BENCH, "bfloat16", names=names, effort={"seconds": 3.0})
     for name in names:  # a process each: what one leaves behind must not serve the next
         yield from run_isolated(BENCH, "peak_memory", allocator="mapped", name=name)
 

@@ -30,12 +30,11 @@ PEAK_TARGET = 1.5  # times the twin's
 SHORT = ("simple_conv_kagn", "vggkagn")
 
 
-def run(short: bool, allocators: Sequence[str], models: str = "*") -> Iterator[Row]:
+def run(short: bool, models: str = "*") -> Iterator[Row]:
     """All rows: speed of every model, then the memory of the Gram network of eight layers."""
     names = [n for n in matching_models(models) if models != "*" or not short or n in SHORT]
-    effort = {"seconds": 2.0, "min_rounds": 4} if short else {"seconds": 6.0}
-    for allocator in allocators[:1] if short else allocators:
-        yield from run_isolated(BENCH, "speed", allocator=allocator, names=names, effort=effort)
+    effort = {"seconds": 2.0, "min_rounds": 4}
+    yield from run_isolated(BENCH, "speed", names=names, effort=effort)
     if GRAM in matching_models(models):
         for batch in (BATCH, 4 * BATCH):  # gradients weigh more in one, activations in the other
             yield from run_isolated(

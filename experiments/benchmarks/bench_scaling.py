@@ -49,7 +49,7 @@ GROWTH = 1.1  # the ratio at the largest value may be that of the smallest, time
 
 def run(short: bool, axes: Sequence[str] = ()) -> Iterator[Row]:
     """The chosen axes (default: all of them); the short form measures the ends of one."""
-    effort = {"seconds": 2.0, "min_rounds": 5}
+    effort = {"seconds": 1.5, "min_rounds": 5}
     for name in axes or (("degree",) if short else tuple(AXES)):
         values = AXES[name].values
         layers = AXES[name].layers[:1] if short else AXES[name].layers

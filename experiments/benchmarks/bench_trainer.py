@@ -30,7 +30,7 @@ from experiments.trainer import Trainer
 
 BENCH = "bench_trainer"
 TARGET = 1.05  # times the bare loop
-STEPS = 4  # of one sample
+STEPS = 2  # of one sample
 # A network whose step takes a few milliseconds, one for real work, and its twin.
 CASES = {
     "quickstart": ["experiment=quickstart", "trainer.ema_decay=null", "augment=none"],
@@ -42,7 +42,7 @@ SHORT = ("quickstart",)
 
 def run(short: bool) -> Iterator[Row]:
     """All cases, or the hardest one: the smaller the step, the more the trainer weighs."""
-    effort = {"seconds": 6.0 if short else 20.0, "min_rounds": 7, "max_rounds": 200}
+    effort = {"seconds": 8.0 if short else 20.0, "min_rounds": 9, "max_rounds": 400}
     cases = {name: CASES[name] for name in (SHORT if short else CASES)}
     for name, overrides in cases.items():
         yield from run_isolated(BENCH, "overhead", case=name, overrides=overrides, effort=effort)

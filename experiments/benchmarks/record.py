@@ -68,10 +68,10 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is met; None if there is none."""
+        """Whether the target is met, to its two decimals; None if there is none."""
         if self.target is None:
             return None
-        return (self.median if self.ratio is None else self.ratio) <= self.target
+        return round(self.median if self.ratio is None else self.ratio, 2) <= round(self.target, 2)
 
 
 COLUMNS = [field.name for field in fields(Row)]
