@@ -1,0 +1,259 @@
+"""The C++ kernels against plain torch: values, gradients, dtypes, layouts, sizes, odd numbers."""
+
+import pytest
+import torch
+from oracle import shaped_basis
+
+from conv_kan.bases import create_basis, list_bases
+from conv_kan.ops import cpp
+from conv_kan.ops import expand as reference
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.expand import Expansion
+from conv_kan.ops.formula import NOTHING
+from conv_kan.ops.geometry import Geometry, make_geometry
+
+C = 20  # more than one pack of channels, and not a multiple of one
+BASE = {"bspline": "gelu", "legendre": "identity", "chebyshev": None}
+FLAVOURS = {  # dtypes of x and of the buffer, layout, whether u is apart, extra zeros
+    "planes": (torch.float32, torch.float32, torch.contiguous_format, False, False),
+    "last": (torch.float32, torch.float32, torch.channels_last, True, True),
+    "double": (torch.float64, torch.float64, torch.contiguous_format, True, True),
+    "autocast": (torch.float32, torch.bfloat16, torch.contiguous_format, False, False),
+    "bfloat16": (torch.bfloat16, torch.bfloat16, torch.channels_last, False, False),
+    "half": (torch.float16, torch.float16, torch.contiguous_format, False, True),
+}
+
+
+def no_functions(u, *shape):
+    return []
+
+
+def expansion_of(basis, base):
+    function = None if base is None else ACTIVATIONS[base]
+    if basis is None:
+        return Expansion(no_functions, 0, (), 1.0, function, base, NOTHING)
+    constants = tuple(basis.constants.values())
+    return Expansion(
+        basis.functions, basis.num_functions, constants, 1.0, function, base, basis.formula()
+    )
+
+
+def compute(backend, x, u, shape, expansion, geometry, dtype, grad):
+    """The expansion; the expansion as it is refilled; the gradients of x, u and the shape."""
+    buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
+    layout = reference.memory_format(x)
+    other = grad.to(dtype).contiguous(memory_format=layout).clone()
+    needs = [True, u is not None, *[True] * len(shape)]
+    grads = backend.pull_back(other, x, u, shape, expansion, needs, True)
+    return [buffer, other, *(g for g in grads if g is not None)]
+
+
+class Case:
+    """One input in some dtype, and the same numbers in float64."""
+
+    def __init__(self, basis, base, x, u, geometry, dtype):
+        self.expansion, self.geometry = expansion_of(basis, base), geometry
+        self.shape = () if basis is None else tuple(t.detach() for t in basis.shape)
+        self.x, self.u, self.dtype = x, u, dtype
+        size = (x.shape[0], x.shape[1] * self.expansion.num_maps)
+        size += geometry.padded_size(x.shape[2:])
+        self.grad = torch.randn(size, dtype=torch.float64).to(dtype)
+
+    def by(self, backend, dtype=None):
+        def cast(t):
+            return t if t is None or dtype is None else t.to(dtype)
+
+        shape = tuple(cast(t) for t in self.shape)
+        arguments = cast(self.x), cast(self.u), shape, self.expansion, self.geometry
+        return compute(backend, *arguments, dtype or self.dtype, self.grad)
+
+    def check(self):
+        found, eager = self.by(cpp), self.by(reference)
+        exact = self.by(reference, torch.float64)
+        num_maps = len(found) - len(self.shape)
+        for i, (mine, plain, true) in enumerate(zip(found, eager, exact, strict=True)):
+            assert mine.dtype == plain.dtype and mine.shape == plain.shape
+            if true.numel() == 0:
+                continue
+            assert mine.stride() == plain.stride() or mine.dim() < 3
+            scale, eps = float(true.abs().max()), torch.finfo(working_dtype(self.x)).eps
+            error, allowed = (float((t.double() - true).abs().max()) for t in (mine, plain))
+            # Gradients of a shape are sums over the input, whose terms are larger than they.
+            floor = 8.0 if i < num_maps else 64.0
+            assert error <= 2.0 * allowed + floor * eps * scale
+
+
+def make_case(name, flavour, size=(7, 9), batch=3, channels=C, **options):
+    torch.manual_seed(0)
+    dtype, stored, layout, apart, extra = FLAVOURS[flavour]
+    basis = shaped_basis(name, **options).to(dtype)
+    basis.bind(channels)
+    with torch.no_grad():
+        for p in basis.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    ndim = len(size)
+    x, u = (
+        (1.5 * torch.randn(batch, channels, *size)).to(dtype).contiguous(memory_format=layout)
+        for _ in range(2)
+    )
+    geometry = make_geometry(ndim, 2 if extra else 3, 1, "same", 1, 1) if ndim else Geometry()
+    base = BASE.get(name, "silu")
+    return Case(basis, base, x, u if apart and base is not None else None, geometry, stored)
+
+
+@pytest.mark.parametrize("flavour", ["planes", "last"])
+@pytest.mark.parametrize("name", list_bases())
+def test_error_is_at_most_twice_that_of_torch(name, flavour):
+    make_case(name, flavour).check()
+
+
+@pytest.mark.parametrize("name", ["gram", "bspline", "relu"])
+def test_double(name):
+    make_case(name, "double").check()
+
+
+@pytest.mark.parametrize("flavour", ["autocast", "bfloat16", "half"])
+def test_half_precision(flavour):
+    make_case("gram", flavour).check()
+
+
+@pytest.mark.parametrize("base", ACTIVATIONS)
+def test_base_functions(base):
+    x = torch.cat([3.0 * torch.randn(2, 3, 4, 5), torch.tensor([[-30.0, 0.0, 1e-3, 25.0]] * 3)
+                   .view(1, 3, 4, 1).expand(2, 3, 4, 1)], dim=3)  # fmt: skip
+    Case(None, base, x, None, make_geometry(2, 1, 1, 0, 1, 1), torch.float32).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gram", {"degree": 1}),
+        ("gram", {"outer": "gelu", "squash": "none"}),
+        ("bspline", {"spline_order": 0}),
+        ("bspline", {"spline_order": 5, "grid_size": 2}),
+        ("jacobi", {"degree": 6, "a": 0.5, "b": -0.25}),
+        ("bernstein", {"degree": 6}),
+        ("rational", {"num_groups": 5}),
+        ("wavelet", {"wavelet": "morlet"}),
+        ("wavelet", {"wavelet": "meyer", "num_wavelets": 1}),
+        ("wavelet", {"wavelet": "shannon"}),
+        ("wavelet", {"wavelet": "dog"}),
+    ],
+)
+def test_options_reach_the_kernel(name, options):
+    make_case(name, "planes", **options).check()
+
+
+SIZES = [((), 5), ((1,), 2), ((13,), 3), ((1, 1), 2), ((16, 16), 1), ((3, 5, 2), 2), ((7, 3), 0)]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 37])
+@pytest.mark.parametrize(("size", "batch"), SIZES)
+def test_sizes(size, batch, channels):
+    make_case("gram", "planes", size, batch, channels).check()
+    if len(size) == 2:
+        make_case("gram", "last", size, batch, channels).check()
+
+
+def test_strided_inputs():
+    case = make_case("gram", "planes")
+    case.x = torch.randn(6, 2 * C, 9, 18)[::2, ::2, 1:8, ::2]
+    case.check()
+    case.x = torch.randn(1, C, 1, 9).expand(3, C, 7, 9)
+    case.check()
+
+
+def test_shapes_shared_by_groups_of_channels():
+    basis = create_basis("relu")
+    basis.bind(4 * C, groups=4)
+    with torch.no_grad():
+        for p in basis.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x = torch.randn(2, 4 * C, 5, 3)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        image = x.contiguous(memory_format=layout)
+        Case(basis, None, image, None, make_geometry(2, 1, 1, 0, 1, 1), torch.float32).check()
+
+
+@pytest.mark.parametrize("name", list_bases())
+def test_extreme_numbers(name):
+    """Large numbers and infinities become what they become in torch if that is finite; NaN stays.
+
+    At an infinity torch itself returns different values, for example for GELU with and without
+    vector instructions.
+    """
+    case = make_case(name, "planes")
+    numbers = [torch.nan, torch.inf, -torch.inf, 1e4, -1e4, 0.0, 1e-30]
+    case.x = torch.tensor(numbers).expand(2, C, 7).contiguous()
+    case.geometry = make_geometry(1, 1, 1, 0, 1, 1)
+    case.grad = torch.randn(2, C * case.expansion.num_maps, 7)
+    (found, _, grad, *_), (wanted, _, wanted_grad, *_) = case.by(cpp), case.by(reference)
+    limits = {"rtol": 1e-4, "atol": 1e-3 if name == "fourier" else 1e-4}
+    assert found[..., 0].isnan().all() and grad[..., 0].isnan().all()
+    finite = wanted.isfinite()
+    torch.testing.assert_close(found[finite], wanted[finite], **limits)
+    torch.testing.assert_close(grad[..., 3:], wanted_grad[..., 3:], **limits)
+
+
+def test_knots_and_ends():
+    for name in ("bspline", "relu", "rbf", "shared_spline"):
+        basis = create_basis(name)
+        basis.bind(1)
+        knots = torch.linspace(-2.0, 2.0, 41).view(1, 1, 41)
+        around = torch.cat([knots - 1e-6, knots, knots + 1e-6], dim=2)
+        geometry = make_geometry(1, 1, 1, 0, 1, 1)
+        Case(basis, None, around, None, geometry, torch.float32).check()
+
+
+def test_only_wanted_gradients():
+    case = make_case("gram", "planes")
+    grad = case.grad.clone()
+    before = grad.clone()
+    arguments = case.x, None, case.shape, case.expansion
+    assert cpp.pull_back(grad, *arguments, [False] * 3, False) == [None, None, None]
+    assert torch.equal(grad, before)  # not refilled
+    only_shape = cpp.pull_back(grad, *arguments, [False, False, True], False)
+    everything = cpp.pull_back(grad, *arguments, [True, False, True], True)
+    assert only_shape[0] is None and torch.equal(only_shape[2], everything[2])
+    expanded = cpp.expand(*arguments, case.geometry, torch.float32)
+    torch.testing.assert_close(grad, expanded, rtol=1e-6, atol=1e-6)
+
+
+def test_a_gradient_in_another_layout_is_refilled_in_place():
+    case = make_case("gram", "planes")
+    wanted = case.by(cpp)
+    grad = case.grad.contiguous(memory_format=torch.channels_last)
+    x_grad = cpp.pull_back(
+        grad, case.x, None, case.shape, case.expansion, [True, False, True], True
+    )[0]
+    torch.testing.assert_close(x_grad, wanted[2])
+    torch.testing.assert_close(grad, wanted[1])
+
+
+def test_sums_do_not_depend_on_chance():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        case = make_case("relu", "planes", size=(40, 40))
+        first = case.by(cpp)
+        for _ in range(3):
+            assert all(map(torch.equal, case.by(cpp), first))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_rounding_to_half_precision_is_that_of_torch():
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    geometry = make_geometry(1, 1, 1, 0, 1, 1)
+    expansion = expansion_of(None, "identity")
+    for dtype in (torch.float16, torch.bfloat16):
+        every = bits.view(dtype).view(1, 4, -1)
+        same = cpp.expand(every, None, (), expansion, geometry, dtype)
+        torch.testing.assert_close(same, every, rtol=0, atol=0, equal_nan=True)
+        wide = torch.cat([torch.randn(5000) * 10.0**e for e in range(-9, 6)])
+        ties = every.float().flatten() * (1.0 + torch.finfo(dtype).eps / 2)
+        wide = torch.cat([wide, ties, torch.tensor([65504.0, 65519.9, 65520.0, 3.39e38])])
+        wide = wide.view(1, 1, -1)
+        narrow = cpp.expand(wide, None, (), expansion, geometry, dtype)
+        torch.testing.assert_close(narrow, wide.to(dtype), rtol=0, atol=0, equal_nan=True)
