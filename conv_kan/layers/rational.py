@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from conv_kan.bases.rational import check_divides, fill_rational_
 from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.ops.backend import BACKENDS
 from conv_kan.ops.checks import check_choice, check_int
 from conv_kan.ops.rational import group_rational
 
@@ -16,6 +17,7 @@ class GroupRational(nn.Module):
 
     a is shared by all channels, b belongs to one of num_groups groups of neighbouring channels, g =
     c // (C / num_groups); all are learned and start as the function called `init` (unscaled).
+    backend as KANConv; "cpp" is torch here.
 
     Shapes: x, y (..., C) with channels_last, else (B, C, *S); numerator (6,), denominator
     (num_groups, 4).
@@ -28,12 +30,18 @@ class GroupRational(nn.Module):
     """
 
     def __init__(
-        self, num_groups: int = 8, init: str = "gelu", *, channels_last: bool = True
+        self,
+        num_groups: int = 8,
+        init: str = "gelu",
+        *,
+        channels_last: bool = True,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         check_int("num_groups", num_groups, 1)
         self.init = check_choice("init", init, RATIONALS)
         self.channels_last = channels_last
+        self.backend = check_choice("backend", backend, BACKENDS)
         self.numerator = nn.Parameter(torch.empty(6))
         self.denominator = nn.Parameter(torch.empty(num_groups, 4))
         self.reset_parameters()
@@ -51,7 +59,7 @@ class GroupRational(nn.Module):
         if not x.is_floating_point():
             raise TypeError(f"GroupRational got {x.dtype} but takes numbers; type x.float().")
         check_divides(self.denominator.shape[0], x.shape[-1 if self.channels_last else 1])
-        return group_rational(x, self.numerator, self.denominator, self.channels_last)
+        return group_rational(x, self.numerator, self.denominator, self.channels_last, self.backend)
 
     def edge_functions(self, grid: Tensor) -> Tensor:
         """F_g(t), the learned function of every group.
@@ -64,5 +72,5 @@ class GroupRational(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"num_groups={self.denominator.shape[0]}, init={self.init!r}, "
-            f"channels_last={self.channels_last}"
+            f"channels_last={self.channels_last}, backend={self.backend!r}"
         )

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from conv_kan.ops import cupy_rational
+from conv_kan.ops.backend import takes_cupy
 from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.modes import needs_composition, only_compiles
 
 
 def quotient(x: Tensor, numerator: Sequence[Tensor], denominator: Sequence[Tensor]) -> Tensor:
@@ -32,19 +34,28 @@ def quotient(x: Tensor, numerator: Sequence[Tensor], denominator: Sequence[Tenso
 
 
 def group_rational(
-    x: Tensor, numerator: Tensor, denominator: Tensor, channels_last: bool
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    channels_last: bool,
+    backend: str = "torch",
 ) -> Tensor:
     """F of every element, the channels in groups of neighbours; training keeps x and nothing else.
 
     Shapes: x (..., C) if channels_last, else (B, C, *S); numerator (n + 1,); denominator (G, d)
     with G dividing C.
     Numerics: computed at least in float32, returned in the dtype of x.
+    `backend` is one of conv_kan.ops.backend.BACKENDS; on a CPU it is torch that computes.
+    Raises: RuntimeError if backend="cupy" cannot run -> reason and remedy.
     """
+    kernels = takes_cupy(x.device.type, x.dtype, backend)
     swap = not channels_last and x.dim() > 2 and not x.is_contiguous()
     if swap:  # memory format channels_last, whose channels are the last in memory
         x = x.movedim(1, -1)
     groups = _grouped(x, denominator.shape[0], channels_last or swap)
-    if needs_composition():
+    if kernels and (not needs_composition() or only_compiles()):
+        y = cupy_rational.rational(groups.contiguous(), numerator, denominator)
+    elif needs_composition():
         wide = working_dtype(x)
         a, b = _columns(numerator.to(wide), denominator.to(wide))
         y = quotient(groups.to(wide), a, b).to(x.dtype)

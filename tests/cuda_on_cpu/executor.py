@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from conv_kan.ops import backend, cupy_launch
+from conv_kan.ops import backend, cupy_launch, cupy_wavelet, wavelet_conv
 from conv_kan.ops.cupy_sources import Kernel, sources
+from tests.cuda_on_cpu.build import edited_copy
 from tests.cuda_on_cpu.module import How, Module, Traffic
 
 
@@ -60,10 +61,9 @@ class Executor:
         monkeypatch.setattr(cupy_launch, "why_not", lambda dtype: None)
         monkeypatch.setattr(cupy_launch, "processors", lambda device: self.processors)
         monkeypatch.setitem(backend._COMPILED, "cpu", "cupy")
+        monkeypatch.setattr(wavelet_conv, "_module", lambda x: cupy_wavelet)
         return self
 
     def _edited_sources(self) -> Path:
         """A copy of the sources with the edits, each of which must change something."""
-        from tests.cuda_on_cpu.build import edited_copy
-
         return edited_copy(sources(), self.edits)

@@ -1,0 +1,125 @@
+"""The group rational by the CUDA kernels of cuda/rational.cu, as operators of torch.
+
+Registered with fake implementations and autograd: a compiler takes them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops import cupy_launch
+from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.cupy_sources import Kernel, instance
+
+_PACK_BYTES = 16  # of one load
+
+
+@torch.library.custom_op("conv_kan::rational", mutates_args=())
+def rational(x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
+    """F of x (N, G, M), which is contiguous; numerator (n + 1,), denominator (G, d)."""
+    y = torch.empty_like(x)
+    if x.numel():
+        _launch("rational_forward", x, numerator, denominator, [x], [y])
+    return y
+
+
+@rational.register_fake
+def _(x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("conv_kan::rational_backward", mutates_args=())
+def rational_backward(
+    grad_y: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, numerator and denominator.
+
+    Numerics: those of the coefficients are summed in float32 (float64 for float64), by one atomic
+    addition per block and coefficient, or, under torch.use_deterministic_algorithms, in a fixed
+    order.
+    """
+    store = torch.are_deterministic_algorithms_enabled()
+    grad_x, wide = torch.empty_like(x), working_dtype(x)
+    groups, count = denominator.shape[0], len(numerator) + denominator.shape[1]
+    sums = x.new_zeros((groups, 1, count), dtype=wide)
+    if x.numel():
+        chunks = cupy_launch.cover_rows(x.numel() // groups // _pack(x, grad_y), groups, x.device)
+        if store:
+            sums = x.new_empty((groups, chunks, count), dtype=wide)
+        _launch(
+            "rational_backward",
+            x,
+            numerator,
+            denominator,
+            [x, grad_y],
+            [grad_x, sums],
+            store,
+            chunks,
+        )
+    grads = sums.sum(1)
+    grad_a, grad_b = grads[:, : len(numerator)].sum(0), grads[:, len(numerator) :]
+    return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype, copy=True)
+
+
+@rational_backward.register_fake
+def _(
+    grad_y: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(numerator), torch.empty_like(denominator)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    grads: tuple[Tensor, Tensor, Tensor] = rational_backward(
+        grad_y.contiguous(), *ctx.saved_tensors
+    )
+    return grads
+
+
+rational.register_autograd(_backward, setup_context=_keep)
+
+
+def _pack(*tensors: Tensor) -> int:
+    """The elements of one load: a power of two that divides M."""
+    first, largest = tensors[0], max(t.element_size() for t in tensors)
+    for pack in (4, 2):
+        # float64 divides by a subroutine, which leaves no registers for a second element.
+        fits = largest < 8 and pack * largest <= _PACK_BYTES and first.shape[2] % pack == 0
+        if fits and cupy_launch.is_aligned(tensors, pack):
+            return pack
+    return 1
+
+
+def _launch(
+    name: str,
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    store: bool | None = None,
+    chunks: int | None = None,
+) -> None:
+    """Start the kernel, forward without `store`; `chunks` blocks serve each group."""
+    wide, (outer, groups, inner) = working_dtype(x), x.shape
+    pack = _pack(*inputs)
+    index, number = cupy_launch.index_type(x.numel())
+    if chunks is None:
+        chunks = cupy_launch.cover(outer * inner // pack)
+    orders = (len(numerator), denominator.shape[1])
+    flags = () if store is None else (store,)
+    expression = instance(name, x.dtype, index, pack, *orders, *flags)
+    coefficients = [t.to(wide).contiguous() for t in (numerator, denominator)]
+    sizes = [number(outer), number(inner // pack), cupy_launch.int32(groups)]
+    cupy_launch.launch(
+        Kernel("rational.cu", expression),
+        groups * chunks,
+        [*inputs, *coefficients, *outputs, *sizes],
+        x.device,
+    )

@@ -1,0 +1,420 @@
+"""The CUDA kernels, executed on the CPU with every access checked, against float64.
+
+An error may be at most twice that of eager torch in the same dtype.
+"""
+
+import pytest
+import torch
+
+from conv_kan.bases import BASES, create_basis
+from conv_kan.ops import cupy_backend, wavelet_conv
+from conv_kan.ops import expand as reference
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.expand import Expansion
+from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops.rational import group_rational
+from conv_kan.ops.wavelets import WAVELETS
+from tests.cuda_on_cpu.executor import Executor
+from tests.cuda_on_cpu.module import SCHEDULES, How, KernelError
+
+F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64
+# Rounding of one operation in the arithmetic dtype: what "twice the error of 0" means.
+EPSILON = {F32: 1e-6, F16: 2e-3, BF16: 1.6e-2, F64: 1e-14}
+SPECIAL = (-1e4, -30.0, -1.0, -0.5, 0.0, 0.2, 0.6, 1.0, 2.0, 30.0, 1e4)
+
+
+@pytest.fixture
+def executor(monkeypatch):
+    return Executor().install(monkeypatch)
+
+
+def make_case(basis, channels=4, size=(2, 6), base="silu", dtype=F32, into=None, last=False):
+    """(x, shape, expansion, geometry, dtype of the buffer) with knots and large values in x."""
+    torch.manual_seed(1)
+    basis = basis if not isinstance(basis, str) else create_basis(basis)
+    basis.bind(channels)
+    with torch.no_grad():
+        for parameter in basis.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    constants = tuple(basis.constants[j] for j in range(len(basis.constants)))
+    function = ACTIVATIONS[base] if base else None
+    expansion = Expansion(
+        basis.functions,
+        basis.num_functions,
+        constants,
+        basis.scale,
+        function,
+        base,
+        basis.formula(),
+    )
+    x = torch.randn(size[0], channels, *size[1:])
+    count = min(len(SPECIAL), x.numel())
+    if basis.__class__.__name__ not in ("Monomial", "Rational", "Wavelet"):
+        x.view(-1)[:count] = torch.tensor(SPECIAL[:count])
+    x = x.to(dtype)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    ndim = len(size) - 1
+    geometry = make_geometry(ndim, 3, 1, 1, 1, 1) if ndim else Geometry()
+    return x, [s.detach() for s in basis.shape_of(x)], expansion, geometry, into or dtype
+
+
+def worst(found, expected):
+    """The largest error, against the largest value where that is more than 1."""
+    if not expected.numel():
+        return 0.0
+    assert torch.equal(found.isnan(), expected.isnan())
+    difference = (found.double() - expected).nan_to_num().abs().max()
+    return (difference / expected.nan_to_num().abs().max().clamp(min=1.0)).item()
+
+
+def compare(x, shape, expansion, geometry, into, u=None):
+    """Hold both kernels to twice the error of eager torch; returns what the kernels computed."""
+    needs = [True, u is not None, *[True] * len(shape)]
+    like = reference.empty_buffer(x, expansion, geometry, into)
+    grad = torch.randn_like(like.float()).to(into)
+
+    def run(module, wide, dtype):
+        inputs = [None if t is None else t.to(wide or t.dtype) for t in (x, u)]
+        shapes = [s.to(wide or s.dtype) for s in shape]
+        e = module.expand(*inputs, shapes, expansion, geometry, dtype)
+        buffer = grad.to(dtype, copy=True)
+        grads = module.pull_back(buffer, *inputs, shapes, expansion, needs, True)
+        return [e, buffer, *(g for g in grads if g is not None)]
+
+    truth = run(reference, F64, F64)
+    eager, kernel = run(reference, None, into), run(cupy_backend, None, into)
+    for i, (found, plain, expected) in enumerate(zip(kernel, eager, truth, strict=True)):
+        if x.isnan().any() and i > 2:
+            break  # whether one NaN reaches a sum over all elements is left open
+        assert found.dtype == plain.dtype
+        assert found.stride() == plain.stride() or (found.is_contiguous() and i > 1)
+        assert worst(found, expected) <= 2 * worst(plain, expected) + EPSILON[found.dtype]
+    return kernel
+
+
+# ----------------------------------------------------------------------------------- the expansion
+@pytest.mark.parametrize("name", BASES)
+def test_every_basis(executor, name):
+    compare(*make_case(name))
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16, F64])
+@pytest.mark.parametrize("name", ["gram", "bspline", "relu"])
+def test_every_dtype(executor, name, dtype):
+    compare(*make_case(name, dtype=dtype))
+
+
+@pytest.mark.parametrize("base", [*ACTIVATIONS, None])
+def test_every_base_function(executor, base):
+    compare(*make_case("chebyshev", base=base))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"size": (1,), "channels": 1},
+        {"size": (1, 1, 1), "channels": 1},
+        {"size": (7,), "channels": 5},
+        {"size": (3, 13), "channels": 7},
+        {"size": (2, 8, 4), "channels": 3},
+        {"size": (2, 2, 3, 5), "channels": 2},
+        {"size": (0, 4), "channels": 3},
+        {"size": (2, 4, 4), "channels": 4, "last": True},
+        {"size": (3, 5, 3), "channels": 37, "last": True},
+        {"size": (2, 8, 4), "channels": 3, "into": BF16},
+    ],
+    ids=lambda case: "-".join(map(str, case.values())),
+)
+@pytest.mark.parametrize("name", ["gram", "relu"])
+def test_every_size_and_layout(executor, name, case):
+    compare(*make_case(name, **case))
+
+
+@pytest.mark.parametrize("size", [(2, 5), (2, 5, 3), (2, 3, 4, 2)])
+@pytest.mark.parametrize("last", [False, True])
+def test_extra_positions_stay_zero(executor, size, last):
+    x, shape, expansion, _, into = make_case("gram", 5, size, last=last and len(size) == 3)
+    geometry = make_geometry(len(size) - 1, 2, 1, "same", 1, 1)
+    e = compare(x, shape, expansion, geometry, into)[0]
+    assert not e.select(-1, size[-1]).any()
+
+
+def test_functions_may_read_another_tensor_than_the_base(executor):
+    x, *rest = make_case("gram")
+    compare(x, *rest, u=torch.randn_like(x))
+
+
+def test_strided_and_misaligned_inputs(executor):
+    x, *rest = make_case("relu", size=(4, 8))
+    compare(x[::2, :, ::2].expand(2, 4, 4), *rest)
+    shifted = torch.randn(x.numel() + 1)[1:].view(x.shape)
+    compare(shifted, *rest)
+
+
+@pytest.mark.parametrize("name", ["gram", "bspline", "relu", "shared_spline"])
+def test_nan_stays_nan(executor, name):
+    x, *rest = make_case(name)
+    x[0, 0, 0] = torch.nan
+    compare(x, *rest)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", ["gram", "relu"])
+def test_deterministic_sums_repeat_bit_for_bit(executor, name, last, deterministic):
+    case = make_case(name, channels=37, size=(3, 16, 16), last=last)
+    executor.processors = 8
+    found = []
+    for schedule in (0, 2):
+        executor.how = How(schedule=schedule, seed=schedule)
+        torch.manual_seed(3)
+        found.append(compare(*case))
+    assert executor.launches[-1].blocks > 1
+    assert all(map(torch.equal, *found))
+    assert not any(t.atomics for launch in executor.launches for t in launch.traffic)
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_any_order_of_threads(executor, schedule):
+    executor.how, executor.processors = How(schedule=schedule, seed=5), 2
+    compare(*make_case("relu", channels=6, size=(2, 16, 16)))
+
+
+def test_more_elements_than_32_bits_can_count(executor):
+    """Only the last blocks of 2^31 elements, in memory that is never touched otherwise."""
+    x, shape, expansion, geometry, _ = make_case("chebyshev", base=None, dtype=F16)
+    executor.checked = False
+    count = 2**31 + 1024
+    x = torch.empty(count, dtype=F16).view(1, 1, count)
+    x[..., -256:] = torch.randn(256)
+    executor.how = How(blocks=(count // 1024 - 1, -1))
+    e = cupy_backend.expand(x, None, shape, expansion, geometry, F16)
+    assert "long long" in executor.launches[-1].kernel.expression
+    expected = torch.stack(expansion.functions(x[0, 0, -256:].float()))
+    torch.testing.assert_close(e[0, :, -256:].float(), expected, rtol=2e-3, atol=2e-3)
+
+
+# ------------------------------------------------------------------------------ the group rational
+def compare_rational(shape, dtype=F32, channels_last=True, groups=2, x=None):
+    torch.manual_seed(1)
+    x = torch.randn(shape).to(dtype) if x is None else x
+    a, b = torch.randn(6) * 0.5, torch.randn(groups, 4) * 0.5
+    b[0, 1] = 0.0
+    if x.numel():
+        x.view(-1)[0] = 0.0
+    grad = torch.randn(x.shape).to(dtype)
+
+    def run(backend, wide):
+        leaves = [t.detach().to(wide or t.dtype, copy=True).requires_grad_() for t in (x, a, b)]
+        y = group_rational(*leaves, channels_last, backend)
+        y.backward(grad.to(y.dtype))
+        return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+    results = run("cupy", None), run("torch", None), run("torch", F64)
+    for found, plain, expected in zip(*results, strict=True):
+        assert found.dtype == plain.dtype
+        assert worst(found, expected) <= 2 * worst(plain, expected) + EPSILON[found.dtype]
+    return results[0]
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16, F64])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_rational(executor, dtype, channels_last):
+    size = (3, 5, 16) if channels_last else (2, 6, 4, 5)
+    compare_rational(size, dtype, channels_last)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (7, 6), (0, 4), (5, 3, 22), (2, 500, 8)])
+def test_rational_of_any_size(executor, size):
+    executor.processors = 2
+    compare_rational(size)
+
+
+def test_rational_of_images_with_channels_last_in_memory(executor):
+    x = torch.randn(2, 8, 3, 5).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(1)
+    a, b = torch.randn(6), torch.randn(4, 4)
+    found = group_rational(x, a, b, False, "cupy")
+    torch.testing.assert_close(found, group_rational(x, a, b, False), rtol=1e-5, atol=1e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rational_takes_one_atomic_per_block_and_coefficient(executor):
+    executor.processors = 4
+    compare_rational((4000, 8))
+    launch = executor.launches[-1]
+    blocks_with_work = launch.blocks
+    assert blocks_with_work > 8
+    assert launch.traffic[-1].atomics == blocks_with_work * 10
+
+
+def test_rational_repeats_bit_for_bit(executor, deterministic):
+    executor.processors = 4
+    first = compare_rational((4000, 8))
+    executor.how = How(schedule=2, seed=9)
+    assert all(map(torch.equal, first, compare_rational((4000, 8))))
+    assert executor.launches[-1].traffic[-1].atomics == 0
+
+
+# ---------------------------------------------------------------------------- a wavelet per edge
+def compare_wavelet(
+    wavelet, channels=3, c_out=4, size=(2, 5, 4), dtype=F32, mix=True, groups=1, kernel=3, stride=1
+):
+    torch.manual_seed(1)
+    ndim, per_group = len(size) - 1, channels // groups
+    geometry = make_geometry(ndim, kernel, stride, kernel // 2, 1, groups) if ndim else Geometry()
+    tensors = [
+        torch.randn(size[0], channels, *size[1:]).to(dtype),
+        torch.randn(c_out, per_group, *geometry.kernel_size).to(dtype),
+        1.0 + torch.rand(c_out, per_group),
+        torch.randn(c_out, per_group),
+        torch.randn(c_out, c_out // groups) if mix else None,
+    ]
+    grad = None
+
+    def run(backend, wide):
+        nonlocal grad
+        leaves = [
+            None if t is None else t.to(wide or t.dtype, copy=True).requires_grad_()
+            for t in tensors
+        ]
+        y = wavelet_conv.wavelet_conv(*leaves, wavelet, geometry, backend)
+        grad = torch.randn(y.shape).to(dtype) if grad is None else grad
+        y.backward(grad.to(y.dtype))
+        return [y.detach(), *(leaf.grad for leaf in leaves if leaf is not None)]
+
+    results = run("cupy", None), run("torch", None), run("torch", F64)
+    for found, plain, expected in zip(*results, strict=True):
+        assert found.dtype == plain.dtype
+        assert worst(found, expected) <= 2 * worst(plain, expected) + EPSILON[found.dtype]
+    return results[0]
+
+
+@pytest.mark.parametrize("wavelet", WAVELETS)
+def test_wavelets(executor, wavelet):
+    compare_wavelet(wavelet)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"channels": 37, "size": (3, 7), "mix": False},  # more edges than a block holds at a time
+        {"channels": 6, "c_out": 4, "groups": 2, "stride": 2},
+        {"channels": 5, "size": (9,), "mix": False},
+        {"size": (2, 3, 3, 2), "channels": 2, "c_out": 2},
+        {"size": (2, 300), "channels": 5, "kernel": 1},
+        {"size": (0, 5), "channels": 3},
+        {"dtype": F64},
+        {"dtype": BF16},
+    ],
+    ids=str,
+)
+def test_wavelets_of_any_size_and_dtype(executor, case):
+    compare_wavelet("mexican_hat", **case)
+    assert not any(t.atomics for launch in executor.launches for t in launch.traffic)
+
+
+# ------------------------------------------------------------------------------------ planted bugs
+BARRIER = "    }\n    __syncthreads();\n    A total"
+SUM_BUGS = [  # of reduce.cuh
+    ("reduce.cuh", "    __syncthreads();\n", ""),
+    ("reduce.cuh", "if (threadIdx.x < COUNT)\n", ""),
+]
+EXPAND_BUGS = [
+    ("expand.cu", "packs; \n", ""),
+]
+BUGS = {
+    "expand": [
+        *SUM_BUGS,
+        (
+            "expand.cu",
+            "atomicAdd(sums + static_cast<size_t>(row) * S + threadIdx.x, total);",
+            "sums[static_cast<size_t>(row) * S + threadIdx.x] += total;",
+        ),
+        ("expand.cu", "threadIdx.x; p < packs;", "threadIdx.x; p < packs + 1;"),
+        ("expand.cu", "count = packs / sizes.rows;", "count = packs / sizes.rows + 1;"),
+        ("expand.cu", "if (threadIdx.x >= S) return;", ""),
+    ],
+    "columns": [
+        (
+            "expand.cu",
+            "column[threadIdx.x] = grad[s];\n            __syncthreads();",
+            "column[threadIdx.x] = grad[s];",
+        ),
+        (
+            "expand.cu",
+            "            __syncthreads();\n            if (threadIdx.x >= 32",
+            "            if (threadIdx.x >= 32",
+        ),
+        ("expand.cu", "atomicAdd(target, total);", "*target += total;"),
+        (
+            "expand.cu",
+            "if (threadIdx.x >= 32 || row >= channels) continue;",
+            "if (threadIdx.x >= 32) continue;",
+        ),
+        (
+            "expand.cu",
+            "row < sizes.channels ? packs / sizes.channels : 0",
+            "packs / sizes.channels",
+        ),
+    ],
+    "rational": [
+        *SUM_BUGS,
+        ("rational.cu", "packs = outer * inner_packs;", "packs = outer * inner_packs + 1;"),
+        ("rational.cu", "if (threadIdx.x >= N + D) return;", ""),
+        (
+            "rational.cu",
+            "atomicAdd(sums + loop.group * (N + D) + threadIdx.x, total);",
+            "sums[loop.group * (N + D) + threadIdx.x] += total;",
+        ),
+    ],
+    "wavelet": [
+        *SUM_BUGS,
+        ("wavelet.cu", "__syncthreads();  // the edges before are used up", ""),
+        ("wavelet.cu", "__syncthreads();  // the edges are there", ""),
+        ("wavelet.cu", "        if (n < columns)\n", ""),
+        ("wavelet.cu", "    if (n >= columns) return;\n#pragma", "#pragma"),
+        ("wavelet.cu", "if (n >= columns) return;\n    A values", "A values"),
+        (
+            "wavelet.cu",
+            "first + j < channels ? x[(first + j) * columns + n] : A(0)",
+            "x[(first + j) * columns + n]",
+        ),
+        ("wavelet.cu", "if (first + j < channels) grad_x", "grad_x"),
+        ("wavelet.cu", " || c >= channels) return;", ") return;"),
+        ("wavelet.cu", "if (c >= channels) continue;\n            const", "const"),
+    ],
+}
+
+
+def run_for_bugs(kernel):
+    if kernel == "expand":
+        compare(*make_case("gram", channels=5, size=(3, 16, 16)))
+    elif kernel == "columns":
+        compare(*make_case("relu", channels=37, size=(3, 8, 8), last=True))
+    elif kernel == "rational":
+        compare_rational((500, 8))
+    else:
+        compare_wavelet("dog", channels=37, c_out=2, size=(3, 7), mix=False)
+
+
+@pytest.mark.parametrize("kernel", BUGS)
+def test_kernels_without_bugs_pass_what_catches_them(executor, kernel):
+    executor.processors = 2
+    run_for_bugs(kernel)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bug"), [(kernel, bug) for kernel, bugs in BUGS.items() for bug in bugs]
+)
+def test_a_planted_bug_is_caught(monkeypatch, kernel, bug):
+    Executor(processors=2, edits=(bug,)).install(monkeypatch)
+    with pytest.raises((KernelError, AssertionError)):
+        run_for_bugs(kernel)
