@@ -236,6 +236,17 @@ def test_compiles_to_one_graph(name):
 
 
 @all_layers
+@pytest.mark.slow
+def test_trains_compiled_to_machine_code(name):
+    torch._dynamo.reset()
+    layer, x = make(name).double(), image(name).double()
+    wanted = trained_gradients(copy.deepcopy(layer), x)
+    compiled = torch.compile(layer, fullgraph=True)
+    for one, other in zip(trained_gradients(compiled, x), wanted, strict=True):
+        close(one, other, 1e-6)
+
+
+@all_layers
 def test_exports_for_any_batch(name):
     layer, x = make(name).eval(), image(name)
     batch = torch.export.Dim("batch", min=2, max=64)

@@ -96,6 +96,9 @@ def test_taps_are_transposed_to_each_other():
     torch.testing.assert_close((moved * v).sum(), (taps * take_taps(v, (5, 6), geometry)).sum())
 
 
+FAKE = ("test_schema", "test_faketensor")  # of strides too, which a compiler relies on
+
+
 def test_operator_is_registered_as_torch_asks():
     x = torch.randn(2, 4, 5, 4, dtype=torch.float64, requires_grad=True)
     for options in ({}, {"mix": False, "groups": 2}):
@@ -105,6 +108,11 @@ def test_operator_is_registered_as_torch_asks():
             [1, 1], [1, 1], [1, 1], [0, 0], layer.geometry.groups,
         )  # fmt: skip
         torch.library.opcheck(torch.ops.conv_kan.wavelet_conv.default, arguments)
+        plain = [a.detach() if isinstance(a, torch.Tensor) else a for a in arguments]
+        grad_y = torch.randn_like(layer(x)).detach()
+        torch.library.opcheck(
+            torch.ops.conv_kan.wavelet_conv_backward.default, (grad_y, *plain), test_utils=FAKE
+        )
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
