@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure  # without pyplot: no window, no global state
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from experiments.benchmarks.bench_scaling import AXES
 from experiments.benchmarks.layers import LAYERS
@@ -23,6 +23,7 @@ LABELS = {
     "size": "side of the image [pixels]",
     "threads": "threads",
 }
+LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
 _LIMIT = "time of a training step / its bare convolutions"
 
 
@@ -55,7 +56,7 @@ def draw_layers(rows: Sequence[Row], path: Path) -> Path:
         errors = _errors(chosen)
         label = f"{_words(provider)}, allocator {allocator}"
         bars = axes.bar(at, ratios, width, yerr=errors, label=label, error_kw={"linewidth": 0.8})
-        axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=2)
+        axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=2, bbox=LABEL_BOX)
     for j, case in enumerate(cases):
         text = "target" if j == 0 else "_"  # an underscore keeps it out of the legend
         axes.hlines(LAYERS[case].target, j - 0.45, j + 0.45, colors="black", label=text)
@@ -87,6 +88,9 @@ def draw_axis(axis: str, rows: Sequence[Row], path: Path) -> Path:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     left.set_yscale("log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    left.yaxis.set_minor_locator(NullLocator())
     left.set_ylabel("training step [ms]")
     right.axhline(1.0, color="grey", linestyle=":")
     right.set_ylim(bottom=0)
@@ -114,7 +118,8 @@ def _words(provider: str) -> str:
 
 def _title(rows: Sequence[Row]) -> str:
     last = rows[-1]
-    return f"{last.cpu}, {last.threads} threads, {last.dtype}, torch {last.torch}"
+    threads = "" if last.axis == "threads" else f"{last.threads} threads, "
+    return f"{last.cpu}, {threads}{last.dtype}, torch {last.torch}"
 
 
 def _save(figure: Figure, path: Path) -> Path:
