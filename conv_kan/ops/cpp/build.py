@@ -117,4 +117,4 @@ def _compile(source: Path, macros: tuple[tuple[str, str], ...], target: Path) ->
         raise CannotCompileError(
             f"{error}; set XDG_CACHE_HOME to a folder that can be written to."
         ) from error
-    raise CannotCompileError(f"{command[0]} failed:\n{done.stderr[-2000:]}\nUse a newer g++.")
+    raise CannotCompileError(f"{command[0]} failed:\n{done.stderr[:2000]}\nUse a newer g++.")

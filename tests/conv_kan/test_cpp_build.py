@@ -1,0 +1,165 @@
+"""Compiling at first use: the cache, several processes, and machines that cannot compile."""
+
+import ast
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conv_kan import KANConv
+from conv_kan.ops import backend as backend_module
+from conv_kan.ops.cpp import build, launch
+from conv_kan.ops.expand import Expansion
+from conv_kan.ops.formula import Formula
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = """
+import re, sys, torch
+from conv_kan import KANConv
+torch.set_num_threads(2)
+
+def train(backend):
+    torch.manual_seed(0)
+    layer = KANConv(16, 8, 3, backend=backend)
+    y = layer(torch.randn(4, 16, 20, 20, requires_grad=True))
+    y.square().sum().backward()
+    return y.sum().item(), layer.basis_weight.grad.square().sum().item()
+"""
+COMPILE = """
+print(*train("cpp"))
+maps = open("/proc/self/maps").read() if sys.platform == "linux" else "/libgomp.so"
+print(set(re.findall(r"/\\S*/lib[gi]?omp\\S*", maps)))
+"""
+FALL_BACK = """
+assert train("auto") == train("auto") == train("torch")
+train("cpp")
+"""
+
+
+def start(code, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, errors = process.communicate(timeout=300)
+    return out, errors, process.returncode
+
+
+def test_processes_that_compile_at_once(tmp_path):
+    running = [start(TRAIN + COMPILE, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)]
+    (out, errors, code), (other, other_errors, other_code) = map(finish, running)
+    assert (code, other_code) == (0, 0), errors + other_errors
+    assert out == other
+    # The smallest kernel, which tells whether compiling works, the expansion and the norm.
+    kept = (tmp_path / "conv_kan").iterdir()
+    assert [path.suffix for path in kept] == [".so"] * 3
+    # Kernels run on the threads of torch and bring no OpenMP of their own.
+    assert len(ast.literal_eval(out.splitlines()[1])) == 1, out
+
+
+def test_without_a_compiler():
+    _, errors, status = finish(start(TRAIN + FALL_BACK, CXX="no-such-compiler"))
+    assert errors.count("backend 'torch' in place of 'cpp': there is no C++ compiler") == 1
+    assert status == 1 and "AssertionError" not in errors
+    assert (
+        "RuntimeError: backend='cpp' cannot run: there is no C++ compiler 'no-such-compiler' on the"
+        " PATH; install g++. Or pass backend='auto'." in errors
+    )
+
+
+def test_a_library_is_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    macros = (("KAN_ACTIVATION", "Relu"), ("KAN_VALUE", "float"))
+    build.load_library.__wrapped__("norm.cpp", macros)
+    monkeypatch.setattr(build, "_compile", None)
+    assert build.load_library.__wrapped__("norm.cpp", macros).kan_moments
+
+
+def test_what_a_compiler_says_reaches_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(build.CannotCompileError, match=r"(?s)failed:.*NoSuchFunctor"):
+        build.load_library("expand.cpp", (("KAN_FUNCTOR", "NoSuchFunctor"),))
+    assert list((tmp_path / "conv_kan").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_to(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(build.CannotCompileError, match="set XDG_CACHE_HOME to a folder"):
+        build.load_library("expand.cpp", (("KAN_FUNCTOR", "Another"),))
+
+
+def test_a_library_depends_on_macros_and_flags(monkeypatch):
+    before = build._digest("expand.cpp", (("KAN_DEGREE", "3"),))
+    assert before == build._digest("expand.cpp", (("KAN_DEGREE", "3"),))
+    assert before != build._digest("expand.cpp", (("KAN_DEGREE", "4"),))
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
+    assert before != build._digest("expand.cpp", (("KAN_DEGREE", "3"),))
+
+
+def test_flags_without_march_are_a_second_try(tmp_path, monkeypatch):
+    compiler = tmp_path / "g++"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *march=native*) echo "unknown option" >&2; exit 1;; esac\n'
+        f'exec {build.compiler()[0]} "$@"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "compiler", lambda: (str(compiler), "another"))
+    macros = (("KAN_FUNCTOR", "Nothing"), ("KAN_VALUE", "float"), ("KAN_STORED", "float"))
+    assert build.load_library("expand.cpp", (*macros, ("KAN_BASE", "Relu"))).kan_expand
+
+
+def test_reasons_not_to_run():
+    x = torch.randn(2, 4, 5, 5)
+
+    def functions(u, *shape):
+        return [u]
+
+    own = Expansion(functions, 1, (), 1.0, None, backend="cpp")
+    assert "no compiled formula" in launch.why_not(x, own)
+    unnamed = Expansion(functions, 1, (), 1.0, torch.sin, None, Formula("Monomial"), "cpp")
+    assert "has no name" in launch.why_not(x, unnamed)
+    integers = Expansion(functions, 1, (), 1.0, None, None, Formula("Monomial"), "cpp")
+    assert "torch.int64" in launch.why_not(x.long(), integers)
+    with pytest.raises(RuntimeError, match=r"backend='cpp' cannot run.*no compiled formula"):
+        backend_module.choose_backend(x, own)
+
+
+def test_backend_is_an_argument_that_is_checked_and_shown():
+    assert "backend='auto'" in repr(KANConv(2, 2, 3))
+    layer = KANConv(2, 2, 3, backend="torch")
+    assert "backend='torch'" in repr(layer)
+    assert layer.expansion.backend == "torch"
+    assert not any("backend" in key for key in layer.state_dict())
+    with pytest.raises(ValueError, match="did you mean 'cpp'"):
+        KANConv(2, 2, 3, backend="cppp")
+    with pytest.raises(RuntimeError, match="backend='cupy' cannot run"):
+        KANConv(2, 2, 3, backend="cupy")(torch.randn(1, 2, 5, 5))
+
+
+def test_auto_leaves_small_inputs_and_legacy_squashes_to_torch(caplog):
+    layer = KANConv(4, 4, 3)
+    small, large = torch.randn(2, 4, 5, 5), torch.randn(4, 4, 64, 64)
+    assert backend_module.choose_backend(small, layer.expansion).__name__.endswith("expand")
+    assert backend_module.choose_backend(large, layer.expansion).__name__.endswith("cpp")
+    own = Expansion(lambda u: [u + 1], 1, (), 1.0, None, backend="auto")
+    backend_module._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="conv_kan"):
+        for _ in range(2):
+            assert backend_module.choose_backend(large, own).__name__.endswith("expand")
+    assert [record.getMessage() for record in caplog.records] == [
+        "backend 'torch' in place of 'cpp': this basis has no compiled formula (a legacy squash, "
+        "or a basis of your own)."
+    ]
