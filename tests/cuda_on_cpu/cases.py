@@ -1,0 +1,188 @@
+"""Inputs of the CUDA kernels, and their results beside those of eager torch and of float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from conv_kan.bases import create_basis
+from conv_kan.ops import cupy_backend, wavelet_conv
+from conv_kan.ops import expand as reference
+from conv_kan.ops.activations import ACTIVATIONS
+from conv_kan.ops.expand import Expansion
+from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops.rational import group_rational
+
+F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64
+# Rounding of one operation in the arithmetic dtype: what "twice the error of 0" means.
+EPSILON = {F32: 1e-6, F16: 2e-3, BF16: 1.6e-2, F64: 1e-14}
+UNBOUNDED = ("monomial", "rational", "wavelet")  # which large values would overflow
+SPECIAL = (-1e4, -30.0, -1.0, -0.5, 0.0, 0.2, 0.6, 1.0, 2.0, 30.0, 1e4)
+
+
+class Outcome(NamedTuple):
+    """One tensor as the kernel, eager torch in the same dtype and float64 compute it."""
+
+    name: str
+    kernel: Tensor
+    eager: Tensor
+    truth: Tensor
+
+    @property
+    def error(self) -> float:
+        return worst(self.kernel, self.truth)
+
+    @property
+    def bound(self) -> float:
+        """Twice the error of eager torch."""
+        return 2 * worst(self.eager, self.truth) + EPSILON[self.kernel.dtype]
+
+
+class Case(NamedTuple):
+    """Arguments of an expansion; `into` is the dtype of the buffer."""
+
+    x: Tensor
+    shape: list[Tensor]
+    expansion: Expansion
+    geometry: Geometry
+    into: torch.dtype
+
+
+def make_case(
+    name: str,
+    channels: int = 4,
+    size: tuple[int, ...] = (2, 6),
+    base: str | None = "silu",
+    dtype: torch.dtype = F32,
+    into: torch.dtype | None = None,
+    last: bool = False,
+) -> Case:
+    """An expansion whose x (size[0], channels, *size[1:]) has knots and large values in it."""
+    torch.manual_seed(1)
+    basis = create_basis(name)
+    basis.bind(channels)
+    with torch.no_grad():
+        for parameter in basis.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    constants = tuple(basis.constants[j] for j in range(len(basis.constants)))
+    function = ACTIVATIONS[base] if base else None
+    expansion = Expansion(
+        basis.functions,
+        basis.num_functions,
+        constants,
+        basis.scale,
+        function,
+        base,
+        basis.formula(),
+    )
+    x = torch.randn(size[0], channels, *size[1:])
+    count = min(len(SPECIAL), x.numel())
+    if name not in UNBOUNDED:
+        x.view(-1)[:count] = torch.tensor(SPECIAL[:count])
+    x = x.to(dtype)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    ndim = len(size) - 1
+    geometry = make_geometry(ndim, 3, 1, 1, 1, 1) if ndim else Geometry()
+    return Case(x, [s.detach() for s in basis.shape_of(x)], expansion, geometry, into or dtype)
+
+
+def worst(found: Tensor, expected: Tensor) -> float:
+    """The largest error, against the largest value where that is more than 1."""
+    if not expected.numel():
+        return 0.0
+    assert torch.equal(found.isnan(), expected.isnan())
+    difference = (found.double() - expected).nan_to_num().abs().max()
+    return (difference / expected.nan_to_num().abs().max().clamp(min=1.0)).item()
+
+
+def run_expansion(case: Case, u: Tensor | None = None) -> Iterator[Outcome]:
+    """Forward and backward, with everything wanted and the buffer filled again."""
+    x, shape, expansion, geometry, into = case
+    needs = [True, u is not None, *[True] * len(shape)]
+    grad = torch.randn_like(reference.empty_buffer(x, expansion, geometry, F32)).to(into)
+
+    def run(module: Any, wide: torch.dtype | None, dtype: torch.dtype) -> list[Tensor]:
+        inputs = [None if t is None else t.to(wide or t.dtype) for t in (x, u)]
+        shapes = [s.to(wide or s.dtype) for s in shape]
+        e = module.expand(*inputs, shapes, expansion, geometry, dtype)
+        buffer = grad.to(dtype, copy=True)
+        grads = module.pull_back(buffer, *inputs, shapes, expansion, needs, True)
+        return [e, buffer, *(g for g in grads if g is not None)]
+
+    names = ["e", "e filled again", "dx", *(["du"] if u is not None else [])]
+    names += [f"dshape {i}" for i in range(len(shape))]
+    kernel, eager = run(cupy_backend, None, into), run(reference, None, into)
+    yield from map(Outcome, names, kernel, eager, run(reference, F64, F64))
+
+
+def run_rational(
+    size: tuple[int, ...],
+    dtype: torch.dtype = F32,
+    channels_last: bool = True,
+    groups: int = 2,
+) -> Iterator[Outcome]:
+    """A group rational of x, 0 among its values, with a coefficient 0."""
+    torch.manual_seed(1)
+    x, a, b = torch.randn(size).to(dtype), torch.randn(6) * 0.5, torch.randn(groups, 4) * 0.5
+    b[0, 1] = 0.0
+    x.view(-1)[:1] = 0.0
+    grad = torch.randn(x.shape).to(dtype)
+
+    def compute(leaves: list[Tensor], backend: str) -> Tensor:
+        return group_rational(leaves[0], leaves[1], leaves[2], channels_last, backend)
+
+    yield from _differentiate(compute, [x, a, b], grad, ["F", "dx", "da", "db"])
+
+
+def run_wavelet(
+    wavelet: str,
+    channels: int = 3,
+    c_out: int = 4,
+    size: tuple[int, ...] = (2, 5, 4),
+    dtype: torch.dtype = F32,
+    mix: bool = True,
+    groups: int = 1,
+    kernel: int = 3,
+    stride: int = 1,
+) -> Iterator[Outcome]:
+    """A convolution with a wavelet for every edge."""
+    torch.manual_seed(1)
+    ndim, per_group = len(size) - 1, channels // groups
+    geometry = make_geometry(ndim, kernel, stride, kernel // 2, 1, groups) if ndim else Geometry()
+    tensors = [
+        torch.randn(size[0], channels, *size[1:]).to(dtype),
+        torch.randn(c_out, per_group, *geometry.kernel_size).to(dtype),
+        1.0 + torch.rand(c_out, per_group),
+        torch.randn(c_out, per_group),
+        *([torch.randn(c_out, c_out // groups)] if mix else []),
+    ]
+
+    def compute(leaves: list[Tensor], backend: str) -> Tensor:
+        mixing = leaves[4] if mix else None
+        return wavelet_conv.wavelet_conv(*leaves[:4], mixing, wavelet, geometry, backend)
+
+    names = ["y", "dx", "dw", "ds", "dtau", *(["dmix"] if mix else [])]
+    grad = torch.randn(size[0], c_out, *geometry.output_size(size[1:])).to(dtype)
+    yield from _differentiate(compute, tensors, grad, names)
+
+
+def _differentiate(
+    compute: Callable[[list[Tensor], str], Tensor],
+    tensors: list[Tensor],
+    grad: Tensor,
+    names: list[str],
+) -> Iterator[Outcome]:
+    """The result and the gradients of all tensors."""
+
+    def run(backend: str, wide: torch.dtype | None) -> list[Tensor]:
+        leaves = [t.to(wide or t.dtype, copy=True).requires_grad_() for t in tensors]
+        y = compute(leaves, backend)
+        y.backward(grad.to(y.dtype))
+        return [y.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    kernel, eager = run("cupy", None), run("torch", None)
+    yield from map(Outcome, names, kernel, eager, run("torch", F64))
