@@ -15,6 +15,7 @@ from experiments.benchmarks.layers import (
     KEPT_TARGET,
     LAYERS,
     Setting,
+    bfloat16_input,
     layer_step,
     limit_of,
     limit_step,
@@ -83,8 +84,8 @@ def bfloat16(
 ) -> Iterator[Row]:
     """The training step under bf16 autocast with channels_last, against float32 contiguous.
 
-    The input is in bfloat16, as the layer before would leave it. The target applies to processors
-    with instructions for it alone.
+    So too for the bare convolutions, which say what the processor can gain. The target applies to
+    processors with instructions for products of bfloat16 alone.
     """
     size = Setting(**(setting or {}))
     able = bf16_instructions() not in ("none", "unknown")
@@ -92,18 +93,23 @@ def bfloat16(
         case = LAYERS[name]
         layer = case.layer(size)
         half = case.layer(size).to(memory_format=torch.channels_last)
-        x = size.input().detach().to(torch.bfloat16, memory_format=torch.channels_last)
+        limit = limit_of(layer, size)
         steps = {
+            "limit": limit_step(limit),
+            "limit in bfloat16": limit_step(limit_of(layer, size).in_bfloat16(), autocast=True),
             "float32": layer_step(layer, size.input()),
-            "bfloat16": layer_step(half, x.requires_grad_(), autocast=True),
+            "bfloat16": layer_step(half, bfloat16_input(size.input()), autocast=True),
         }
-        single, halved = timed_rows(
-            interleave(steps, Effort(**effort)), baseline="float32", images=size.batch,
-            targets={"bfloat16": BF16_TARGET} if able else None,
-            bench=BENCH, case=name, metric="training step [s]",
-        )  # fmt: skip
-        yield single
-        yield replace(halved, dtype="bfloat16", layout="channels_last")
+        samples = interleave(steps, Effort(**effort))
+        for single, halved in (("limit", "limit in bfloat16"), ("float32", "bfloat16")):
+            first, second = timed_rows(
+                {single: samples[single], halved: samples[halved]},
+                baseline=single, images=size.batch,
+                targets={"bfloat16": BF16_TARGET} if able else None,
+                bench=BENCH, case=name, metric="training step, bf16 [s]",
+            )  # fmt: skip
+            yield first
+            yield replace(second, dtype="bfloat16", layout="channels_last")
 
 
 def kept_for_backward(names: Sequence[str], setting: dict[str, int] | None = None) -> Iterator[Row]:

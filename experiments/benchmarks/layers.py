@@ -57,6 +57,11 @@ KEPT_TARGET = 2.5  # times the input
 BF16_TARGET = 1 / 3  # of the time in float32, where the processor multiplies bfloat16
 
 
+def bfloat16_input(x: Tensor) -> Tensor:
+    """x in bfloat16 and channels_last, as a layer under autocast leaves it for the next."""
+    return x.detach().to(torch.bfloat16, memory_format=torch.channels_last).requires_grad_()
+
+
 class BareConvolutions(nn.Module):
     """Convolutions with an input of their own each; forward runs them all.
 
@@ -70,6 +75,11 @@ class BareConvolutions(nn.Module):
         self.inputs = [
             torch.randn(setting.batch, c.in_channels, *shape).requires_grad_() for c in convolutions
         ]
+
+    def in_bfloat16(self) -> BareConvolutions:
+        """Itself, its inputs in bfloat16 and all in channels_last."""
+        self.inputs = [bfloat16_input(x) for x in self.inputs]
+        return self.to(memory_format=torch.channels_last)
 
     def forward(self) -> list[Tensor]:
         return [c(x) for c, x in zip(self.convolutions, self.inputs, strict=True)]
@@ -117,13 +127,15 @@ def layer_step(layer: nn.Module, x: Tensor, autocast: bool = False) -> Callable[
     return step
 
 
-def limit_step(limit: BareConvolutions) -> Callable[[], None]:
+def limit_step(limit: BareConvolutions, autocast: bool = False) -> Callable[[], None]:
     """The same of the bare convolutions."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         grads = [torch.randn_like(y) for y in limit()]
 
     def step() -> None:
-        torch.autograd.backward(limit(), grads)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            outputs = limit()
+        torch.autograd.backward(outputs, grads)
         limit.zero_grad()
         for x in limit.inputs:
             x.grad = None

@@ -176,7 +176,8 @@ def test_layers_are_measured_tiny() -> None:
         assert all(row.median > 0 and row.ratio for row in rows)
     (kept,) = bench_layer.kept_for_backward(["gram"], TINY)
     assert 1 <= kept.ratio < 2.5 and kept.median == kept.ratio * 2 * 4 * 6 * 6 * 4
-    single, half = bench_layer.bfloat16(["gram"], ONCE, TINY)
+    limit, half_limit, single, half = bench_layer.bfloat16(["gram"], ONCE, TINY)
+    assert (limit.baseline, half_limit.baseline, half.baseline) == ("limit", "limit", "float32")
     assert (single.dtype, half.dtype, half.layout) == ("float32", "bfloat16", "channels_last")
 
 
