@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from conv_kan.ops.backend import choose_backend
+from conv_kan.ops.backend import Backend, choose_backend
 from conv_kan.ops.constants import constant_offset, sum_per_channel, taps_grad
 from conv_kan.ops.expand import Expansion, empty_buffer
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
 
 
 def expand_conv(
@@ -145,17 +146,23 @@ class _ExpandConv(torch.autograd.Function):
         *shape: Tensor,
     ) -> Tensor:
         backend = choose_backend(x, expansion)
-        buffer = _masked_(backend.expand(x, u, shape, expansion, geometry, dtype), mask)
         weight = joint_weight(base_weight, basis_weight, expansion, dtype)
         offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
+        bias = None  # in the offset, which the convolution adds if it is one number per channel
         if offset is not None and offset.numel() == offset.shape[1]:
-            return convolve(buffer, weight, offset.flatten().to(dtype), geometry)
-        y = convolve(buffer, weight, None, geometry)
+            bias, offset = offset.flatten().to(dtype), None
+        parts = []
+        for tile in sample_tiles(x, expansion, geometry, dtype):
+            local_mask, local_x, local_u = _samples([mask, x, u], tile)
+            buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
+            parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
+        y = parts[0] if len(parts) == 1 else torch.cat(parts)
         return y if offset is None else y.add_(offset)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.expansion, ctx.geometry, ctx.dtype = inputs[:3]
+        ctx.tiles = sample_tiles(inputs[4], *inputs[:3])
         ctx.save_for_backward(*inputs[3:])  # mask, x, u, basis_weight, base_weight, bias, *shape
 
     @staticmethod
@@ -178,20 +185,46 @@ class _ExpandConv(torch.autograd.Function):
         return (None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
 
 
+def _samples(tensors: Sequence[Any], tile: slice) -> list[Any]:
+    """Tensors (B, ...) cut to the samples of a tile."""
+    return [t if t is None or tile == slice(0, len(t)) else t[tile] for t in tensors]
+
+
 def _convolution_grads(
     ctx: Any, saved: Sequence[Any], grad_y: Tensor
 ) -> tuple[Sequence[Tensor | None], Tensor | None]:
-    """Gradients of (x, u, *shape) and of the joint weight (O, C/groups, M, *kernel).
+    """Gradients of (x, u, *shape) and of the joint weight (O, C/groups, M, *kernel)."""
+    mask, x, u, basis_weight, base_weight, _, *shape = saved
+    weight = joint_weight(base_weight, basis_weight, ctx.expansion, ctx.dtype)
+    backend = choose_backend(x, ctx.expansion)
+    parts = [
+        _tile_grads(ctx, backend, weight, shape, *_samples([grad_y, mask, x, u], tile))
+        for tile in ctx.tiles
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    weights = [grad for _, grad in parts if grad is not None]
+    return join_inputs([inputs for inputs, _ in parts]), add_tiles(weights) if weights else None
+
+
+def _tile_grads(
+    ctx: Any,
+    backend: Backend,
+    weight: Tensor,
+    shape: Sequence[Tensor],
+    grad_y: Tensor,
+    mask: Tensor | None,
+    x: Tensor,
+    u: Tensor | None,
+) -> tuple[Sequence[Tensor | None], Tensor | None]:
+    """The gradients that the samples of one tile give.
 
     One buffer serves twice: it receives the gradient of the expansion, which is pulled back to the
     inputs, and is then filled with the expansion, which the gradient of the weight needs.
     """
-    mask, x, u, basis_weight, base_weight, _, *shape = saved
     needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[4:]
     expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
     needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
-    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
-    backend = choose_backend(x, expansion)
     inputs: list[Tensor | None] = [None] * len(needs)
     if any(needs):
         buffer = _buffer_grad(grad_y, weight, empty_buffer(x, expansion, geometry, dtype), geometry)

@@ -10,6 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from conv_kan import KANConv
 from conv_kan.ops import expand as expand_module
+from conv_kan.ops import expand_conv as expand_conv_module
+from conv_kan.ops.cpp import launch
+from conv_kan.ops.tiling import expansion_limit, sample_tiles
 
 GEOMETRIES = {
     "plain": {"kernel_size": 3},
@@ -286,3 +289,46 @@ def test_dtype_mismatch_says_what_to_type():
         layer(image())
     with pytest.raises(TypeError, match=r"float\(\) / 255"):
         layer(torch.zeros(1, 4, 5, 5, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("backend", ["torch", "cpp"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monkeypatch):
+    layer = KANConv(4, 6, 3, padding=1, basis="relu", norm_position="input", backend=backend)
+    layer = layer.double()
+    layer.dropout, layer.dropout_position = 0.3, "functions"
+    x = image(batch=7)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    sizes = []
+    real = expand_module.empty_buffer
+
+    def watched(*arguments):
+        buffer = real(*arguments)
+        sizes.append(buffer.nbytes)
+        return buffer
+
+    for module in (expand_module, expand_conv_module, launch):
+        monkeypatch.setattr(module, "empty_buffer", watched)
+
+    def step():
+        torch.manual_seed(0)
+        leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        y = layer(leaf)
+        return y, leaf
+
+    def finish(y, leaf):
+        torch.manual_seed(1)
+        return [y, *gradients(y, torch.randn(y.shape).double(), [leaf, *layer.parameters()])]
+
+    wanted = finish(*step())
+    whole = max(sizes)
+    sizes.clear()
+    with expansion_limit(whole // 3):
+        y, leaf = step()
+    for one, other in zip(finish(y, leaf), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    assert 0 < max(sizes) <= whole // 3
+    with expansion_limit(1):  # one sample at a time
+        assert len(sample_tiles(x, layer.expansion, layer.geometry, x.dtype)) == 7
+    with pytest.raises(ValueError, match="num_bytes=0 must be at least 1"), expansion_limit(0):
+        pass

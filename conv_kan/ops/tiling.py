@@ -1,0 +1,71 @@
+"""A bound on the memory of the expansion, at the price of smaller convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.checks import check_int
+from conv_kan.ops.expand import Expansion, promote
+from conv_kan.ops.geometry import Geometry
+
+_LIMIT: ContextVar[int | None] = ContextVar("expansion_limit", default=None)
+
+
+@contextmanager
+def expansion_limit(num_bytes: int) -> Iterator[None]:
+    """Expand at most num_bytes at a time, but at least one sample, in every layer called inside.
+
+        with expansion_limit(64 << 20):
+            loss = model(images).mean()
+        loss.backward()
+
+    Samples are expanded and convolved in tiles of the batch, forward and, wherever it is called, in
+    backward. Gradients of weights are sums over the tiles, so that their last bits differ.
+    torch.compile and torch.func decide for themselves what to hold, and do not read this.
+    Raises: ValueError if num_bytes is not positive, TypeError if it is not an integer.
+    """
+    token = _LIMIT.set(check_int("num_bytes", num_bytes, 1))
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def sample_tiles(
+    x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype
+) -> list[slice]:
+    """The samples whose expansions are held together; one slice of all without a limit."""
+    limit, batch = _LIMIT.get(), x.shape[0]
+    if limit is None or batch == 0:
+        return [slice(0, batch)]
+    positions = geometry.padded_size(x.shape[2:])
+    per_sample = x.shape[1] * expansion.num_maps * dtype.itemsize
+    for length in positions:
+        per_sample *= length
+    count = max(limit // max(per_sample, 1), 1)
+    return [slice(b, min(b + count, batch)) for b in range(0, batch, count)]
+
+
+def join_inputs(parts: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
+    """Gradients of (x, u, *shape) of all samples from those of every tile."""
+    joined: list[Tensor | None] = []
+    for i, grads in enumerate(zip(*parts, strict=True)):
+        found = [grad for grad in grads if grad is not None]
+        if not found:
+            joined.append(None)
+        else:
+            joined.append(torch.cat(found) if i < 2 else add_tiles(found))
+    return joined
+
+
+def add_tiles(grads: Sequence[Tensor]) -> Tensor:
+    """The sum, at least in float32, in the dtype of its terms."""
+    total = promote(grads[0]).clone()
+    for grad in grads[1:]:
+        total += grad
+    return total.to(grads[0].dtype)
