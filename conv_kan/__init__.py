@@ -17,6 +17,7 @@ from conv_kan.layers import (
     WavKANConv,
     WavKANLinear,
 )
+from conv_kan.ops.tiling import expansion_limit
 
 __all__ = [
     "FAMILIES",
@@ -36,6 +37,7 @@ __all__ = [
     "WavKANConv",
     "WavKANLinear",
     "create_basis",
+    "expansion_limit",
     "get_family",
     "list_bases",
 ]
