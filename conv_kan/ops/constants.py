@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from conv_kan.ops.borders import axis_runs, boxes, run_values, tap_sums
 from conv_kan.ops.expand import Expansion, promote
 from conv_kan.ops.geometry import Geometry
 
@@ -41,6 +42,25 @@ def constant_offset(
     return offset
 
 
+def bias_and_borders(
+    basis_weight: Tensor,
+    bias: Tensor | None,
+    expansion: Expansion,
+    geometry: Geometry,
+    size: Sequence[int],
+) -> tuple[Tensor | None, Iterable[tuple[tuple[slice, ...], Tensor]]]:
+    """`constant_offset` as a bias (O,), and boxes of positions with what differs there (O,).
+
+    A convolution adds the bias for nothing; the boxes are at the border, and small.
+    """
+    if not (expansion.constants and geometry.is_padded):
+        offset = constant_offset(basis_weight, bias, expansion, geometry, size)
+        return None if offset is None else offset.flatten(), ()
+    axes = axis_runs(geometry, tuple(size))
+    most, borders = boxes(run_values(constant_taps(basis_weight, expansion), axes), axes)
+    return most if bias is None else most + promote(bias), borders
+
+
 def constant_taps(basis_weight: Tensor, expansion: Expansion) -> Tensor:
     """v (O, *kernel), at least in float32."""
     weights = promote(basis_weight[:, :, : len(expansion.constants)]).sum(1)
@@ -67,11 +87,7 @@ def taps_grad(grad_y: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor
     if not geometry.is_padded:
         total = sum_per_channel(grad_y)
         return total.view(-1, *[1] * geometry.ndim).expand(-1, *kernel)
-    grad_taps = promote(grad_y).sum(0)
-    for axis in range(geometry.ndim):
-        inside = inside_taps(axis, size[axis], geometry, grad_taps)
-        grad_taps = torch.tensordot(grad_taps, inside, dims=([1], [1]))
-    return grad_taps
+    return tap_sums(promote(grad_y).sum(0), axis_runs(geometry, tuple(size)))
 
 
 def sum_per_channel(grad_y: Tensor) -> Tensor:

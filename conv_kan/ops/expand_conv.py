@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
-from conv_kan.ops.constants import constant_offset, sum_per_channel, taps_grad
+from conv_kan.ops.constants import bias_and_borders, constant_offset, sum_per_channel, taps_grad
 from conv_kan.ops.expand import Expansion, empty_buffer
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
@@ -147,17 +147,17 @@ class _ExpandConv(torch.autograd.Function):
     ) -> Tensor:
         backend = choose_backend(x, expansion)
         weight = joint_weight(base_weight, basis_weight, expansion, dtype)
-        offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
-        bias = None  # in the offset, which the convolution adds if it is one number per channel
-        if offset is not None and offset.numel() == offset.shape[1]:
-            bias, offset = offset.flatten().to(dtype), None
+        bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, x.shape[2:])
+        bias = None if bias is None else bias.to(dtype)
         parts = []
         for tile in sample_tiles(x, expansion, geometry, dtype):
             local_mask, local_x, local_u = _samples([mask, x, u], tile)
             buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
             parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return y if offset is None else y.add_(offset)
+        for box, difference in borders:
+            y[box] += difference.view(-1, *[1] * geometry.ndim)
+        return y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,0 +1,103 @@
+"""Where a convolution with zero padding meets the border of an image.
+
+Along an axis, output positions whose windows have the same taps inside the image form runs: with a
+kernel of 3 and a padding of 1 the first position, the last one, and all between them. What is the
+same at every position of the image but for the border is a number for every run of every axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Run:
+    """Output positions [start, stop) along an axis, and 1 or 0 for every tap: inside or not."""
+
+    start: int
+    stop: int
+    inside: tuple[float, ...]
+
+
+@lru_cache(maxsize=1024)
+def axis_runs(geometry: Geometry, size: tuple[int, ...]) -> tuple[tuple[Run, ...], ...]:
+    """The runs of every axis for images of this size."""
+    return tuple(
+        _runs(geometry, axis, length, outputs)
+        for axis, (length, outputs) in enumerate(zip(size, geometry.output_size(size), strict=True))
+    )
+
+
+def _runs(geometry: Geometry, axis: int, length: int, outputs: int) -> tuple[Run, ...]:
+    offsets = [
+        geometry.dilation[axis] * k - geometry.padding[axis]
+        for k in range(geometry.kernel_size[axis])
+    ]
+    runs: list[Run] = []
+    for p in range(outputs):
+        first = p * geometry.stride[axis]
+        inside = tuple(float(0 <= first + offset < length) for offset in offsets)
+        start = p
+        if runs and runs[-1].inside == inside:
+            start = runs.pop().start
+        runs.append(Run(start, p + 1, inside))
+    return tuple(runs)
+
+
+def run_values(taps: Tensor, axes: Sequence[Sequence[Run]]) -> Tensor:
+    """sum_k taps[o, *k] prod_axis inside_axis[run, k]: (O, *kernel) -> (O, *runs)."""
+    for runs in axes:  # (O, k, ...) -> (O, ..., run), axis after axis
+        taps = _contract(taps, torch.tensor([run.inside for run in runs]).t())
+    return taps
+
+
+def tap_sums(grad_map: Tensor, axes: Sequence[Sequence[Run]]) -> Tensor:
+    """The transpose of `run_values` spread over positions: (O, *S_out) -> (O, *kernel)."""
+    for runs in axes:  # (O, p, ...) -> (O, ..., run)
+        sums = [grad_map[:, run.start : run.stop].sum(1) for run in runs]
+        grad_map = torch.stack(sums, dim=-1)
+    for runs in axes:  # (O, run, ...) -> (O, ..., k)
+        grad_map = _contract(grad_map, torch.tensor([run.inside for run in runs]))
+    return grad_map
+
+
+def boxes(
+    values: Tensor, axes: Sequence[Sequence[Run]]
+) -> tuple[Tensor, list[tuple[tuple[slice, ...], Tensor]]]:
+    """The value (O,) of the largest box of positions, and every other box with its difference.
+
+    A box is an index of (B, O, *S_out); values (O, *runs).
+    """
+    longest = [max(range(len(r)), key=lambda i: r[i].stop - r[i].start) for r in axes]
+    most, others = values.flatten(1)[:, _flat(longest, axes)], []
+    for index in itertools.product(*(range(len(runs)) for runs in axes)):
+        if list(index) != longest:
+            places = [slice(r[i].start, r[i].stop) for r, i in zip(axes, index, strict=True)]
+            box = (slice(None), slice(None), *places)
+            others.append((box, values.flatten(1)[:, _flat(index, axes)] - most))
+    return most, others
+
+
+def _flat(index: Sequence[int], axes: Sequence[Sequence[Run]]) -> int:
+    """The position of an index among all combinations of runs."""
+    flat = 0
+    for i, runs in zip(index, axes, strict=True):
+        flat = flat * len(runs) + i
+    return flat
+
+
+def _contract(t: Tensor, matrix: Tensor) -> Tensor:
+    """sum_i t[o, i, ...] matrix[i, j] -> (O, ..., j).
+
+    Written out: the matrices are tiny, and a library of matrix products may wake its threads.
+    """
+    rows = matrix.to(t).view(matrix.shape[0], *[1] * (t.dim() - 2), matrix.shape[1])
+    return (t.unsqueeze(-1) * rows).sum(1)
