@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py
 
-.PHONY: help install quickstart test slow bench bench-full lint format clean
+.PHONY: help install quickstart test slow bench bench-full kernels gpu lint format clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,13 @@ bench: install  ## measure layers, models, loaders and the trainer: the short fo
 
 bench-full: install  ## measure everything anew; the CSV files and pictures are replaced
 	$(BIN)/python -m experiments.benchmarks --fresh
+
+kernels: install  ## CUDA kernels without a GPU: compile all, execute all on the CPU, write the tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cuda_on_cpu.tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/conv_kan -k cuda
+
+gpu: install  ## CUDA kernels on a GPU: parity, training, speed
+	$(BIN)/python -m tests.cuda_on_gpu
 
 lint: install  ## style, import order and types
 	$(BIN)/ruff check $(CODE)

@@ -124,7 +124,7 @@ __device__ __forceinline__ void read_shape(const A* shape, A (&own)[at_least_one
 }
 
 template <class X, class T, class Index, int V, int LAYOUT, bool PADDED>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 expand_forward(const X* __restrict__ x, const X* __restrict__ u,
                const typename Wide<X>::type* __restrict__ shape, T* __restrict__ e, Index packs,
                Index positions, Index channels, Index rows, Index padded_positions, Index height,
@@ -218,7 +218,7 @@ __device__ __forceinline__ void reduce_shape(A (&grad)[S], A* sums, Index row, I
 // On entry e holds the gradient of e; with REFILL it holds e on return. A gradient that is not
 // wanted is a null pointer.
 template <class X, class T, class Index, int V, int LAYOUT, bool PADDED, bool REFILL, bool STORE>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 expand_backward(const X* __restrict__ x, const X* __restrict__ u,
                 const typename Wide<X>::type* __restrict__ shape, T* e, X* __restrict__ grad_x,
                 X* __restrict__ grad_u, typename Wide<X>::type* __restrict__ sums, Index packs,

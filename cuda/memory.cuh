@@ -7,7 +7,8 @@
 #define KAN_SHARED(T, name, count) __shared__ T name[count]
 #endif
 
-// Threads of a block, of every kernel.
+// Threads of a block, of every kernel. Their launch bounds ask for one block per multiprocessor:
+// without that the compiler spills registers to fit more blocks.
 #define KAN_THREADS 256
 
 namespace kan {

@@ -71,7 +71,7 @@ struct Coefficients {
 };
 
 template <class T, class Index, int V, int N, int D>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 rational_forward(const T* __restrict__ x, const typename Wide<T>::type* __restrict__ numerator,
                  const typename Wide<T>::type* __restrict__ denominator, T* __restrict__ y,
                  Index outer, Index inner_packs, int groups) {
@@ -94,7 +94,7 @@ rational_forward(const T* __restrict__ x, const typename Wide<T>::type* __restri
 // per block and coefficient, (blocks, N + D), if STORE; otherwise they are added, one atomic each,
 // to `sums` (groups, N + D).
 template <class T, class Index, int V, int N, int D, bool STORE>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
                   const typename Wide<T>::type* __restrict__ numerator,
                   const typename Wide<T>::type* __restrict__ denominator, T* __restrict__ grad_x,

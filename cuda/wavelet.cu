@@ -23,7 +23,7 @@ constexpr int EDGES = TAPS > 64 ? 8 : 32;
 
 // A thread computes all taps of one n; the block shares one output.
 template <class A, class Index>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 wavelet_forward(const A* __restrict__ x, const A* __restrict__ weight,
                 const A* __restrict__ inverse, const A* __restrict__ shift, A* __restrict__ taps,
                 Index columns, int channels, int outputs) {
@@ -78,7 +78,7 @@ __device__ __forceinline__ void read_gradient(const A* grad_taps, Index columns,
 
 // Adds dx of these outputs to grad_x. A thread owns CHANNELS channels of one n.
 template <class A, class Index, int CHANNELS>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 wavelet_backward_input(const A* __restrict__ x, const A* __restrict__ weight,
                        const A* __restrict__ inverse, const A* __restrict__ shift,
                        const A* __restrict__ grad_taps, A* __restrict__ grad_x, Index columns,
@@ -108,7 +108,7 @@ wavelet_backward_input(const A* __restrict__ x, const A* __restrict__ weight,
 
 // dw, ds and dtau: a block owns the CHANNELS edges from neighbouring channels to one output.
 template <class A, class Index, int CHANNELS>
-__global__ void __launch_bounds__(KAN_THREADS)
+__global__ void __launch_bounds__(KAN_THREADS, 1)
 wavelet_backward_edges(const A* __restrict__ x, const A* __restrict__ weight,
                        const A* __restrict__ inverse, const A* __restrict__ shift,
                        const A* __restrict__ grad_taps, A* __restrict__ grad_weight,

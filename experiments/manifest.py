@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from conv_kan.ops.backend import forget_backends
 from experiments.files import write_json
 from experiments.schema import require_choice
 
@@ -40,9 +41,11 @@ def build_manifest(
     """Describe a run that starts now; `update_manifest` fills in what is known at its end.
 
     command is the shell command to record (default: this process's); macs are of one image. Until
-    the end these are None: finished (ISO time), wall_seconds, step_seconds (median over optimizer
+    the end these are None: backend (who computed the layers' expansions: torch, cpp, cupy or
+    several joined by "+"), finished (ISO time), wall_seconds, step_seconds (median over optimizer
     steps), images_per_second (over all processes), peak_memory_bytes.
     """
+    forget_backends()
     return {
         "name": name,
         "seed": seed,
@@ -55,7 +58,7 @@ def build_manifest(
         "peak_memory_bytes": None,
         "command": shlex.join([sys.executable, *sys.argv]) if command is None else command,
         "git": git_state(Path(__file__).parent),
-        "backend": "torch",
+        "backend": None,
         "device": str(device),
         "processes": processes,
         "threads": torch.get_num_threads(),

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from conv_kan.ops.backend import backends_that_ran
 from experiments.build import GetData, make_model
 from experiments.checkpoint import load_weights, read_tensors
 from experiments.data import DataInfo, Datasets, EvaluationLoader, TrainLoader, describe
@@ -248,6 +249,7 @@ class Session:
             update_manifest(
                 self.directory.manifest,
                 status=status,
+                backend=backends_that_ran(),
                 step_seconds=step,
                 images_per_second=rate,
                 wall_seconds=time.time() - self.started,

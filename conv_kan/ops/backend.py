@@ -30,6 +30,8 @@ _MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy_backend"}
 _WORTH_COMPILING = 1 << 14
 _REFUSAL = "backend={!r} cannot run: {} Or pass backend='auto'."
 
+_RAN: set[Backend] = set()  # a record, which decides nothing
+
 logger = logging.getLogger("conv_kan")
 
 
@@ -64,10 +66,28 @@ class Backend(Protocol):
 
 
 def choose_backend(x: Tensor, expansion: Expansion) -> Backend:
-    """The backend for this input.
+    """The backend for this input, which is noted for `backends_that_ran`.
 
     Raises: RuntimeError if an explicit choice cannot run -> reason and remedy.
     """
+    backend = _choose(x, expansion)
+    _RAN.add(backend)
+    return backend
+
+
+def forget_backends() -> None:
+    """Start the record of `backends_that_ran` anew."""
+    _RAN.clear()
+
+
+def backends_that_ran() -> str:
+    """The names of all backends that computed an expansion since then, "torch" if none did."""
+    names = {module: name for name, module in _MODULES.items()}
+    found = {names.get(getattr(b, "__name__", ""), "torch") for b in _RAN}
+    return "+".join(sorted(found)) or "torch"
+
+
+def _choose(x: Tensor, expansion: Expansion) -> Backend:
     name = expansion.backend
     if name == "torch":
         return torch_backend

@@ -60,7 +60,7 @@ def pull_back(
 
 def _owned(taps: int) -> int:
     """Channels that one thread serves: fewer if it needs more numbers for each."""
-    return 4 if taps <= 9 else 2 if taps <= 27 else 1
+    return 4 if taps <= 9 else 1
 
 
 def _tiles(edges: _Edges) -> Iterator[tuple[int, slice]]:
