@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from conv_kan.ops import scratch
 from conv_kan.ops.formula import Formula
 from conv_kan.ops.geometry import Geometry
 
@@ -70,7 +71,7 @@ def memory_format(x: Tensor) -> torch.memory_format:
 def empty_buffer(x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype) -> Tensor:
     """An uninitialised buffer (B, C*M, *S padded) in the memory format of x."""
     size = (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))
-    return torch.empty(size, dtype=dtype, device=x.device, memory_format=memory_format(x))
+    return scratch.empty(size, dtype, x.device, memory_format(x))
 
 
 def expand(

@@ -23,6 +23,7 @@ from conv_kan.ops.constants import bias_and_borders, constant_offset, sum_per_ch
 from conv_kan.ops.expand import Expansion, empty_buffer
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.scratch import lend_scratch
 from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
 
 
@@ -152,8 +153,9 @@ class _ExpandConv(torch.autograd.Function):
         parts = []
         for tile in sample_tiles(x, expansion, geometry, dtype):
             local_mask, local_x, local_u = _samples([mask, x, u], tile)
-            buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
-            parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
+            with lend_scratch():
+                buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
+                parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
         for box, difference in borders:
             y[box] += difference.view(-1, *[1] * geometry.ndim)

@@ -1,6 +1,7 @@
 """Layers on the C++ backend compute what they compute on torch, in every surrounding."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -193,3 +194,20 @@ def test_wavelets(wavelet):
             layer.scale.uniform_(0.5, 2.0)
         assert_same(layer, torch.randn(size), 1e-4)
     assert_same(layers[0][0].double(), torch.randn(3, 8, 7, 9, dtype=torch.float64), 1e-9)
+
+
+def test_threads_have_buffers_of_their_own():
+    torch.manual_seed(0)
+    layers = [KANConv(16, 8, 3, backend=backend) for backend in ("cpp", "torch")]
+    images = [torch.randn(n, 16, 24, 24) for n in (4, 3, 6)]
+    with torch.inference_mode():
+        wanted = [layer(x) for layer in layers for x in images]
+
+    def call(layer, x):
+        return [layer(x).detach() for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(call, layer, x) for layer in layers for x in images]
+        for future, y in zip(work, wanted, strict=True):
+            for found in future.result():
+                torch.testing.assert_close(found, y)
