@@ -206,13 +206,23 @@ __device__ __forceinline__ void reduce_shape(A (&grad)[S], A* sums, Index row, I
         }
         return;
     }
-    KAN_SHARED(A, shared, S * WARPS);
-    const A total = block_sum(grad, shared);
-    if (threadIdx.x >= S) return;
-    if (STORE)
-        sums[static_cast<size_t>(blockIdx.x) * S + threadIdx.x] = total;
-    else
-        atomicAdd(sums + static_cast<size_t>(row) * S + threadIdx.x, total);
+    constexpr int CHUNK = S < 64 ? S : 64;  // sums at a time: what shared memory holds
+    KAN_SHARED(A, shared, CHUNK * WARPS);
+    const size_t owner = STORE ? static_cast<size_t>(blockIdx.x) : static_cast<size_t>(row);
+#pragma unroll
+    for (int first = 0; first < S; first += CHUNK) {
+        A part[CHUNK];
+#pragma unroll
+        for (int j = 0; j < CHUNK; j++) part[j] = first + j < S ? grad[first + j] : A(0);
+        const A total = block_sum(part, shared);
+        if (S > CHUNK) __syncthreads();  // these sums are read
+        const int s = first + threadIdx.x;
+        if (threadIdx.x >= CHUNK || s >= S) continue;
+        if (STORE)
+            sums[owner * S + s] = total;
+        else
+            atomicAdd(sums + owner * S + s, total);
+    }
 }
 
 // On entry e holds the gradient of e; with REFILL it holds e on return. A gradient that is not

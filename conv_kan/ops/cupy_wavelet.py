@@ -6,7 +6,8 @@ The functions do the work of one operator of conv_kan.ops.wavelet_conv, which is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 
 MAX_TAPS = 125  # a thread holds one number for each
 _TILE = 1 << 24  # elements of the taps of one tile of outputs
+
+
+def fits(kernel_size: Sequence[int], backend: str) -> bool:
+    """Whether a thread can hold the taps of a window; if not, torch computes.
+
+    Raises: RuntimeError for a window that is too large and backend="cupy".
+    """
+    taps = math.prod(kernel_size)
+    if taps > MAX_TAPS and backend == "cupy":
+        raise RuntimeError(
+            f"backend='cupy' takes windows of at most {MAX_TAPS} positions but kernel_size="
+            f"{tuple(kernel_size)} has {taps}. Pass backend='auto'."
+        )
+    return taps <= MAX_TAPS
 
 
 def add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:

@@ -8,7 +8,6 @@ Zero padding acts on psi: a padded position contributes 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,8 +55,8 @@ def wavelet_conv(
             x, backend, lambda: cpp_wavelet.kernels(wavelet, *dtypes)
         )
     else:
-        kernels = math.prod(geometry.kernel_size) <= cupy_wavelet.MAX_TAPS
-        kernels = kernels and takes_cupy(x.device.type, x.dtype, backend)
+        kernels = takes_cupy(x.device.type, x.dtype, backend)
+        kernels = kernels and cupy_wavelet.fits(geometry.kernel_size, backend)
     with torch.autocast(device_type=x.device.type, enabled=False):
         if needs_composition() and not only_compiles():
             return _compose(x, weight, scale, translation, mix, wavelet, geometry)

@@ -188,3 +188,15 @@ def test_thirty_steps_agree_with_torch(monkeypatch, dtype, bound):
     assert {"expand_forward", "expand_backward", "rational_backward", "wavelet_forward"} <= names
     torch.testing.assert_close(kernels, plain, rtol=0, atol=bound)
     assert plain[-1] < plain[0]
+
+
+def test_windows_too_large_for_a_thread_are_refused_or_left_to_torch(executor):
+    def convolve(backend_name):
+        torch.manual_seed(0)
+        layer = WavKANConv(2, 2, 13, padding=6, norm=None, backend=backend_name)
+        return layer(torch.randn(1, 2, 4, 4))
+
+    with pytest.raises(RuntimeError, match=r"at most 125 positions.*Pass backend='auto'"):
+        convolve("cupy")
+    assert convolve("torch").shape == (1, 2, 4, 4)
+    assert not executor.launches

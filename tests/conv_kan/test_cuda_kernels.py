@@ -6,7 +6,7 @@ An error may be at most twice that of eager torch in the same dtype.
 import pytest
 import torch
 
-from conv_kan.bases import BASES
+from conv_kan.bases import BASES, create_basis
 from conv_kan.ops import cupy_backend
 from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.geometry import make_geometry
@@ -152,16 +152,27 @@ def test_any_order_of_threads(executor, schedule):
 
 def test_more_elements_than_32_bits_can_count(executor):
     """Only the last blocks of 2^31 elements, in memory that is never touched otherwise."""
-    x, shape, expansion, geometry, _ = make_case("chebyshev", base=None, dtype=F16)
+    case = make_case("chebyshev", base=None, dtype=F16)
     executor.checked = False
-    count = 2**31 + 1024
+    count, last = 2**31 + 1024, slice(-256, None)
     x = torch.empty(count, dtype=F16).view(1, 1, count)
-    x[..., -256:] = torch.randn(256)
+    x[..., last] = torch.randn(256)
     executor.how = How(blocks=(count // 1024 - 1, -1))
-    e = cupy_backend.expand(x, None, shape, expansion, geometry, F16)
-    assert "long long" in executor.launches[-1].kernel.expression
-    expected = torch.stack(expansion.functions(x[0, 0, -256:].float()))
-    torch.testing.assert_close(e[0, :, -256:].float(), expected, rtol=2e-3, atol=2e-3)
+    expansion = case.expansion
+    e = cupy_backend.expand(x, None, [], expansion, case.geometry, F16)
+    wide = x[0, 0, last].float().requires_grad_()
+    expected = torch.stack(expansion.functions(wide))
+    torch.testing.assert_close(e[0, :, last].float(), expected, rtol=2e-3, atol=2e-3)
+    e[0, :, last] = 1.0
+    dx = cupy_backend.pull_back(e, x, None, [], expansion, [True, False], True)[0]
+    expected.sum().backward()
+    torch.testing.assert_close(dx[0, 0, last].float(), wide.grad, rtol=5e-3, atol=5e-3)
+    torch.testing.assert_close(e[0, :, last].float(), expected, rtol=2e-3, atol=2e-3)
+    a, b = torch.randn(6), torch.randn(1, 4)
+    y = group_rational(x.view(-1, 256), a, b, True, "cupy")[-1]
+    plain = group_rational(x.view(-1, 256)[-1:], a, b, True)[0]
+    torch.testing.assert_close(y.float(), plain.float(), rtol=2e-3, atol=2e-3)
+    assert all("long long" in launch.kernel.expression for launch in executor.launches)
 
 
 # ------------------------------------------------------------------------------ the group rational
@@ -243,12 +254,15 @@ BUGS = {
         *SUM_BUGS,
         (
             "expand.cu",
-            "atomicAdd(sums + static_cast<size_t>(row) * S + threadIdx.x, total);",
-            "sums[static_cast<size_t>(row) * S + threadIdx.x] += total;",
+            "atomicAdd(sums + owner * S + s, total);",
+            "sums[owner * S + s] += total;",
         ),
         ("expand.cu", "threadIdx.x; p < packs;", "threadIdx.x; p < packs + 1;"),
         ("expand.cu", "count = packs / sizes.rows;", "count = packs / sizes.rows + 1;"),
-        ("expand.cu", "if (threadIdx.x >= S) return;", ""),
+        ("expand.cu", "if (threadIdx.x >= CHUNK || s >= S) continue;", ""),
+    ],
+    "many sums": [
+        ("expand.cu", "if (S > CHUNK) __syncthreads();  // these sums are read", ""),
     ],
     "columns": [
         (
@@ -305,6 +319,8 @@ BUGS = {
 def run_for_bugs(kernel):
     if kernel == "expand":
         compare(*make_case("gram", channels=5, size=(3, 16, 16)))
+    elif kernel == "many sums":
+        compare(*make_case(create_basis("shared_spline", grid_size=300)))
     elif kernel == "columns":
         compare(*make_case("relu", channels=37, size=(3, 8, 8), last=True))
     elif kernel == "rational":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from conv_kan.bases import create_basis
+from conv_kan.bases import Basis, create_basis
 from conv_kan.ops import cupy_backend, wavelet_conv
 from conv_kan.ops import expand as reference
 from conv_kan.ops.activations import ACTIVATIONS
@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 def make_case(
-    name: str,
+    name: str | Basis,
     channels: int = 4,
     size: tuple[int, ...] = (2, 6),
     base: str | None = "silu",
@@ -62,7 +62,7 @@ def make_case(
 ) -> Case:
     """An expansion whose x (size[0], channels, *size[1:]) has knots and large values in it."""
     torch.manual_seed(1)
-    basis = create_basis(name)
+    basis = create_basis(name) if isinstance(name, str) else name
     basis.bind(channels)
     with torch.no_grad():
         for parameter in basis.parameters():
