@@ -6,7 +6,7 @@ An error may be at most twice that of eager torch in the same dtype.
 import pytest
 import torch
 
-from conv_kan.bases import BASES, create_basis
+from conv_kan.bases import BASES
 from conv_kan.ops import cupy_backend
 from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.geometry import make_geometry
@@ -17,43 +17,18 @@ from tests.cuda_on_cpu.cases import (
     F16,
     F32,
     F64,
-    Case,
+    compare,
+    compare_rational,
+    compare_wavelet,
     make_case,
-    run_expansion,
-    run_rational,
-    run_wavelet,
 )
 from tests.cuda_on_cpu.executor import Executor
-from tests.cuda_on_cpu.module import SCHEDULES, How, KernelError
+from tests.cuda_on_cpu.module import SCHEDULES, How
 
 
 @pytest.fixture
 def executor(monkeypatch):
     return Executor().install(monkeypatch)
-
-
-def check(outcomes):
-    """Hold every tensor to twice the error of eager torch; returns what the kernels computed."""
-    outcomes = list(outcomes)
-    for outcome in outcomes:
-        assert outcome.kernel.dtype == outcome.eager.dtype
-        assert outcome.error <= outcome.bound, outcome.name
-    return [outcome.kernel for outcome in outcomes]
-
-
-def compare(*case, u=None, upto=None):
-    outcomes = list(run_expansion(Case(*case), u))[:upto]
-    for outcome in outcomes[:3]:
-        assert outcome.kernel.stride() == outcome.eager.stride()
-    return check(outcomes)
-
-
-def compare_rational(*args, **kwargs):
-    return check(run_rational(*args, **kwargs))
-
-
-def compare_wavelet(*args, **kwargs):
-    return check(run_wavelet(*args, **kwargs))
 
 
 # ----------------------------------------------------------------------------------- the expansion
@@ -238,107 +213,3 @@ def test_wavelets(executor, wavelet):
 def test_wavelets_of_any_size_and_dtype(executor, case):
     compare_wavelet("mexican_hat", **case)
     assert not any(t.atomics for launch in executor.launches for t in launch.traffic)
-
-
-# ------------------------------------------------------------------------------------ planted bugs
-BARRIER = "    }\n    __syncthreads();\n    A total"
-SUM_BUGS = [  # of reduce.cuh
-    ("reduce.cuh", "    __syncthreads();\n", ""),
-    ("reduce.cuh", "if (threadIdx.x < COUNT)\n", ""),
-]
-EXPAND_BUGS = [
-    ("expand.cu", "packs; \n", ""),
-]
-BUGS = {
-    "expand": [
-        *SUM_BUGS,
-        (
-            "expand.cu",
-            "atomicAdd(sums + owner * S + s, total);",
-            "sums[owner * S + s] += total;",
-        ),
-        ("expand.cu", "threadIdx.x; p < packs;", "threadIdx.x; p < packs + 1;"),
-        ("expand.cu", "count = packs / sizes.rows;", "count = packs / sizes.rows + 1;"),
-        ("expand.cu", "if (threadIdx.x >= CHUNK || s >= S) continue;", ""),
-    ],
-    "many sums": [
-        ("expand.cu", "if (S > CHUNK) __syncthreads();  // these sums are read", ""),
-    ],
-    "columns": [
-        (
-            "expand.cu",
-            "column[threadIdx.x] = grad[s];\n            __syncthreads();",
-            "column[threadIdx.x] = grad[s];",
-        ),
-        (
-            "expand.cu",
-            "            __syncthreads();\n            if (threadIdx.x >= 32",
-            "            if (threadIdx.x >= 32",
-        ),
-        ("expand.cu", "atomicAdd(target, total);", "*target += total;"),
-        (
-            "expand.cu",
-            "if (threadIdx.x >= 32 || row >= channels) continue;",
-            "if (threadIdx.x >= 32) continue;",
-        ),
-        (
-            "expand.cu",
-            "row < sizes.channels ? packs / sizes.channels : 0",
-            "packs / sizes.channels",
-        ),
-    ],
-    "rational": [
-        *SUM_BUGS,
-        ("rational.cu", "packs = outer * inner_packs;", "packs = outer * inner_packs + 1;"),
-        ("rational.cu", "if (threadIdx.x >= N + D) return;", ""),
-        (
-            "rational.cu",
-            "atomicAdd(sums + loop.group * (N + D) + threadIdx.x, total);",
-            "sums[loop.group * (N + D) + threadIdx.x] += total;",
-        ),
-    ],
-    "wavelet": [
-        *SUM_BUGS,
-        ("wavelet.cu", "__syncthreads();  // the edges before are used up", ""),
-        ("wavelet.cu", "__syncthreads();  // the edges are there", ""),
-        ("wavelet.cu", "        if (n < columns)\n", ""),
-        ("wavelet.cu", "    if (n >= columns) return;\n#pragma", "#pragma"),
-        ("wavelet.cu", "if (n >= columns) return;\n    A values", "A values"),
-        (
-            "wavelet.cu",
-            "first + j < channels ? x[(first + j) * columns + n] : A(0)",
-            "x[(first + j) * columns + n]",
-        ),
-        ("wavelet.cu", "if (first + j < channels) grad_x", "grad_x"),
-        ("wavelet.cu", " || c >= channels) return;", ") return;"),
-        ("wavelet.cu", "if (c >= channels) continue;\n            const", "const"),
-    ],
-}
-
-
-def run_for_bugs(kernel):
-    if kernel == "expand":
-        compare(*make_case("gram", channels=5, size=(3, 16, 16)))
-    elif kernel == "many sums":
-        compare(*make_case(create_basis("shared_spline", grid_size=300)))
-    elif kernel == "columns":
-        compare(*make_case("relu", channels=37, size=(3, 8, 8), last=True))
-    elif kernel == "rational":
-        compare_rational((500, 8))
-    else:
-        compare_wavelet("dog", channels=37, c_out=2, size=(3, 7), mix=False)
-
-
-@pytest.mark.parametrize("kernel", BUGS)
-def test_kernels_without_bugs_pass_what_catches_them(executor, kernel):
-    executor.processors = 2
-    run_for_bugs(kernel)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "bug"), [(kernel, bug) for kernel, bugs in BUGS.items() for bug in bugs]
-)
-def test_a_planted_bug_is_caught(monkeypatch, kernel, bug):
-    Executor(processors=2, edits=(bug,)).install(monkeypatch)
-    with pytest.raises((KernelError, AssertionError)):
-        run_for_bugs(kernel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -186,3 +186,30 @@ def _differentiate(
 
     kernel, eager = run("cupy", None), run("torch", None)
     yield from map(Outcome, names, kernel, eager, run("torch", F64))
+
+
+def check(outcomes: Iterable[Outcome]) -> list[Tensor]:
+    """Hold every tensor to twice the error of eager torch; returns what the kernels computed."""
+    outcomes = list(outcomes)
+    for outcome in outcomes:
+        assert outcome.kernel.dtype == outcome.eager.dtype
+        assert outcome.error <= outcome.bound, outcome.name
+    return [outcome.kernel for outcome in outcomes]
+
+
+def compare(*case: Any, u: Tensor | None = None, upto: int | None = None) -> list[Tensor]:
+    """`check` of the first `upto` tensors of an expansion, and their strides."""
+    outcomes = list(run_expansion(Case(*case), u))[:upto]
+    for outcome in outcomes[:3]:
+        assert outcome.kernel.stride() == outcome.eager.stride()
+    return check(outcomes)
+
+
+def compare_rational(*args: Any, **kwargs: Any) -> list[Tensor]:
+    """`check` of a group rational."""
+    return check(run_rational(*args, **kwargs))
+
+
+def compare_wavelet(*args: Any, **kwargs: Any) -> list[Tensor]:
+    """`check` of a convolution of wavelets."""
+    return check(run_wavelet(*args, **kwargs))
