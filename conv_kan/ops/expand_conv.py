@@ -26,6 +26,8 @@ from conv_kan.ops.modes import needs_composition
 from conv_kan.ops.scratch import lend_scratch
 from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
 
+_SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
+
 
 def expand_conv(
     x: Tensor,
@@ -112,13 +114,25 @@ def joint_weight(
     size = (*basis_weight.shape[:2], expansion.num_maps, *basis_weight.shape[3:])
     weight = basis_weight.new_empty(size, dtype=dtype)
     first = 0 if base_weight is None else 1
-    if base_weight is not None:
-        weight[:, :, 0] = base_weight
-    if dtype == basis_weight.dtype:  # one pass
-        torch.mul(basis_weight, expansion.scale, out=weight[:, :, first:])
-    else:
-        weight[:, :, first:] = basis_weight * expansion.scale
+    for rows in _pieces(weight):
+        if base_weight is not None:
+            weight[rows, :, 0] = base_weight[rows]
+        if dtype == basis_weight.dtype:
+            torch.mul(basis_weight[rows], expansion.scale, out=weight[rows, :, first:])
+        else:
+            weight[rows, :, first:] = basis_weight[rows] * expansion.scale
     return weight.flatten(1, 2)
+
+
+def _pieces(weight: Tensor) -> list[slice]:
+    """Outputs of a weight, few enough that one thread of torch handles a piece.
+
+    Waking the others costs more than a small weight does, above all where processes share a CPU.
+    """
+    count = max(_SERIAL // max(weight[:1].numel(), 1), 1)
+    if weight.device.type != "cpu" or len(weight) > 16 * count:
+        return [slice(None)]
+    return [slice(o, o + count) for o in range(0, len(weight), count)]
 
 
 def convolve(buffer: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -179,7 +193,9 @@ class _ExpandConv(torch.autograd.Function):
             if needs_basis and grad_weight is not None:
                 grad_basis = _basis_weight_grad(ctx, grad_y, grad_weight, basis_weight, x)
             if needs_base and grad_weight is not None:
-                grad_base = grad_weight[:, :, 0].to(base_weight.dtype)
+                grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
+                for rows in _pieces(grad_weight):
+                    grad_base[rows] = grad_weight[rows, :, 0]
             if needs_bias:
                 grad_bias = sum_per_channel(grad_y).to(bias.dtype)
         grad_x, grad_u, *grad_shape = inputs
@@ -277,9 +293,10 @@ def _basis_weight_grad(
     expansion, num_constants = ctx.expansion, len(ctx.expansion.constants)
     grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
     first = expansion.num_maps - (expansion.num_functions - num_constants)
-    torch.mul(grad_weight[:, :, first:], expansion.scale, out=grad[:, :, num_constants:])
-    if num_constants:
-        grad_taps = taps_grad(grad_y, ctx.geometry, x.shape[2:]).unsqueeze(1)
+    taps = taps_grad(grad_y, ctx.geometry, x.shape[2:]).unsqueeze(1) if num_constants else None
+    for rows in _pieces(grad_weight):
+        torch.mul(grad_weight[rows, :, first:], expansion.scale, out=grad[rows, :, num_constants:])
         for j, value in enumerate(expansion.constants):
-            grad[:, :, j] = grad_taps * (value * expansion.scale)
+            assert taps is not None
+            grad[rows, :, j] = taps[rows] * (value * expansion.scale)
     return grad
