@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy import int32
 from torch import Tensor
 
 from conv_kan.ops.cupy_sources import TYPES, Kernel, read_source
-
-__all__ = ["int32", "launch", "why_not"]
 
 THREADS = 256  # KAN_THREADS of cuda/memory.cuh
 # Blocks per multiprocessor of a kernel that ends in a reduction: enough to fill the device.
@@ -105,7 +102,7 @@ def cover_rows(packs: int, rows: int, device: torch.device, threads: int = THREA
 
 def index_type(elements: int) -> tuple[str, type[np.signedinteger[Any]]]:
     """The C++ type of indices into so many elements, and numpy's."""
-    return ("int", int32) if elements <= INT_LIMIT else ("long long", np.int64)
+    return ("int", np.int32) if elements <= INT_LIMIT else ("long long", np.int64)
 
 
 def is_aligned(tensors: Sequence[Tensor | None], pack: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def _launch(
     flags = () if store is None else (store,)
     expression = instance(name, x.dtype, index, pack, *orders, *flags)
     coefficients = [t.to(wide).contiguous() for t in (numerator, denominator)]
-    sizes = [number(outer), number(inner // pack), cupy_launch.int32(groups)]
+    sizes = [number(outer), number(inner // pack), np.int32(groups)]
     cupy_launch.launch(
         Kernel("rational.cu", expression),
         groups * chunks,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,10 +104,9 @@ def _launch(name: str, wavelet: str, tensors: list[Tensor], blocks: int) -> None
     index, number = cupy_launch.index_type(max(x.numel(), outputs * taps * x.shape[1]))
     owned = () if name == "wavelet_forward" else (_owned(taps),)
     macros = (("KAN_WAVELET", camel_case(wavelet)), ("KAN_TAPS", str(taps)))
-    int32 = cupy_launch.int32
     cupy_launch.launch(
         Kernel("wavelet.cu", instance(name, x.dtype, index, *owned), macros),
         blocks,
-        [*tensors, number(x.shape[1]), int32(channels), int32(outputs)],
+        [*tensors, number(x.shape[1]), np.int32(channels), np.int32(outputs)],
         x.device,
     )
