@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -48,10 +48,10 @@ def bias_and_borders(
     expansion: Expansion,
     geometry: Geometry,
     size: Sequence[int],
-) -> tuple[Tensor | None, Iterable[tuple[tuple[slice, ...], Tensor]]]:
+) -> tuple[Tensor | None, Sequence[tuple[tuple[slice, ...], Tensor]]]:
     """`constant_offset` as a bias (O,), and boxes of positions with what differs there (O,).
 
-    A convolution adds the bias for nothing; the boxes are at the border, and small.
+    A convolution adds the bias for nothing; the boxes are at the border.
     """
     if not (expansion.constants and geometry.is_padded):
         offset = constant_offset(basis_weight, bias, expansion, geometry, size)

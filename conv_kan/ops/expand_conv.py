@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
 from conv_kan.ops.constants import bias_and_borders, constant_offset, sum_per_channel, taps_grad
-from conv_kan.ops.expand import Expansion, empty_buffer
+from conv_kan.ops.expand import Expansion, empty_buffer, promote
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
 from conv_kan.ops.scratch import lend_scratch
@@ -171,8 +171,11 @@ class _ExpandConv(torch.autograd.Function):
                 buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
                 parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        for box, difference in borders:
-            y[box] += difference.view(-1, *[1] * geometry.ndim)
+        if borders:  # one pass over y: columns of it cost as much each
+            table = torch.zeros((1, *y.shape[1:]), dtype=promote(y[:0]).dtype, device=y.device)
+            for box, difference in borders:
+                table[box].add_(difference.view(-1, *[1] * geometry.ndim))
+            y.add_(table)
         return y
 
     @staticmethod
