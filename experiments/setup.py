@@ -57,7 +57,7 @@ def make_accelerator(config: Config) -> Accelerator:
     torch.use_deterministic_algorithms(trainer.deterministic, warn_only=True)
     # A debugging aid that goes with it: every new tensor is first filled with NaN, which costs a
     # training step 5 to 10 %. Nothing here reads memory that was not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not trainer.deterministic
     if accelerator.device.type == "cpu":
         keep_large_allocations()

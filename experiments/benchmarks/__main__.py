@@ -21,6 +21,7 @@ from experiments.benchmarks.pictures import draw_all
 from experiments.benchmarks.record import PICTURES, RESULTS, Row, append_rows, newest, read_rows
 from experiments.benchmarks.tables import table_of
 from experiments.errors import UserError
+from experiments.report import MIN_WIDTH
 
 BENCHES = ("layer", "model", "data", "trainer", "startup", "scaling")
 DESCRIPTION = """\
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str]) -> None:
                 rows.append(row)
                 status.update(f"measuring: {name}, {row.case} {row.provider}, {row.metric}")
     if rows:
-        console.print(table_of(rows))
+        wide = Console(width=max(console.width, MIN_WIDTH))
+        wide.print(table_of(rows))
     kept = [row for name in BENCHES for row in read_rows(chosen.results / f"bench_{name}.csv")]
     for picture in draw_all(newest(kept), chosen.pictures):
         console.print(f"picture: {picture}", soft_wrap=True)
