@@ -80,22 +80,23 @@ def plain(value: object) -> object:
     return value
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_five_kills_leave_no_trace(tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "backend"), [(1, "torch"), (1, "cpp"), (2, "cpp")])
+def test_five_kills_leave_no_trace(tmp_path: Path, processes: int, backend: str) -> None:
     points = sorted(random.Random(processes).sample(range(2, EPOCHS * STEPS), 5))
-    resume = "trainer.resume=auto"
+    resume, kernels = "trainer.resume=auto", f"model.backend={backend}"
     whole, *killed, last = launch(
-        spec(tmp_path / "whole", processes),
+        spec(tmp_path / "whole", processes, kernels),
         *(
             spec(
                 tmp_path / "killed",
                 processes,
                 resume,
+                kernels,
                 kill=[point, point % 2, point % processes, signal.SIGKILL],
             )
             for point in points
         ),
-        spec(tmp_path / "killed", processes, resume),
+        spec(tmp_path / "killed", processes, resume, kernels),
     )
     assert set(whole["codes"]) == {0}, whole["output"]
     for result in killed:
