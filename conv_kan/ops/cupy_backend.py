@@ -17,7 +17,7 @@ from torch import Tensor
 
 from conv_kan.ops import cupy_launch
 from conv_kan.ops.cupy_sources import Kernel, instance
-from conv_kan.ops.expand import Expansion, clear_extra, empty_buffer, memory_format
+from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
 from conv_kan.ops.formula import camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
 
@@ -66,7 +66,7 @@ def expand(
     """The expansion e in one buffer of the convolution's dtype."""
     buffer = empty_buffer(x, expansion, geometry, dtype)
     if x.numel():
-        x, u = _inputs(x, u, expansion)
+        x, u = dense_inputs(x, u)
         packed = _packed_shape(shape, expansion, x)
         plan = _plan(x, u, buffer, packed, expansion, backward=False)
         name = instance(
@@ -98,7 +98,7 @@ def pull_back(
     torch.use_deterministic_algorithms the blocks' numbers are stored and added in a fixed order.
     """
     sources: list[Tensor | None] = [x, u, *shape]
-    x, u = _inputs(x, u, expansion)
+    x, u = dense_inputs(x, u)
     packed = _packed_shape(shape, expansion, x)
     grads: list[Tensor | None] = [None] * len(sources)
     for i, source in enumerate((x, u)):
@@ -170,15 +170,6 @@ def _sums(plan: _Plan, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
     if plan.layout == COLUMNS:
         return packed_grad.new_zeros(chunks, x.shape[1], size)
     return packed_grad.new_zeros(rows, chunks, size)
-
-
-def _inputs(x: Tensor, u: Tensor | None, expansion: Expansion) -> tuple[Tensor, Tensor | None]:
-    """x and u in one dtype and dense in the memory format of x; u only if the kernel reads both."""
-    layout = memory_format(x)
-    if u is not None:
-        wide = torch.promote_types(x.dtype, u.dtype)
-        x, u = x.to(wide), u.to(wide).contiguous(memory_format=layout)
-    return x.contiguous(memory_format=layout), u
 
 
 def _packed_shape(shape: Sequence[Tensor], expansion: Expansion, x: Tensor) -> Tensor | None:

@@ -68,6 +68,15 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def dense_inputs(x: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """x and u in one dtype, without gaps in the memory format of x: what compiled kernels read."""
+    layout = memory_format(x)
+    if u is not None:
+        wide = torch.promote_types(x.dtype, u.dtype)
+        x, u = x.to(wide), u.to(wide).contiguous(memory_format=layout)
+    return x.contiguous(memory_format=layout), u
+
+
 def empty_buffer(x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype) -> Tensor:
     """An uninitialised buffer (B, C*M, *S padded) in the memory format of x."""
     size = (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))

@@ -71,20 +71,3 @@ def _conv(maps: Tensor, weight: Tensor, g: object, n: int) -> Tensor:
 
 def gradients(y: Tensor, grad_y: Tensor, sources: list[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(y, sources, grad_y, allow_unused=True))
-
-
-def kept_bytes(step, parameters) -> int:
-    """Bytes of the distinct storages saved for backward while `step` runs, parameters aside."""
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-    kept: dict[int, int] = {}
-
-    def pack(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        result = step()
-    del result
-    return sum(kept.values())

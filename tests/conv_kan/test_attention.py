@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from oracle import kept_bytes
 from torch import nn
 
 from conv_kan import KANConv, SelfAttention
 from conv_kan.layers.rope import RotaryEmbedding
+from experiments.benchmarks.memory import kept_bytes
 
 
 def make(ndim, inner=None, **options):

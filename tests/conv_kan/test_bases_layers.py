@@ -5,9 +5,10 @@ import pickle
 
 import pytest
 import torch
-from oracle import BASES, ORDERS, gradients, kept_bytes, naive_conv, plain_layer, shaped_basis
+from oracle import BASES, ORDERS, gradients, naive_conv, plain_layer, shaped_basis
 
 from conv_kan import Bottleneck, KANConv, KANLinear, create_basis, list_bases
+from experiments.benchmarks.memory import kept_bytes
 
 MINMAX = "legendre over the batch"  # the legacy squash
 OTHERS = [name for name in [*list_bases(), MINMAX] if name not in BASES]

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from goldens import GOLDEN, read
-from oracle import kept_bytes
 
 from conv_kan.bases.rational_fit import TARGETS, best_numerator, fit, fit_points
 from conv_kan.bases.rational_init import RATIONALS
 from conv_kan.layers.rational import GroupRational
 from conv_kan.ops.rational import group_rational
+from experiments.benchmarks.memory import kept_bytes
 
 FILES = sorted((GOLDEN / "rational").glob("*"))
 FUNCTIONS = {

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from oracle import kept_bytes
 from torch import nn
 
 from conv_kan import Bottleneck, BottleneckLinear, KANConv, create_basis
 from conv_kan.layers.bottleneck import inner_channels
+from experiments.benchmarks.memory import kept_bytes
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])

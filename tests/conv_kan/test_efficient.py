@@ -3,11 +3,11 @@
 import pytest
 import torch
 from goldens import GOLDEN, read
-from oracle import kept_bytes
 from scipy.interpolate import BSpline
 
 from conv_kan import EfficientKAN, EfficientKANLinear, published
 from conv_kan.layers.efficient import splines
+from experiments.benchmarks.memory import kept_bytes
 
 
 def trained(**options):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracle import kept_bytes
 
 from conv_kan import (
     KAN,
@@ -28,6 +27,7 @@ from conv_kan import (
     WavKANLinear,
 )
 from conv_kan.layers.shuffled import ShuffledKANConv
+from experiments.benchmarks.memory import kept_bytes
 
 C = 8
 

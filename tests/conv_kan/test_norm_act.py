@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
-from oracle import BASES, gradients, kept_bytes
+from oracle import BASES, gradients
 from torch import nn
 
 from conv_kan import KANConv, KANLinear
 from conv_kan.layers.activation import Activation
 from conv_kan.ops.norm_act import ChannelLayerNorm, _plan, norm_act
+from experiments.benchmarks.memory import kept_bytes
 
 NORMS = {
     "batch": lambda: nn.BatchNorm2d(6),

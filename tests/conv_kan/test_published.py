@@ -7,7 +7,6 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import kept_bytes
 from published_samples import make, make_wrong, sample
 from torch import nn
 
@@ -15,6 +14,7 @@ from conv_kan import published
 from conv_kan.interop import export_published
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.published import KAGNConv2DLayer, mlp_kagn
+from experiments.benchmarks.memory import kept_bytes
 
 
 @pytest.mark.parametrize("name", published.list_published())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import CONV, IMAGE, kept_bytes
+from oracle import CONV, IMAGE
 
 from conv_kan import WavKANConv, WavKANLinear
 from conv_kan.ops import wavelet_conv as module
@@ -11,6 +11,7 @@ from conv_kan.ops.geometry import make_geometry
 from conv_kan.ops.taps import add_taps, take_taps
 from conv_kan.ops.wavelet_slopes import value_and_slope
 from conv_kan.ops.wavelets import WAVELETS
+from experiments.benchmarks.memory import kept_bytes
 
 GEOMETRIES = {
     "padded": {"kernel_size": 3, "padding": 1},

@@ -13,7 +13,7 @@ from torch import Tensor
 from conv_kan.ops.channels import working_dtype
 from conv_kan.ops.cpp.build import CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import Expansion, clear_extra, empty_buffer, memory_format
+from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
 from conv_kan.ops.formula import NOTHING, Formula, camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
 
@@ -91,7 +91,7 @@ def expand(
     """conv_kan.ops.expand.expand, in one pass over x."""
     buffer = empty_buffer(x, expansion, geometry, dtype)
     if buffer.numel():
-        x, u = _dense(x, u)
+        x, u = dense_inputs(x, u)
         call, packed = _call(x, u, shape, expansion, buffer)
         _kernels(x, expansion, dtype).kan_expand(call)
         del packed
@@ -112,7 +112,7 @@ def pull_back(
     sources: list[Tensor | None] = [x, u, *shape]
     wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
     dtypes = [None if source is None else source.dtype for source in sources]
-    x, u = _dense(x, u)
+    x, u = dense_inputs(x, u)
     local = buffer.contiguous(memory_format=memory_format(x))
     call, packed = _call(x, u, shape, expansion, local)
     grads: list[Tensor | None] = [
@@ -145,18 +145,6 @@ def pull_back(
 def _kernels(x: Tensor, expansion: Expansion, stored: torch.dtype) -> ctypes.CDLL:
     assert expansion.formula is not None
     return kernels(expansion.formula, expansion.base_name, x.dtype, stored)
-
-
-def _dense(x: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """x and u without gaps, in the memory format of x and in one dtype."""
-    layout = memory_format(x)
-    if u is None:
-        return x.contiguous(memory_format=layout), None
-    dtype = torch.promote_types(x.dtype, u.dtype)
-    return (
-        x.to(dtype).contiguous(memory_format=layout),
-        u.to(dtype).contiguous(memory_format=layout),
-    )
 
 
 def _call(
