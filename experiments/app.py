@@ -15,6 +15,7 @@ import hydra
 import torch
 from omegaconf import DictConfig
 
+from conv_kan.ops.backend import BackendError
 from experiments.build import GetData, check_model
 from experiments.config import CONFIG_DIR, check_command_line, to_config
 from experiments.errors import UserError
@@ -70,7 +71,10 @@ def launch(config_name: str, get_data: GetData = default_data) -> None:
 
 
 class exit_with_message:  # noqa: N801 - used like contextlib.suppress
-    """Turn a UserError into its message and exit code 2, Interrupted into 128 + signal."""
+    """Turn a UserError or BackendError into its message and exit code 2.
+
+    Interrupted becomes exit code 128 + signal.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -79,7 +83,7 @@ class exit_with_message:  # noqa: N801 - used like contextlib.suppress
         rank = int(os.environ.get("RANK", "0"))
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.number)
-        if isinstance(error, UserError):
+        if isinstance(error, UserError | BackendError):
             if rank == 0 or getattr(error, "during_training", False):
                 sys.stdout.flush()
                 where = f"process {rank}: " if rank else ""

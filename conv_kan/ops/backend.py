@@ -35,6 +35,10 @@ _RAN: set[Backend] = set()  # a record, which decides nothing
 logger = logging.getLogger("conv_kan")
 
 
+class BackendError(RuntimeError):
+    """A backend that was asked for by name cannot run here; the message says why and the remedy."""
+
+
 class Backend(Protocol):
     """What computes an expansion; `conv_kan.ops.expand` is the reference."""
 
@@ -68,7 +72,7 @@ class Backend(Protocol):
 def choose_backend(x: Tensor, expansion: Expansion) -> Backend:
     """The backend for this input, which is noted for `backends_that_ran`.
 
-    Raises: RuntimeError if an explicit choice cannot run -> reason and remedy.
+    Raises: BackendError if an explicit choice cannot run -> reason and remedy.
     """
     backend = _choose(x, expansion)
     _RAN.add(backend)
@@ -106,7 +110,7 @@ def _choose(x: Tensor, expansion: Expansion) -> Backend:
     if reason is None and name != compiled:
         reason = _wrong_device(name, x.device.type)
     if reason is not None:
-        raise RuntimeError(_REFUSAL.format(name, reason))
+        raise BackendError(_REFUSAL.format(name, reason))
     return backend
 
 
@@ -115,7 +119,7 @@ def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
     """Whether a layer with kernels for CUDA alone takes them; otherwise torch computes.
 
     device is a torch.device's type.
-    Raises: RuntimeError for backend="cupy" that cannot run -> reason and remedy.
+    Raises: BackendError for backend="cupy" that cannot run -> reason and remedy.
     """
     here = _COMPILED.get(device) == "cupy"
     if backend not in ("auto", "cupy") or (backend == "auto" and not here):
@@ -126,7 +130,7 @@ def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
     if reason is None:
         return True
     if backend == "cupy":
-        raise RuntimeError(f"backend='cupy' cannot run: {reason} Or pass backend='auto'.")
+        raise BackendError(f"backend='cupy' cannot run: {reason} Or pass backend='auto'.")
     _say_once(f"backend 'torch' in place of 'cupy': {reason}")
     return False
 
@@ -141,7 +145,7 @@ def _wrong_device(name: str, device: str) -> str:
 def uses_cpp(y: Tensor, backend: str, load: Callable[[], object]) -> bool:
     """Whether C++ kernels serve a tensor, where there is a way without them; `load` compiles them.
 
-    Raises: RuntimeError if backend="cpp" and they do not compile.
+    Raises: BackendError if backend="cpp" and they do not compile.
     """
     if y.device.type != "cpu" or y.numel() == 0 or backend not in ("auto", "cpp"):
         return False
@@ -151,7 +155,7 @@ def uses_cpp(y: Tensor, backend: str, load: Callable[[], object]) -> bool:
         load()
     except CannotCompileError as error:
         if backend == "cpp":
-            raise RuntimeError(_REFUSAL.format(backend, error)) from error
+            raise BackendError(_REFUSAL.format(backend, error)) from error
         _say_once(f"backend 'torch' in place of 'cpp': {error}")
         return False
     return True

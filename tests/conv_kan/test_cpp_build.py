@@ -73,7 +73,7 @@ def test_without_a_compiler():
     assert errors.count("backend 'torch' in place of 'cpp': there is no C++ compiler") == 1
     assert status == 1 and "AssertionError" not in errors
     assert (
-        "RuntimeError: backend='cpp' cannot run: there is no C++ compiler 'no-such-compiler' on the"
+        "BackendError: backend='cpp' cannot run: there is no C++ compiler 'no-such-compiler' on the"
         " PATH; install g++. Or pass backend='auto'." in errors
     )
 

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from experiments.data import load_datasets
@@ -130,6 +131,12 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     )
     good = command(*options, f"trainer.resume={run}/checkpoints/step-00000004")
     assert good.returncode == 0 and (run / "test.json").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels run on this machine")
+def test_a_backend_that_cannot_run_is_a_message(tmp_path: Path) -> None:
+    options = [*TINY, f"runs_dir={tmp_path}", "trainer.cpu=true"]
+    failed(command(*options, "model.backend=cupy"), "backend='cupy'", "backend='auto'")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
