@@ -65,16 +65,30 @@ class Backend(Protocol):
     ) -> list[Tensor | None]:
         """Gradients of (x, u, *shape) from that of the expansion."""
 
-    def why_not(self, x: Tensor, expansion: Expansion) -> str | None:
-        """Why this backend cannot serve this input, with the remedy; None if it can."""
+    def fastest_format(
+        self, x: Tensor, buffer: int, weight: int, dtype: torch.dtype
+    ) -> torch.memory_format:
+        """In which memory format to expand x and to convolve, by how many elements there are."""
+
+    def in_format(self, x: Tensor, layout: torch.memory_format) -> Tensor:
+        """x, which may be a copy, in a memory format."""
+
+    def why_not(self, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
+        """Why this backend cannot expand numbers of the dtype `value` into a buffer of `stored`.
+
+        With the remedy; None if it can.
+        """
 
 
-def choose_backend(x: Tensor, expansion: Expansion) -> Backend:
-    """The backend for this input, which is noted for `backends_that_ran`.
+def choose_backend(
+    x: Tensor, u: Tensor | None, expansion: Expansion, stored: torch.dtype
+) -> Backend:
+    """The backend for this input and the dtype of its expansion, noted for `backends_that_ran`.
 
     Raises: BackendError if an explicit choice cannot run -> reason and remedy.
     """
-    backend = _choose(x, expansion)
+    value = x.dtype if u is None else torch.promote_types(x.dtype, u.dtype)
+    backend = _choose(x, value, stored, expansion)
     _RAN.add(backend)
     return backend
 
@@ -91,7 +105,7 @@ def backends_that_ran() -> str:
     return "+".join(sorted(found)) or "torch"
 
 
-def _choose(x: Tensor, expansion: Expansion) -> Backend:
+def _choose(x: Tensor, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> Backend:
     name = expansion.backend
     if name == "torch":
         return torch_backend
@@ -100,13 +114,13 @@ def _choose(x: Tensor, expansion: Expansion) -> Backend:
         if compiled is None or x.numel() < _WORTH_COMPILING:
             return torch_backend
         backend, reason = _load(compiled)
-        reason = reason or backend.why_not(x, expansion)
+        reason = reason or backend.why_not(value, stored, expansion)
         if reason is None:
             return backend
         _say_once(f"backend 'torch' in place of {compiled!r}: {reason}")
         return torch_backend
     backend, reason = _load(name)
-    reason = reason or backend.why_not(x, expansion)
+    reason = reason or backend.why_not(value, stored, expansion)
     if reason is None and name != compiled:
         reason = _wrong_device(name, x.device.type)
     if reason is not None:

@@ -17,18 +17,28 @@ from torch import Tensor
 
 from conv_kan.ops import cupy_launch
 from conv_kan.ops.cupy_sources import Kernel, instance
-from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
+from conv_kan.ops.expand import (
+    Expansion,
+    clear_extra,
+    dense_inputs,
+    empty_buffer,
+    fastest_format,
+    in_format,
+    memory_format,
+)
 from conv_kan.ops.formula import camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
+
+__all__ = ["expand", "fastest_format", "in_format", "pull_back", "why_not"]
 
 FLAT, LAST, COLUMNS = 0, 1, 2  # Layout of cuda/expand.cu
 _PACK_BYTES = 16  # of one load
 _BLOCK_BYTES = 256  # of the maps that one thread holds in registers
 
 
-def why_not(x: Tensor, expansion: Expansion) -> str | None:
-    """Why the kernels cannot serve this input, with the remedy; None if they can."""
-    reason = cupy_launch.why_not(x.dtype)
+def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
+    """Why the kernels cannot serve these dtypes, with the remedy; None if they can."""
+    reason = cupy_launch.why_not(value)
     if reason is not None:
         return reason
     if expansion.formula is None:

@@ -23,6 +23,9 @@ from conv_kan.ops.geometry import Geometry
 # the memory they take; larger tiles are not faster.
 _TILE, _TILE_CPU = 1 << 24, 1 << 20
 
+# By the number of dimensions of a tensor; the others have only one memory format.
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 @dataclass(frozen=True)
 class Expansion:
@@ -61,8 +64,7 @@ def promote(x: Tensor) -> Tensor:
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """channels_last if x is stored so and not contiguous, else contiguous."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    last = formats.get(x.dim())
+    last = CHANNELS_LAST.get(x.dim())
     if last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last):
         return last
     return torch.contiguous_format
@@ -77,10 +79,14 @@ def dense_inputs(x: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor | None]:
     return x.contiguous(memory_format=layout), u
 
 
+def buffer_size(x: Tensor, expansion: Expansion, geometry: Geometry) -> tuple[int, ...]:
+    """(B, C*M, *S padded)."""
+    return (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))
+
+
 def empty_buffer(x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype) -> Tensor:
     """An uninitialised buffer (B, C*M, *S padded) in the memory format of x."""
-    size = (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))
-    return scratch.empty(size, dtype, x.device, memory_format(x))
+    return scratch.empty(buffer_size(x, expansion, geometry), dtype, x.device, memory_format(x))
 
 
 def expand(
@@ -180,9 +186,19 @@ def _pull_back_tile(
     return maps, grads
 
 
-def why_not(x: Tensor, expansion: Expansion) -> str | None:
+def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
     """Nothing keeps torch from computing this."""
     return None
+
+
+def fastest_format(x: Tensor, buffer: int, weight: int, dtype: torch.dtype) -> torch.memory_format:
+    """The memory format of x: a change of it costs torch more than it gains."""
+    return memory_format(x)
+
+
+def in_format(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """x in this memory format."""
+    return x.contiguous(memory_format=layout)
 
 
 def _write(block: Tensor, maps: Sequence[Tensor]) -> None:

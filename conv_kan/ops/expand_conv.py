@@ -10,6 +10,7 @@ again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
 from conv_kan.ops.constants import bias_and_borders, constant_offset, sum_per_channel, taps_grad
-from conv_kan.ops.expand import Expansion, empty_buffer, promote
+from conv_kan.ops.expand import Expansion, buffer_size, memory_format, promote
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
 from conv_kan.ops.scratch import lend_scratch
@@ -160,16 +161,18 @@ class _ExpandConv(torch.autograd.Function):
         bias: Tensor | None,
         *shape: Tensor,
     ) -> Tensor:
-        backend = choose_backend(x, expansion)
+        backend = choose_backend(x, u, expansion, dtype)
         weight = joint_weight(base_weight, basis_weight, expansion, dtype)
         bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, x.shape[2:])
         bias = None if bias is None else bias.to(dtype)
-        parts = []
+        layout, parts = _fastest_format(backend, x, weight, expansion, geometry, dtype), []
         for tile in sample_tiles(x, expansion, geometry, dtype):
-            local_mask, local_x, local_u = _samples([mask, x, u], tile)
+            local_mask, *inputs = _samples([mask, x, u], tile)
             with lend_scratch():
+                local_x, local_u = _in_format(backend, inputs, layout)
                 buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
-                parts.append(convolve(_masked_(buffer, local_mask), weight, bias, geometry))
+                y = convolve(_masked_(buffer, local_mask), weight, bias, geometry)
+            parts.append(backend.in_format(y, memory_format(x)))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
         if borders:  # one pass over y: columns of it cost as much each
             table = torch.zeros((1, *y.shape[1:]), dtype=promote(y[:0]).dtype, device=y.device)
@@ -206,6 +209,25 @@ class _ExpandConv(torch.autograd.Function):
         return (None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
 
 
+def _fastest_format(
+    backend: Backend,
+    x: Tensor,
+    weight: Tensor,
+    expansion: Expansion,
+    geometry: Geometry,
+    dtype: torch.dtype,
+) -> torch.memory_format:
+    """The memory format that the buffer is best in; y and the gradients return to that of x."""
+    buffer = math.prod(buffer_size(x, expansion, geometry))
+    return backend.fastest_format(x, buffer, weight.numel(), dtype)
+
+
+def _in_format(
+    backend: Backend, tensors: Sequence[Tensor | None], layout: torch.memory_format
+) -> list[Any]:
+    return [None if t is None else backend.in_format(t, layout) for t in tensors]
+
+
 def _samples(tensors: Sequence[Any], tile: slice) -> list[Any]:
     """Tensors (B, ...) cut to the samples of a tile."""
     return [t if t is None or tile == slice(0, len(t)) else t[tile] for t in tensors]
@@ -217,7 +239,7 @@ def _convolution_grads(
     """Gradients of (x, u, *shape) and of the joint weight (O, C/groups, M, *kernel)."""
     mask, x, u, basis_weight, base_weight, _, *shape = saved
     weight = joint_weight(base_weight, basis_weight, ctx.expansion, ctx.dtype)
-    backend = choose_backend(x, ctx.expansion)
+    backend = choose_backend(x, u, ctx.expansion, ctx.dtype)
     parts = [
         _tile_grads(ctx, backend, weight, shape, *_samples([grad_y, mask, x, u], tile))
         for tile in ctx.tiles
@@ -245,18 +267,26 @@ def _tile_grads(
     """
     needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[4:]
     expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
+    layout, given = (
+        _fastest_format(backend, x, weight, expansion, geometry, dtype),
+        memory_format(x),
+    )
     needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
     inputs: list[Tensor | None] = [None] * len(needs)
-    if any(needs):
-        buffer = _buffer_grad(grad_y, weight, empty_buffer(x, expansion, geometry, dtype), geometry)
-        buffer = _masked_(buffer, mask)
-        inputs = backend.pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
-    elif needs_weight:
-        buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
-    if not needs_weight:
-        return inputs, None
-    grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
-    return inputs, grad_weight.unflatten(1, (-1, expansion.num_maps))
+    grad_weight = None
+    with lend_scratch():
+        grad_y, x, u = _in_format(backend, [grad_y, x, u], layout)
+        if any(needs):
+            buffer = _buffer_grad(grad_y, weight, x, expansion, geometry)
+            buffer = _masked_(buffer, mask)
+            inputs = backend.pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
+        elif needs_weight:
+            buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
+        if needs_weight:
+            grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
+            grad_weight = grad_weight.unflatten(1, (-1, expansion.num_maps))
+    inputs[:2] = _in_format(backend, inputs[:2], given)
+    return inputs, grad_weight
 
 
 def _masked_(buffer: Tensor, mask: Tensor | None) -> Tensor:
@@ -269,10 +299,15 @@ def _over_positions(mask: Tensor, buffer: Tensor) -> Tensor:
     return mask.to(buffer.dtype).view(*mask.shape, *[1] * (buffer.dim() - 2))
 
 
-def _buffer_grad(grad_y: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
-    """The gradient of the buffer; only the size and layout of `like` are read."""
+def _buffer_grad(
+    grad_y: Tensor, weight: Tensor, x: Tensor, expansion: Expansion, geometry: Geometry
+) -> Tensor:
+    """The gradient of the buffer, in the memory format of x."""
     if geometry.ndim == 0:
         return grad_y @ weight
+    size, layout = buffer_size(x, expansion, geometry), memory_format(x)
+    # Only its size and layout are read.
+    like = torch.empty(size, dtype=weight.dtype, device=x.device, memory_format=layout)
     arguments = convolution_arguments(geometry, geometry.groups)
     return torch.ops.aten.convolution_backward(
         grad_y, like, weight, None, *arguments, (True, False, False)

@@ -16,6 +16,7 @@ from conv_kan.ops.cpp import build, launch
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.formula import Formula
 
+F32 = torch.float32
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import re, sys, torch
@@ -61,7 +62,7 @@ def test_processes_that_compile_at_once(tmp_path):
     (out, errors, code), (other, other_errors, other_code) = map(finish, running)
     assert (code, other_code) == (0, 0), errors + other_errors
     assert out == other
-    # The smallest kernel, which tells whether compiling works, the expansion and the norm.
+    # The expansion, the norm, and the way between memory formats.
     kept = (tmp_path / "conv_kan").iterdir()
     assert [path.suffix for path in kept] == [".so"] * 3
     # Kernels run on the threads of torch and bring no OpenMP of their own.
@@ -128,13 +129,13 @@ def test_reasons_not_to_run():
         return [u]
 
     own = Expansion(functions, 1, (), 1.0, None, backend="cpp")
-    assert "no compiled formula" in launch.why_not(x, own)
+    assert "no compiled formula" in launch.why_not(F32, F32, own)
     unnamed = Expansion(functions, 1, (), 1.0, torch.sin, None, Formula("Monomial"), "cpp")
-    assert "has no name" in launch.why_not(x, unnamed)
+    assert "has no name" in launch.why_not(F32, F32, unnamed)
     integers = Expansion(functions, 1, (), 1.0, None, None, Formula("Monomial"), "cpp")
-    assert "torch.int64" in launch.why_not(x.long(), integers)
+    assert "torch.int64" in launch.why_not(torch.int64, F32, integers)
     with pytest.raises(RuntimeError, match=r"backend='cpp' cannot run.*no compiled formula"):
-        backend_module.choose_backend(x, own)
+        backend_module.choose_backend(x, None, own, F32)
 
 
 def test_backend_is_an_argument_that_is_checked_and_shown():
@@ -152,14 +153,37 @@ def test_backend_is_an_argument_that_is_checked_and_shown():
 def test_auto_leaves_small_inputs_and_legacy_squashes_to_torch(caplog):
     layer = KANConv(4, 4, 3)
     small, large = torch.randn(2, 4, 5, 5), torch.randn(4, 4, 64, 64)
-    assert backend_module.choose_backend(small, layer.expansion).__name__.endswith("expand")
-    assert backend_module.choose_backend(large, layer.expansion).__name__.endswith("cpp")
+    assert backend_module.choose_backend(small, None, layer.expansion, F32).__name__.endswith(
+        "expand"
+    )
+    assert backend_module.choose_backend(large, None, layer.expansion, F32).__name__.endswith("cpp")
     own = Expansion(lambda u: [u + 1], 1, (), 1.0, None, backend="auto")
     backend_module._say_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="conv_kan"):
         for _ in range(2):
-            assert backend_module.choose_backend(large, own).__name__.endswith("expand")
+            assert backend_module.choose_backend(large, None, own, F32).__name__.endswith("expand")
     assert [record.getMessage() for record in caplog.records] == [
         "backend 'torch' in place of 'cpp': this basis has no compiled formula (a legacy squash, "
         "or a basis of your own)."
+    ]
+
+
+def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog):
+    def refuse(formula, *arguments):
+        if formula.name == "Gram":
+            raise build.CannotCompileError("g++ failed: out of memory.")
+        return compile_(formula, *arguments)
+
+    compile_ = launch.kernels
+    monkeypatch.setattr(launch, "kernels", refuse)
+    launch._compiler_problem.cache_clear()
+    backend_module._say_once.cache_clear()
+    x = torch.randn(4, 4, 64, 64)
+    with caplog.at_level(logging.WARNING, logger="conv_kan"):
+        y = KANConv(4, 4, 3, norm=None)(x)
+        KANConv(4, 4, 3, basis="legendre", norm=None)(x)
+    launch._compiler_problem.cache_clear()
+    assert y.isfinite().all()
+    assert [record.getMessage() for record in caplog.records] == [
+        "backend 'torch' in place of 'cpp': g++ failed: out of memory."
     ]

@@ -19,6 +19,7 @@ FLAVOURS = {  # dtypes of x and of the buffer, layout, whether u is apart, extra
     "planes": (torch.float32, torch.float32, torch.contiguous_format, False, False),
     "last": (torch.float32, torch.float32, torch.channels_last, True, True),
     "double": (torch.float64, torch.float64, torch.contiguous_format, True, True),
+    "double last": (torch.float64, torch.float64, torch.channels_last, False, False),
     "autocast": (torch.float32, torch.bfloat16, torch.contiguous_format, False, False),
     "bfloat16": (torch.bfloat16, torch.bfloat16, torch.channels_last, False, False),
     "half": (torch.float16, torch.float16, torch.contiguous_format, False, True),
@@ -108,9 +109,10 @@ def test_error_is_at_most_twice_that_of_torch(name, flavour):
     make_case(name, flavour).check()
 
 
+@pytest.mark.parametrize("flavour", ["double", "double last"])
 @pytest.mark.parametrize("name", ["gram", "bspline", "relu"])
-def test_double(name):
-    make_case(name, "double").check()
+def test_double(name, flavour):
+    make_case(name, flavour).check()
 
 
 @pytest.mark.parametrize("flavour", ["autocast", "bfloat16", "half"])
@@ -143,6 +145,11 @@ def test_base_functions(base):
 )
 def test_options_reach_the_kernel(name, options):
     make_case(name, "planes", **options).check()
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4, 7, 14, 15, 16, 24])
+def test_any_number_of_functions_beside_each_other(degree):
+    make_case("monomial", "last", degree=degree).check()
 
 
 SIZES = [((), 5), ((1,), 2), ((13,), 3), ((1, 1), 2), ((16, 16), 1), ((3, 5, 2), 2), ((7, 3), 0)]

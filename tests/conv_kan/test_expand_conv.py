@@ -300,15 +300,18 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
     x = image(batch=7)
     x = x.to(memory_format=torch.channels_last) if last else x
     sizes = []
-    real = expand_module.empty_buffer
 
-    def watched(*arguments):
-        buffer = real(*arguments)
-        sizes.append(buffer.nbytes)
-        return buffer
+    def watch(module, name):
+        def watched(*arguments):
+            buffer = real(*arguments)
+            sizes.append(buffer.nbytes)
+            return buffer
 
-    for module in (expand_module, expand_conv_module, launch):
-        monkeypatch.setattr(module, "empty_buffer", watched)
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, watched)
+
+    watch(expand_module, "empty_buffer"), watch(launch, "empty_buffer")
+    watch(expand_conv_module, "_buffer_grad")
 
     def step():
         torch.manual_seed(0)

@@ -2,9 +2,9 @@
 // dtypes, which are macros: KAN_FUNCTOR and its constants (cuda/bases.cuh), KAN_BASE or nothing,
 // KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/expand.py is the reference.
 #include "bases.cuh"
+#include "interleave.h"
 #include "pages.h"
 #include "parallel.h"
-#include "storage.h"
 
 namespace {
 
@@ -66,13 +66,7 @@ KAN_FN P load_x(const Value* from, int count) {
 template <bool full, bool apart>
 KAN_FN void load_maps(const Block& at, P (&maps)[at_least_one(B + M)], int count) {
     if constexpr (apart) {
-        Number numbers[at_least_one(B + M)][W] = {};
-        for (int i = 0; i < (full ? W : count); ++i) {
-            KAN_UNROLL
-            for (int m = 0; m < B + M; ++m) numbers[m][i] = widen(at.e[i * (B + M) + m]);
-        }
-        KAN_UNROLL
-        for (int m = 0; m < B + M; ++m) maps[m] = load<P>(numbers[m]);
+        load_groups(at.e, maps, full ? W : count);
     } else {
         KAN_UNROLL
         for (int m = 0; m < B + M; ++m) {
@@ -85,13 +79,7 @@ KAN_FN void load_maps(const Block& at, P (&maps)[at_least_one(B + M)], int count
 template <bool full, bool apart>
 KAN_FN void store_maps(const P (&maps)[at_least_one(B + M)], const Block& at, int count) {
     if constexpr (apart) {
-        Number numbers[at_least_one(B + M)][W];
-        KAN_UNROLL
-        for (int m = 0; m < B + M; ++m) store(maps[m], numbers[m]);
-        for (int i = 0; i < (full ? W : count); ++i) {
-            KAN_UNROLL
-            for (int m = 0; m < B + M; ++m) narrow(numbers[m][i], at.e + i * (B + M) + m);
-        }
+        store_groups(maps, at.e, full ? W : count);
     } else {
         KAN_UNROLL
         for (int m = 0; m < B + M; ++m) {
@@ -168,22 +156,26 @@ struct Shape {
         for (int s = 0; s < S; ++s) grads[s] = P(0);
     }
 
+    // A division for every row: it takes as long as some packs of a basis.
+    long long row(long long c) const { return c % call.rows * S; }
+
     void read(long long first, int step, int count) {
-        const Number* rows = static_cast<const Number*>(call.shape);
+        const Number* shape = static_cast<const Number*>(call.shape);
+        const Number* from = shape + row(first);
         for (int i = 0; i < W; ++i) {
-            const long long c = first + step * (i < count ? i : 0);
-            for (int s = 0; s < S; ++s) values[s].v[i] = rows[c % call.rows * S + s];
+            if (step && 0 < i && i < count) from = shape + row(first + i);
+            for (int s = 0; s < S; ++s) values[s].v[i] = from[s];
         }
     }
 
     void gather(long long first, int step, int count) {
         if (sums == nullptr) return;
-        for (int s = 0; s < S; ++s) {
-            for (int i = 0; i < (step ? count : W); ++i) {
-                sums[(first + step * i) % call.rows * S + s] += grads[s].v[i];
-            }
-            grads[s] = P(0);
+        double* to = sums + row(first);
+        for (int i = 0; i < (step ? count : W); ++i) {
+            if (step) to = sums + row(first + i);
+            for (int s = 0; s < S; ++s) to[s] += grads[s].v[i];
         }
+        for (int s = 0; s < S; ++s) grads[s] = P(0);
     }
 };
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.cpp import layout
 from conv_kan.ops.cpp.build import CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
-from conv_kan.ops.formula import NOTHING, Formula, camel_case, pack_shape, unpack_grad
+from conv_kan.ops.formula import Formula, camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
 
 TYPES = {
@@ -59,25 +60,29 @@ def kernels(
     return library
 
 
-@functools.cache
-def _compiler_problem() -> str | None:
-    """Why nothing can be compiled here; None if the smallest kernel can."""
+@functools.lru_cache(maxsize=512)
+def _compiler_problem(
+    formula: Formula, base: str | None, value: torch.dtype, stored: torch.dtype
+) -> str | None:
+    """Why the kernels of an expansion cannot be compiled here; None if they can."""
     try:
-        kernels(NOTHING, "identity", torch.float32, torch.float32)
+        kernels(formula, base, value, stored)
+        layout.kernels(value.itemsize)
+        layout.kernels(stored.itemsize)
     except CannotCompileError as error:
         return str(error)
     return None
 
 
-def why_not(x: Tensor, expansion: Expansion) -> str | None:
-    """Why this backend cannot serve this input; None if it can."""
+def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
+    """Why this backend cannot serve these dtypes; None if it can, and has compiled its kernels."""
     if expansion.formula is None:
         return "this basis has no compiled formula (a legacy squash, or a basis of your own)."
     if expansion.base is not None and expansion.base_name is None:
         return "the base function has no name in conv_kan.ops.activations."
-    if x.dtype not in TYPES:
-        return f"there is no kernel for {x.dtype}; pass x.float()."
-    return _compiler_problem()
+    if value not in TYPES:
+        return f"there is no kernel for {value}; pass x.float()."
+    return _compiler_problem(expansion.formula, expansion.base_name, value, stored)
 
 
 def expand(
