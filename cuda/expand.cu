@@ -186,19 +186,19 @@ struct RowLoop {
 // coefficient, to sums (rows, S); with STORE they go to sums (blocks, S). COLUMNS: a block has 32
 // rows, one per lane: sums (channels, S), with STORE (blocks / tiles, channels, S).
 template <int S, int LAYOUT, bool STORE, class A, class Index>
-__device__ __forceinline__ void reduce_shape(A (&grad)[S], A* sums, Index row, Index channels) {
+__device__ __forceinline__ void reduce_shape(A (&grad)[S], double* sums, Index row, Index channels) {
     if (LAYOUT == COLUMNS) {
-        KAN_SHARED(A, column, KAN_THREADS);
+        KAN_SHARED(double, column, KAN_THREADS);
         const size_t chunk = STORE ? blockIdx.x / ((channels + 31) / 32) : 0;
         for (int s = 0; s < S; s++) {
             column[threadIdx.x] = grad[s];
             __syncthreads();
-            A total = 0;
+            double total = 0;
             if (threadIdx.x < 32)
                 for (int w = 0; w < WARPS; w++) total += column[w * 32 + threadIdx.x];
             __syncthreads();
             if (threadIdx.x >= 32 || row >= channels) continue;
-            A* target = sums + (chunk * channels + row) * S + s;
+            double* target = sums + (chunk * channels + row) * S + s;
             if (STORE)
                 *target = total;
             else
@@ -207,14 +207,14 @@ __device__ __forceinline__ void reduce_shape(A (&grad)[S], A* sums, Index row, I
         return;
     }
     constexpr int CHUNK = S < 64 ? S : 64;  // sums at a time: what shared memory holds
-    KAN_SHARED(A, shared, CHUNK * WARPS);
+    KAN_SHARED(double, shared, CHUNK * WARPS);
     const size_t owner = STORE ? static_cast<size_t>(blockIdx.x) : static_cast<size_t>(row);
 #pragma unroll
     for (int first = 0; first < S; first += CHUNK) {
         A part[CHUNK];
 #pragma unroll
         for (int j = 0; j < CHUNK; j++) part[j] = first + j < S ? grad[first + j] : A(0);
-        const A total = block_sum(part, shared);
+        const double total = block_sum(part, shared);
         if (S > CHUNK) __syncthreads();  // these sums are read
         const int s = first + threadIdx.x;
         if (threadIdx.x >= CHUNK || s >= S) continue;
@@ -231,7 +231,7 @@ template <class X, class T, class Index, int V, int LAYOUT, bool PADDED, bool RE
 __global__ void __launch_bounds__(KAN_THREADS, 1)
 expand_backward(const X* __restrict__ x, const X* __restrict__ u,
                 const typename Wide<X>::type* __restrict__ shape, T* e, X* __restrict__ grad_x,
-                X* __restrict__ grad_u, typename Wide<X>::type* __restrict__ sums, Index packs,
+                X* __restrict__ grad_u, double* __restrict__ sums, Index packs,
                 Index positions, Index channels, Index rows, Index padded_positions, Index height,
                 Index width, Index padded_height, Index padded_width) {
     using A = typename Wide<X>::type;

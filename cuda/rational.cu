@@ -54,10 +54,10 @@ struct Coefficients {
         return P;
     }
     __device__ A denominator(A magnitude) const {
-        A Q = 0;
+        A Q = size[D - 1];
 #pragma unroll
-        for (int m = D - 1; m >= 0; m--) Q = (Q + size[m]) * magnitude;
-        return Q + A(1);
+        for (int m = D - 2; m >= 0; m--) Q = Q * magnitude + size[m];
+        return Q * magnitude + A(1);
     }
     // P'(x) and sum_m m |b_m| |x|^(m-1).
     __device__ void slopes(A x, A magnitude, A& dP, A& bend) const {
@@ -98,10 +98,10 @@ __global__ void __launch_bounds__(KAN_THREADS, 1)
 rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
                   const typename Wide<T>::type* __restrict__ numerator,
                   const typename Wide<T>::type* __restrict__ denominator, T* __restrict__ grad_x,
-                  typename Wide<T>::type* __restrict__ sums, Index outer, Index inner_packs,
+                  double* __restrict__ sums, Index outer, Index inner_packs,
                   int groups) {
     using A = typename Wide<T>::type;
-    KAN_SHARED(A, shared, (N + D) * WARPS);
+    KAN_SHARED(double, shared, (N + D) * WARPS);
     const GroupLoop<Index> loop(groups, outer, inner_packs);
     const Coefficients<A, N, D> c(numerator, denominator, loop.group);
     A sum[N + D] = {};
@@ -115,17 +115,25 @@ rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
             const A inverse = A(1) / c.denominator(magnitude), F = c.numerator(z) * inverse;
             A dP, bend;
             c.slopes(z, magnitude, dP, bend);
-            A weight = widen(grads.lane[v]) * inverse;
+            const A weight = widen(grads.lane[v]) * inverse, square = z * z;
             values.lane[v] = static_cast<T>((dP - (z >= 0 ? bend : -bend) * F) * weight);
-            A power = weight * F;
+            // Even and odd powers apart: half as many roundings in the highest one.
+            A powers[2] = {weight, weight * z};
 #pragma unroll
-            for (int m = 0; m < D; m++) sum[N + m] -= (power *= magnitude) * c.sign[m];
+            for (int m = 0; m < N; m++) {
+                sum[m] += powers[m % 2];
+                powers[m % 2] *= square;
+            }
+            powers[0] = weight * F * magnitude, powers[1] = weight * F * square;
 #pragma unroll
-            for (int m = 0; m < N; m++, weight *= z) sum[m] += weight;
+            for (int m = 0; m < D; m++) {
+                sum[N + m] -= powers[m % 2] * c.sign[m];
+                powers[m % 2] *= square;
+            }
         }
         store(grad_x + place, values);
     }
-    const A total = block_sum(sum, shared);
+    const double total = block_sum(sum, shared);
     if (threadIdx.x >= N + D) return;
     if (STORE)
         sums[static_cast<size_t>(blockIdx.x) * (N + D) + threadIdx.x] = total;

@@ -34,18 +34,20 @@ struct Rational {
         for (int m = n; m >= 1; --m) slope = slope * z + T(m) * a[m];
         KAN_UNROLL
         for (int m = d; m >= 1; --m) bend = bend * size + T(m) * abs_(b[m - 1]);
-        const T weight = g[0] * inverse;
-        T power = weight;
+        const T weight = g[0] * inverse, square = z * z;
+        // Even and odd powers apart: half as many roundings in the highest one.
+        T powers[2] = {weight, weight * z};
         KAN_UNROLL
         for (int m = 0; m <= n; ++m) {
-            grad_shape[m] += power;
-            power = power * z;
+            grad_shape[m] += powers[m % 2];
+            powers[m % 2] = powers[m % 2] * square;
         }
-        power = weight * F;
+        powers[0] = weight * F, powers[1] = powers[0] * size;
         KAN_UNROLL
         for (int m = 1; m <= d; ++m) {
-            power = power * size;
+            const T power = powers[m % 2];
             grad_shape[n + m] += select_(b[m - 1] >= T(0), -power, power);
+            powers[(m + 1) % 2] = powers[(m + 1) % 2] * square;
         }
         return (slope - select_(z >= T(0), bend, -bend) * F) * weight * squash;
     }
@@ -59,10 +61,10 @@ struct Rational {
     }
 
     static KAN_FN T denominator(T size, const T* b) {
-        T Q = T(0);
+        T Q = abs_(b[d - 1]);
         KAN_UNROLL
-        for (int m = d; m >= 1; --m) Q = (Q + abs_(b[m - 1])) * size;
-        return Q + T(1);
+        for (int m = d - 1; m >= 1; --m) Q = Q * size + abs_(b[m - 1]);
+        return Q * size + T(1);
     }
 };
 

@@ -115,7 +115,7 @@ wavelet_backward_edges(const A* __restrict__ x, const A* __restrict__ weight,
                        A* __restrict__ grad_scale, A* __restrict__ grad_shift, Index columns,
                        int channels, int outputs) {
     constexpr int COUNT = TAPS + 2;
-    KAN_SHARED(A, shared, CHANNELS * COUNT * WARPS);
+    KAN_SHARED(double, shared, CHANNELS * COUNT * WARPS);
     const int tiles = (channels + CHANNELS - 1) / CHANNELS, first = blockIdx.x % tiles * CHANNELS;
     const int o = blockIdx.x / tiles;
     A sum[CHANNELS * COUNT] = {};
@@ -134,7 +134,7 @@ wavelet_backward_edges(const A* __restrict__ x, const A* __restrict__ weight,
             sum[j * COUNT + TAPS + 1] -= edge.slope;
         }
     }
-    const A total = block_sum(sum, shared);
+    const A total = static_cast<A>(block_sum(sum, shared));
     const int c = first + threadIdx.x / COUNT, k = threadIdx.x % COUNT;
     if (threadIdx.x >= CHANNELS * COUNT || c >= channels) return;
     if (k < TAPS)

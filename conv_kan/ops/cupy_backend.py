@@ -177,9 +177,8 @@ def _blocks(plan: _Plan, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
 def _sums(plan: _Plan, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
     """Zeros where blocks leave the gradient of the shape: (chunks, C, S) or (rows, chunks, S)."""
     rows, size = packed_grad.shape
-    if plan.layout == COLUMNS:
-        return packed_grad.new_zeros(chunks, x.shape[1], size)
-    return packed_grad.new_zeros(rows, chunks, size)
+    shape = (chunks, x.shape[1], size) if plan.layout == COLUMNS else (rows, chunks, size)
+    return packed_grad.new_zeros(shape, dtype=torch.float64)
 
 
 def _packed_shape(shape: Sequence[Tensor], expansion: Expansion, x: Tensor) -> Tensor | None:

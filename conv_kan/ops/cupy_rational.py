@@ -43,13 +43,13 @@ def rational_backward(
     order.
     """
     store = torch.are_deterministic_algorithms_enabled()
-    grad_x, wide = torch.empty_like(x), working_dtype(x)
+    grad_x = torch.empty_like(x)
     groups, count = denominator.shape[0], len(numerator) + denominator.shape[1]
-    sums = x.new_zeros((groups, 1, count), dtype=wide)
+    sums = x.new_zeros((groups, 1, count), dtype=torch.float64)
     if x.numel():
         chunks = cupy_launch.cover_rows(x.numel() // groups // _pack(x, grad_y), groups, x.device)
         if store:
-            sums = x.new_empty((groups, chunks, count), dtype=wide)
+            sums = x.new_empty((groups, chunks, count), dtype=torch.float64)
         _launch(
             "rational_backward",
             x,

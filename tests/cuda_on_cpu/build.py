@@ -12,11 +12,15 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from conv_kan.ops.cpp.build import processor
+
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / "build" / "cuda_on_cpu"
 # Hooks at every access (checker.cpp), and no undefined arithmetic.
 CHECK = ("-fsanitize=thread,undefined", "-fno-sanitize-recover=undefined", "-g1")
-KERNEL = ("-O1", "-ffp-contract=off", "-Wno-unknown-pragmas")
+# a * b + c is rounded once, as NVRTC has it, where this processor can.
+CONTRACT = ("-ffp-contract=fast", "-march=native", "-fexpensive-optimizations")
+KERNEL = ("-O1", *CONTRACT, "-Wno-unknown-pragmas")
 BASE = ("-std=c++17", "-fPIC", "-w", "-D__CUDA_ON_CPU__")
 
 
@@ -48,7 +52,7 @@ def compile_kernels(
     defines = [f"-D{name}={value}" for name, value in macros]
     flags = [*KERNEL, *(CHECK if checked else ())]
     text = f'#include "{source}"\n{entries}'
-    key = _hash(text, *defines, *flags, *_contents(source.parent, HERE))
+    key = _hash(text, processor(), *defines, *flags, *_contents(source.parent, HERE))
     library = CACHE / f"{source.stem}-{key}.so"
     with _lock():
         if not library.exists():
@@ -82,7 +86,7 @@ def _link(checked: bool) -> list[str]:
 
 def _precompiled_header(flags: Sequence[str]) -> Path:
     """device.h, parsed once for all kernels with these flags."""
-    folder = CACHE / f"header-{_hash(*flags, *_contents(HERE))}"
+    folder = CACHE / f"header-{_hash(processor(), *flags, *_contents(HERE))}"
     header, compiled = folder / "device.h", folder / "device.h.gch"
     if not compiled.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from conv_kan.ops.rational import group_rational
 F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64
 # What is added to twice the error of eager torch, which can be exact by chance. In float64, where
 # eager torch is what kernels are compared with, and in float32: a few roundings; else half of one.
-EPSILON = {F32: 1e-6, F16: 5e-4, BF16: 4e-3, F64: 1e-14}
+EPSILON = {F32: 1e-6, F16: 5e-4, BF16: 4e-3, F64: 2e-14}
 UNBOUNDED = ("monomial", "rational", "wavelet")  # which large values would overflow
 SPECIAL = (-1e4, -30.0, -1.0, -0.5, 0.0, 0.2, 0.6, 1.0, 2.0, 30.0, 1e4)
 
@@ -67,9 +67,10 @@ def make_case(
     dtype: torch.dtype = F32,
     into: torch.dtype | None = None,
     last: bool = False,
+    seed: int = 1,
 ) -> Case:
     """An expansion whose x (size[0], channels, *size[1:]) has knots and large values in it."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     basis = create_basis(name) if isinstance(name, str) else name
     basis.bind(channels)
     with torch.no_grad():
@@ -136,9 +137,10 @@ def run_rational(
     dtype: torch.dtype = F32,
     channels_last: bool = True,
     groups: int = 2,
+    seed: int = 1,
 ) -> Iterator[Outcome]:
     """A group rational of x, 0 among its values, with a coefficient 0."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     x, a, b = torch.randn(size).to(dtype), torch.randn(6) * 0.5, torch.randn(groups, 4) * 0.5
     b[0, 1] = 0.0
     x.view(-1)[:1] = 0.0
@@ -160,9 +162,10 @@ def run_wavelet(
     groups: int = 1,
     kernel: int = 3,
     stride: int = 1,
+    seed: int = 1,
 ) -> Iterator[Outcome]:
     """A convolution with a wavelet for every edge."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     ndim, per_group = len(size) - 1, channels // groups
     geometry = make_geometry(ndim, kernel, stride, kernel // 2, 1, groups) if ndim else Geometry()
     tensors = [

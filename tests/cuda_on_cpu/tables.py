@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tests.cuda_on_cpu.nvrtc import ARCHITECTURES, compile_kernels
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
 Row = dict[str, Any]
-WIDE = (torch.float32, torch.float64)
+DRAWS = 32  # of the inputs and shapes of a row of errors
 
 
 def resources() -> Iterator[Row]:
@@ -54,30 +54,51 @@ def resources() -> Iterator[Row]:
                 }
 
 
-def _rows(case: str, dtype: torch.dtype, outcomes: Any) -> Iterator[Row]:
-    for outcome in outcomes:
-        yield {
-            "case": case,
-            "dtype": str(dtype).removeprefix("torch."),
-            "tensor": outcome.name,
-            "kernel_error": f"{outcome.error:.2e}",
-            "eager_error": f"{outcome.eager_error:.2e}",
-            "ok": outcome.error <= outcome.bound,
-        }
+def _error_cases(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[int], Any]]]:
+    """Names, and functions of a seed that run a kernel."""
+    for name in BASES:
+        yield (
+            f"expand {name}",
+            lambda seed, name=name: cases.run_expansion(
+                cases.make_case(name, channels=6, size=(3, 7, 4), dtype=dtype, seed=seed)
+            ),
+        )
+    yield "rational 1D", lambda seed: cases.run_rational((4, 25, 16), dtype, seed=seed)
+    yield (
+        "rational 2D",
+        lambda seed: cases.run_rational((2, 8, 7, 5), dtype, channels_last=False, seed=seed),
+    )
+    for wavelet in WAVELETS:
+        yield (
+            f"wavelet {wavelet}",
+            lambda seed, w=wavelet: cases.run_wavelet(w, 5, 4, (3, 6, 5), dtype, seed=seed),
+        )
 
 
 def errors() -> Iterator[Row]:
-    """One row per kernel, dtype and tensor: the largest error, as `cases.worst` says."""
+    """One row per kernel, dtype and tensor: the largest error, as `cases.worst` says, of DRAWS.
+
+    In one draw, either error may be 0 by chance. In float64 eager torch is itself the measure, so
+    that kernels are held to a few roundings.
+    """
     for dtype in TYPES:
-        for name in BASES:
-            case = cases.make_case(name, channels=6, size=(3, 7, 4), dtype=dtype)
-            yield from _rows(f"expand {name}", dtype, cases.run_expansion(case))
-        yield from _rows("rational 1D", dtype, cases.run_rational((4, 25, 16), dtype))
-        images = cases.run_rational((2, 8, 7, 5), dtype, channels_last=False)
-        yield from _rows("rational 2D", dtype, images)
-        for wavelet in WAVELETS:
-            found = cases.run_wavelet(wavelet, 5, 4, (3, 6, 5), dtype)
-            yield from _rows(f"wavelet {wavelet}", dtype, found)
+        for case, run in _error_cases(dtype):
+            largest: dict[str, tuple[float, float]] = {}
+            for seed in range(1, DRAWS + 1):
+                for outcome in run(seed):
+                    before = largest.get(outcome.name, (0.0, 0.0))
+                    now = outcome.error, outcome.eager_error
+                    largest[outcome.name] = max(before[0], now[0]), max(before[1], now[1])
+            floor = cases.EPSILON[dtype] if dtype == torch.float64 else 0.0
+            for tensor, (error, eager_error) in largest.items():
+                yield {
+                    "case": case,
+                    "dtype": str(dtype).removeprefix("torch."),
+                    "tensor": tensor,
+                    "kernel_error": f"{error:.2e}",
+                    "eager_error": f"{eager_error:.2e}",
+                    "ok": error <= 2 * eager_error + floor,
+                }
 
 
 # ------------------------------------------------------------------------------------------ traffic

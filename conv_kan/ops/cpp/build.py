@@ -83,7 +83,7 @@ def _sources() -> bytes:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """What -march=native looks at."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -95,7 +95,7 @@ def _processor() -> str:
 
 def _digest(source: str, macros: tuple[tuple[str, str], ...]) -> str:
     parts = [_sources(), (_HERE / source).read_bytes()]
-    parts += [repr(part).encode() for part in (FLAGS, macros, compiler(), _processor())]
+    parts += [repr(part).encode() for part in (FLAGS, macros, compiler(), processor())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
