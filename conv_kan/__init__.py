@@ -2,6 +2,7 @@
 
 from conv_kan.bases import Basis, create_basis, list_bases
 from conv_kan.families import FAMILIES, Family, get_family
+from conv_kan.fold import fold
 from conv_kan.layers import (
     KAN,
     Bottleneck,
@@ -38,6 +39,7 @@ __all__ = [
     "WavKANLinear",
     "create_basis",
     "expansion_limit",
+    "fold",
     "get_family",
     "list_bases",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from conv_kan.bases import Basis
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.core import KANLayer
-from conv_kan.layers.layer import Layer, mix_groups
+from conv_kan.layers.layer import Layer, mix_groups, scale_outputs_
 from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.wavkan import WavKANLayer
@@ -70,6 +70,15 @@ class BottleneckLayer(Layer):
         y = self.expand(self.inner(self.squeeze(x)))
         base = self.base_branch(x)
         return y if base is None else y + base
+
+    def absorb(self, factor: Tensor, shift: Tensor) -> bool:
+        scale_outputs_(self.expand.weight, factor)
+        if self.base_weight is not None:
+            scale_outputs_(self.base_weight, factor)
+        if self.expand.bias is not None:
+            shift = shift + factor * self.expand.bias
+        self.expand.bias = nn.Parameter(shift.to(self.expand.weight.dtype), requires_grad=False)
+        return True
 
     def edge_functions(self, grid: Tensor) -> Tensor:
         """f[o, c, *k](t) = sum_p W_expand[o, p] g[p, c, *k](t), g the edges of the inner layer.

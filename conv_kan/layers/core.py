@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from conv_kan.bases import Basis, create_basis
 from conv_kan.layers.init import init_variance_
-from conv_kan.layers.layer import Layer
+from conv_kan.layers.layer import Layer, scale_outputs_
 from conv_kan.layers.norm import NormLike
 from conv_kan.ops.expand import Expansion, promote
 from conv_kan.ops.expand_conv import expand_conv
 from conv_kan.ops.geometry import Geometry
 from conv_kan.ops.norm_act import norm_act
+from conv_kan.ops.weights import KeptWeights
 
 
 class KANLayer(Layer):
@@ -67,6 +68,7 @@ class KANLayer(Layer):
         self.register_parameter(
             "base_bias", nn.Parameter(torch.empty(c_out)) if base_bias else None
         )
+        self._kept: KeptWeights | None = None
         self.reset_parameters()
 
     @property
@@ -116,7 +118,21 @@ class KANLayer(Layer):
             base_weight=self.base_weight,
             bias=self.base_bias,
             mask=self._function_mask(x),
+            kept=self._kept,
         )
+
+    def absorb(self, factor: Tensor, shift: Tensor) -> bool:
+        scale_outputs_(self.basis_weight, factor)
+        if self.base_weight is not None:
+            scale_outputs_(self.base_weight, factor)
+        if self.base_bias is not None:
+            shift = shift + factor * self.base_bias
+        self.base_bias = nn.Parameter(shift.to(self.basis_weight.dtype), requires_grad=False)
+        return True
+
+    def keep_weights(self) -> None:
+        """Keep what a forward pass makes of weights alone, until they change."""
+        self._kept = KeptWeights()
 
     def _function_mask(self, x: Tensor) -> Tensor | None:
         """Which functions of which channels this batch keeps, (B, c_in * M), if some are dropped.

@@ -76,6 +76,14 @@ class Layer(nn.Module):
         """What the norm and the activation act on: (B, c_out, *S_out) of (B, c_in, *S)."""
         raise NotImplementedError(f"{type(self).__name__} must implement branches(x)")
 
+    def absorb(self, factor: Tensor, shift: Tensor) -> bool:
+        """Change the weights such that branches(x) is factor * branches(x) + shift.
+
+        Returns whether this kind of layer can; if not, nothing has changed.
+        Shapes: factor, shift (c_out,).
+        """
+        return False
+
     def forward(self, x: Tensor) -> Tensor:
         """y of x."""
         self._check_input(x)
@@ -177,6 +185,11 @@ class Layer(nn.Module):
             parts.append(f"dropout_kind={self.dropout_kind!r}")
         parts.append(f"backend={self.backend!r}")
         return ", ".join(parts)
+
+
+def scale_outputs_(weight: Tensor, factor: Tensor) -> None:
+    """weight[o] *= factor[o], rounded once."""
+    weight.copy_(weight * factor.view(-1, *[1] * (weight.dim() - 1)))
 
 
 def mix_groups(weight: Tensor, edges: Tensor, groups: int) -> Tensor:

@@ -52,20 +52,20 @@ def _runs(geometry: Geometry, axis: int, length: int, outputs: int) -> tuple[Run
     return tuple(runs)
 
 
-def run_values(taps: Tensor, axes: Sequence[Sequence[Run]]) -> Tensor:
+def run_values(taps: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
     """sum_k taps[o, *k] prod_axis inside_axis[run, k]: (O, *kernel) -> (O, *runs)."""
     for runs in axes:  # (O, k, ...) -> (O, ..., run), axis after axis
-        taps = _contract(taps, torch.tensor([run.inside for run in runs]).t())
+        taps = _contract(taps, _inside(runs, taps).t())
     return taps
 
 
-def tap_sums(grad_map: Tensor, axes: Sequence[Sequence[Run]]) -> Tensor:
+def tap_sums(grad_map: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
     """The transpose of `run_values` spread over positions: (O, *S_out) -> (O, *kernel)."""
     for runs in axes:  # (O, p, ...) -> (O, ..., run)
         sums = [grad_map[:, run.start : run.stop].sum(1) for run in runs]
         grad_map = torch.stack(sums, dim=-1)
     for runs in axes:  # (O, run, ...) -> (O, ..., k)
-        grad_map = _contract(grad_map, torch.tensor([run.inside for run in runs]))
+        grad_map = _contract(grad_map, _inside(runs, grad_map))
     return grad_map
 
 
@@ -94,10 +94,23 @@ def _flat(index: Sequence[int], axes: Sequence[Sequence[Run]]) -> int:
     return flat
 
 
+def _inside(runs: tuple[Run, ...], like: Tensor) -> Tensor:
+    """(runs, kernel), kept: a copy to a GPU at every call would wait, and break a CUDA graph."""
+    is_plain = type(like) is Tensor or isinstance(like, torch.nn.Parameter)
+    make = _make_inside if is_plain else _make_inside.__wrapped__  # a fake tensor must not stay
+    return make(runs, like.dtype, like.device)
+
+
+@lru_cache(maxsize=1024)
+def _make_inside(runs: tuple[Run, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor([run.inside for run in runs], dtype=dtype, device=device)
+
+
 def _contract(t: Tensor, matrix: Tensor) -> Tensor:
     """sum_i t[o, i, ...] matrix[i, j] -> (O, ..., j).
 
     Written out: the matrices are tiny, and a library of matrix products may wake its threads.
     """
-    rows = matrix.to(t).view(matrix.shape[0], *[1] * (t.dim() - 2), matrix.shape[1])
+    rows = matrix.view(matrix.shape[0], *[1] * (t.dim() - 2), matrix.shape[1])
     return (t.unsqueeze(-1) * rows).sum(1)

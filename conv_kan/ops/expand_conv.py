@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,14 +21,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
-from conv_kan.ops.constants import bias_and_borders, constant_offset, sum_per_channel, taps_grad
-from conv_kan.ops.expand import Expansion, buffer_size, memory_format, promote
+from conv_kan.ops.constants import constant_offset, sum_per_channel
+from conv_kan.ops.expand import Expansion, buffer_size, memory_format
 from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
 from conv_kan.ops.scratch import lend_scratch
 from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
-
-_SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
+from conv_kan.ops.weights import (
+    KeptWeights,
+    base_weight_grad,
+    basis_weight_grad,
+    forward_weights,
+    joint_weight,
+)
 
 
 def expand_conv(
@@ -41,10 +47,12 @@ def expand_conv(
     base_weight: Tensor | None = None,
     bias: Tensor | None = None,
     mask: Tensor | None = None,
+    kept: KeptWeights | None = None,
 ) -> Tensor:
     """y = W_base * base(x) + s W_basis * phi(u) + bias.
 
     `mask` multiplies the maps of every sample and channel (dropout); not the constant functions.
+    With `kept`, what the weights alone determine is not computed again by the next call.
     Shapes: x, u (B, C, *S); basis_weight (O, C/groups, K, *kernel); base_weight
     (O, C/groups, *kernel); bias (O,); mask (B, C * M); y (B, O, *S_out). With ndim = 0 there is no
     S and no kernel.
@@ -61,7 +69,7 @@ def expand_conv(
                 x, u, basis_weight, base_weight, bias, mask, shape, expansion, geometry, dtype
             )
         return _ExpandConv.apply(
-            expansion, geometry, dtype, mask, x, u, basis_weight, base_weight, bias, *shape
+            expansion, geometry, dtype, kept, mask, x, u, basis_weight, base_weight, bias, *shape
         )
 
 
@@ -102,40 +110,6 @@ def compose(
     return y if offset is None else (y + offset).to(dtype)
 
 
-def joint_weight(
-    base_weight: Tensor | None, basis_weight: Tensor, expansion: Expansion, dtype: torch.dtype
-) -> Tensor:
-    """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
-    basis_weight = basis_weight[:, :, len(expansion.constants) :]
-    if needs_composition():
-        weight = basis_weight * expansion.scale
-        if base_weight is not None:
-            weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
-        return weight.flatten(1, 2).to(dtype)
-    size = (*basis_weight.shape[:2], expansion.num_maps, *basis_weight.shape[3:])
-    weight = basis_weight.new_empty(size, dtype=dtype)
-    first = 0 if base_weight is None else 1
-    for rows in _pieces(weight):
-        if base_weight is not None:
-            weight[rows, :, 0] = base_weight[rows]
-        if dtype == basis_weight.dtype:
-            torch.mul(basis_weight[rows], expansion.scale, out=weight[rows, :, first:])
-        else:
-            weight[rows, :, first:] = basis_weight[rows] * expansion.scale
-    return weight.flatten(1, 2)
-
-
-def _pieces(weight: Tensor) -> list[slice]:
-    """Outputs of a weight, few enough that one thread of torch handles a piece.
-
-    Waking the others costs more than a small weight does, above all where processes share a CPU.
-    """
-    count = max(_SERIAL // max(weight[:1].numel(), 1), 1)
-    if weight.device.type != "cpu" or len(weight) > 16 * count:
-        return [slice(None)]
-    return [slice(o, o + count) for o in range(0, len(weight), count)]
-
-
 def convolve(buffer: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """The convolution of a buffer, or its matrix product if ndim = 0."""
     if geometry.ndim == 0:
@@ -153,6 +127,7 @@ class _ExpandConv(torch.autograd.Function):
         expansion: Expansion,
         geometry: Geometry,
         dtype: torch.dtype,
+        kept: KeptWeights | None,
         mask: Tensor | None,
         x: Tensor,
         u: Tensor | None,
@@ -161,10 +136,10 @@ class _ExpandConv(torch.autograd.Function):
         bias: Tensor | None,
         *shape: Tensor,
     ) -> Tensor:
-        backend = choose_backend(x, u, expansion, dtype)
-        weight = joint_weight(base_weight, basis_weight, expansion, dtype)
-        bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, x.shape[2:])
-        bias = None if bias is None else bias.to(dtype)
+        backend, size = choose_backend(x, u, expansion, dtype), x.shape[2:]
+        weights = basis_weight, base_weight, bias
+        make = partial(forward_weights, *weights, expansion, geometry, dtype, size)
+        weight, bias, table = make() if kept is None else kept.get(weights, (dtype, size), make)
         layout, parts = _fastest_format(backend, x, weight, expansion, geometry, dtype), []
         for tile in sample_tiles(x, expansion, geometry, dtype):
             local_mask, *inputs = _samples([mask, x, u], tile)
@@ -174,39 +149,34 @@ class _ExpandConv(torch.autograd.Function):
                 y = convolve(_masked_(buffer, local_mask), weight, bias, geometry)
             parts.append(backend.in_format(y, memory_format(x)))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if borders:  # one pass over y: columns of it cost as much each
-            table = torch.zeros((1, *y.shape[1:]), dtype=promote(y[:0]).dtype, device=y.device)
-            for box, difference in borders:
-                table[box].add_(difference.view(-1, *[1] * geometry.ndim))
-            y.add_(table)
-        return y
+        return y if table is None else y.add_(table)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.expansion, ctx.geometry, ctx.dtype = inputs[:3]
-        ctx.tiles = sample_tiles(inputs[4], *inputs[:3])
-        ctx.save_for_backward(*inputs[3:])  # mask, x, u, basis_weight, base_weight, bias, *shape
+        ctx.tiles = sample_tiles(inputs[5], *inputs[:3])
+        ctx.save_for_backward(*inputs[4:])  # mask, x, u, basis_weight, base_weight, bias, *shape
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
         _, x, _, basis_weight, base_weight, bias, *_ = saved
-        needs_basis, needs_base, needs_bias = ctx.needs_input_grad[6:9]
+        needs_basis, needs_base, needs_bias = ctx.needs_input_grad[7:10]
         with torch.autocast(device_type=x.device.type, enabled=False):
             inputs, grad_weight = _convolution_grads(ctx, saved, grad_y)
             grad_basis = grad_base = grad_bias = None
             if needs_basis and grad_weight is not None:
-                grad_basis = _basis_weight_grad(ctx, grad_y, grad_weight, basis_weight, x)
+                grad_basis = basis_weight_grad(
+                    grad_weight, basis_weight, grad_y, ctx.expansion, ctx.geometry, x.shape[2:]
+                )
             if needs_base and grad_weight is not None:
-                grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
-                for rows in _pieces(grad_weight):
-                    grad_base[rows] = grad_weight[rows, :, 0]
+                grad_base = base_weight_grad(grad_weight, base_weight)
             if needs_bias:
                 grad_bias = sum_per_channel(grad_y).to(bias.dtype)
         grad_x, grad_u, *grad_shape = inputs
         weights = grad_basis, grad_base, grad_bias
-        return (None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
+        return (None, None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
 
 
 def _fastest_format(
@@ -265,7 +235,7 @@ def _tile_grads(
     One buffer serves twice: it receives the gradient of the expansion, which is pulled back to the
     inputs, and is then filled with the expansion, which the gradient of the weight needs.
     """
-    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[4:]
+    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[5:]
     expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
     layout, given = (
         _fastest_format(backend, x, weight, expansion, geometry, dtype),
@@ -322,19 +292,3 @@ def _weight_grad(grad_y: Tensor, weight: Tensor, buffer: Tensor, geometry: Geome
     return torch.ops.aten.convolution_backward(
         grad_y, buffer, weight, None, *arguments, (False, True, False)
     )[1]
-
-
-def _basis_weight_grad(
-    ctx: Any, grad_y: Tensor, grad_weight: Tensor, basis_weight: Tensor, x: Tensor
-) -> Tensor:
-    """The gradient of W_basis: its varying part from the convolution, then the constants."""
-    expansion, num_constants = ctx.expansion, len(ctx.expansion.constants)
-    grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
-    first = expansion.num_maps - (expansion.num_functions - num_constants)
-    taps = taps_grad(grad_y, ctx.geometry, x.shape[2:]).unsqueeze(1) if num_constants else None
-    for rows in _pieces(grad_weight):
-        torch.mul(grad_weight[rows, :, first:], expansion.scale, out=grad[rows, :, num_constants:])
-        for j, value in enumerate(expansion.constants):
-            assert taps is not None
-            grad[rows, :, j] = taps[rows] * (value * expansion.scale)
-    return grad

@@ -1,0 +1,55 @@
+"""A model for inference alone: what depends on weights only is computed once."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from conv_kan.layers.core import KANLayer
+from conv_kan.layers.layer import Layer
+
+_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy of the model in eval mode that computes the same with less work.
+
+        z = f y + s,  f = w / sqrt(var + eps),  s = b - f mean
+
+    In KANConv, KANLinear and bottlenecks, a batch norm z of the output y becomes part of the
+    weights (f) and a bias (s), and the weight of the convolution, the constant functions and the
+    border are kept from one call to the next, for every size of image; they are made anew if
+    weights change. Other layers and norms stay as they are; so do norms without running statistics
+    or with hooks.
+
+    Numerics: outputs differ from those of model.eval() by rounding. Weights that are kept take
+    their memory twice. Parameters of the copy want no gradients; state_dict has no norms that were
+    folded, and biases in their place.
+    """
+    folded = copy.deepcopy(model).eval().requires_grad_(False)
+    with torch.no_grad():
+        for module in folded.modules():
+            if isinstance(module, Layer) and module.norm_position == "output":
+                _fold_norm(module)
+            if isinstance(module, KANLayer):
+                module.keep_weights()
+    return folded
+
+
+def _fold_norm(layer: Layer) -> None:
+    norm = layer.norm
+    if not isinstance(norm, _BATCH) or type(norm) not in _BATCH:
+        return  # a subclass computes something else
+    if norm._forward_hooks or norm._forward_pre_hooks or norm.running_mean is None:
+        return
+    assert norm.running_var is not None
+    factor = torch.rsqrt(norm.running_var.double() + norm.eps)
+    if norm.weight is not None:
+        factor = factor * norm.weight.double()
+    shift = -norm.running_mean.double() * factor
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    if layer.absorb(factor, shift):
+        layer.norm = None

@@ -1,0 +1,152 @@
+"""The weight of the one convolution, from the weights of a layer and its gradient back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.constants import bias_and_borders, taps_grad
+from conv_kan.ops.expand import Expansion, promote
+from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.modes import needs_composition
+
+_SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
+
+
+class ForwardWeights(NamedTuple):
+    """All that a forward pass makes of weights alone.
+
+    weight (O, C/groups * M, *kernel); bias (O,) or None; table (1, O, *S_out) of what differs at
+    the border of an image, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    table: Tensor | None
+
+
+def forward_weights(
+    basis_weight: Tensor,
+    base_weight: Tensor | None,
+    bias: Tensor | None,
+    expansion: Expansion,
+    geometry: Geometry,
+    dtype: torch.dtype,
+    size: Sequence[int],
+) -> ForwardWeights:
+    """The weights of a convolution in this dtype over images of this size."""
+    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, size)
+    bias = None if bias is None else bias.to(dtype)
+    if not borders:
+        return ForwardWeights(weight, bias, None)
+    shape = (1, len(weight), *geometry.output_size(size))
+    table = promote(weight.new_zeros(shape))
+    for box, difference in borders:
+        table[box].add_(difference.view(-1, *[1] * geometry.ndim))
+    return ForwardWeights(weight, bias, table)
+
+
+class KeptWeights:
+    """ForwardWeights, made anew only for another kind of image or other values of the weights."""
+
+    _MOST = 16  # kinds of images, above which nobody keeps track
+
+    def __init__(self) -> None:
+        self._state: tuple[Any, ...] = ()
+        self._kept: dict[tuple[Any, ...], ForwardWeights] = {}
+
+    def get(
+        self,
+        weights: Sequence[Tensor | None],
+        kind: tuple[Any, ...],
+        make: Callable[[], ForwardWeights],
+    ) -> ForwardWeights:
+        """What `make` returns for these weights and this kind of image."""
+        state = tuple(None if w is None else _state(w) for w in weights)
+        if state != self._state or len(self._kept) >= self._MOST:
+            self._kept.clear()
+            self._state = state
+        if kind not in self._kept:
+            self._kept[kind] = make()
+        return self._kept[kind]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeptWeights:
+        return KeptWeights()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeptWeights, ()
+
+
+def _state(weight: Tensor) -> tuple[int, object]:
+    """What is another one if the weight has changed, or if nobody can tell (inference mode)."""
+    return weight.data_ptr(), object() if weight.is_inference() else weight._version
+
+
+def joint_weight(
+    base_weight: Tensor | None, basis_weight: Tensor, expansion: Expansion, dtype: torch.dtype
+) -> Tensor:
+    """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
+    basis_weight = basis_weight[:, :, len(expansion.constants) :]
+    if needs_composition():
+        weight = basis_weight * expansion.scale
+        if base_weight is not None:
+            weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
+        return weight.flatten(1, 2).to(dtype)
+    size = (*basis_weight.shape[:2], expansion.num_maps, *basis_weight.shape[3:])
+    weight = basis_weight.new_empty(size, dtype=dtype)
+    first = 0 if base_weight is None else 1
+    for rows in _pieces(weight):
+        if base_weight is not None:
+            weight[rows, :, 0] = base_weight[rows]
+        if dtype == basis_weight.dtype:
+            torch.mul(basis_weight[rows], expansion.scale, out=weight[rows, :, first:])
+        else:
+            weight[rows, :, first:] = basis_weight[rows] * expansion.scale
+    return weight.flatten(1, 2)
+
+
+def basis_weight_grad(
+    grad_weight: Tensor,
+    basis_weight: Tensor,
+    grad_y: Tensor,
+    expansion: Expansion,
+    geometry: Geometry,
+    size: Sequence[int],
+) -> Tensor:
+    """The gradient of W_basis: its varying part from the convolution, then the constants.
+
+    Shapes: grad_weight (O, C/groups, M, *kernel).
+    """
+    num_constants = len(expansion.constants)
+    grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
+    first = expansion.num_maps - (expansion.num_functions - num_constants)
+    taps = taps_grad(grad_y, geometry, size).unsqueeze(1) if num_constants else None
+    for rows in _pieces(grad_weight):
+        torch.mul(grad_weight[rows, :, first:], expansion.scale, out=grad[rows, :, num_constants:])
+        for j, value in enumerate(expansion.constants):
+            assert taps is not None
+            grad[rows, :, j] = taps[rows] * (value * expansion.scale)
+    return grad
+
+
+def base_weight_grad(grad_weight: Tensor, base_weight: Tensor) -> Tensor:
+    """The gradient of W_base, which is map 0."""
+    grad = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
+    for rows in _pieces(grad_weight):
+        grad[rows] = grad_weight[rows, :, 0]
+    return grad
+
+
+def _pieces(weight: Tensor) -> list[slice]:
+    """Outputs of a weight, few enough that one thread of torch handles a piece.
+
+    Waking the others costs more than a small weight does, above all where processes share a CPU.
+    """
+    count = max(_SERIAL // max(weight[:1].numel(), 1), 1)
+    if weight.device.type != "cpu" or len(weight) > 16 * count:
+        return [slice(None)]
+    return [slice(o, o + count) for o in range(0, len(weight), count)]
