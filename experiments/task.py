@@ -72,7 +72,8 @@ class ClassificationTask:
         if not isinstance(outputs, (tuple, list)):
             outputs = [outputs]
         losses = [self.loss(logits, targets) for logits in outputs]
-        return torch.stack(losses).mean(), outputs[-1]
+        criterion = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return criterion, outputs[-1]
 
     def close(self) -> None:
         """Remove the hooks of the activation penalties."""

@@ -84,7 +84,10 @@ class Trainer:
         self.ema = ModelEmaV3(self.module, decay=decay) if decay is not None else None
         self.scheduler = make_scheduler(optimizer)
         self.needs_closure = isinstance(optimizer, torch.optim.LBFGS)
-        self.model, self.optimizer = accelerator.prepare(self.module, optimizer)
+        self.model, prepared = accelerator.prepare(self.module, optimizer)
+        # Accelerate's wrapper searches the installed packages at every step, which costs a small
+        # model some percent; without a loss scaler it adds nothing.
+        self.optimizer = optimizer if accelerator.scaler is None else prepared
         self.progress = Progress()
         # sums of losses, of hits and of images; on the device, so that no step waits for it
         self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from conv_kan import fold
 from experiments.benchmarks.harness import Effort, interleave
 from experiments.benchmarks.memory import peak_bytes
 from experiments.benchmarks.models import (
@@ -43,7 +44,7 @@ def run(short: bool, models: str = "*") -> Iterator[Row]:
 
 
 def speed(names: Sequence[str], effort: dict[str, Any], batch: int = BATCH) -> Iterator[Row]:
-    """Training steps (with AdamW) and inference, against the twin of the same widths."""
+    """Training steps (with AdamW) and inference, plain and folded, against the twin's."""
     images = torch.randn(batch, CHANNELS, SIDE, SIDE)
     for name in names:
         twin, options = small_options(name)
@@ -55,6 +56,7 @@ def speed(names: Sequence[str], effort: dict[str, Any], batch: int = BATCH) -> I
             interleave(steps, Effort(**effort)), baseline=baseline, images=batch,
             bench=BENCH, case=name, metric="training step [s]",
         )  # fmt: skip
+        models["folded"] = fold(models["model"])
         for model in models.values():
             model.eval()
         with torch.inference_mode():

@@ -49,7 +49,7 @@ def run(short: bool) -> Iterator[Row]:
 
 
 def overhead(case: str, overrides: list[str], effort: dict[str, Any]) -> Iterator[Row]:
-    """Trainer.train_epoch against zero_grad, forward, loss, backward, step on the same tensors."""
+    """Trainer.train_epoch against zero_grad, forward, loss, backward, clipping and step."""
     with TemporaryDirectory() as directory:
         config = load_config("cifar", [*overrides, "trainer.progress=false"])
         batches = _batches(config)
@@ -81,6 +81,7 @@ def _bare_loop(config: Config, batches: list[tuple[Tensor, Tensor]]) -> Callable
     model = make_model(config, 10, 1)
     optimizer = build_optimizer(model, config.optimizer)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.loss.label_smoothing)
+    max_norm = config.trainer.max_grad_norm
 
     def loop() -> None:
         torch.use_deterministic_algorithms(False)  # torch's default
@@ -88,6 +89,8 @@ def _bare_loop(config: Config, batches: list[tuple[Tensor, Tensor]]) -> Callable
             optimizer.zero_grad()
             loss = criterion(model(images), targets)
             loss.backward()
+            if max_norm is not None:  # part of what is computed, not of what the trainer adds
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
 
     return loop
