@@ -179,17 +179,18 @@ struct Shape {
     }
 };
 
-// One channel of one sample: a row of n positions.
-template <bool backward>
-void along_positions(const Call& call, Block at, long long c, long long n, Shape& shape) {
+// n neighbours that read one row of the shape, that of channel c: positions of one channel, or, with
+// the maps of each `apart`, positions and channels.
+template <bool backward, bool apart>
+void along_row(const Call& call, Block at, long long c, long long n, Shape& shape) {
     int packs = 0;
     for (long long i = 0; i < n; i += W) {
         if (i + W <= n) {
-            block<backward, true, false>(call, at, shape.values, shape.grads, W);
+            block<backward, true, apart>(call, at, shape.values, shape.grads, W);
         } else {
-            block<backward, false, false>(call, at, shape.values, shape.grads, int(n - i));
+            block<backward, false, apart>(call, at, shape.values, shape.grads, int(n - i));
         }
-        at.x += W, at.u += W, at.e += W;
+        at.x += W, at.u += W, at.e += apart ? W * (B + M) : W;
         if (at.grad_x) at.grad_x += W;
         if (at.grad_u) at.grad_u += W;
         if (S && backward && (++packs % kRun == 0 || i + W >= n)) shape.gather(c, 0, W);
@@ -241,7 +242,7 @@ void planes(const Call& call, int thread) {
             Block at = block_at(call, (p * rows + r) * call.size[2],
                                 p * (B + M) * plane + padded_row(call, r));
             at.plane = plane;
-            along_positions<backward>(call, at, c, call.size[2], shape);
+            along_row<backward, false>(call, at, c, call.size[2], shape);
         }
     }
 }
@@ -252,12 +253,19 @@ void positions(const Call& call, int thread) {
     const long long total = call.batch * call.size[0] * call.size[1] * width;
     const long long last = total * (thread + 1) / call.team.threads;
     Shape shape(call, thread);
+    const bool one_row = S == 0 || call.rows == 1;
+    if (S && one_row) shape.read(0, 0, W);
     for (long long p = total * thread / call.team.threads, n; p < last; p += n) {
         const long long i = p % width;
-        n = kRun;
+        n = one_row ? kRun * W : kRun;
         if (n > width - i) n = width - i;
         if (n > last - p) n = last - p;
         const long long to = (padded_row(call, p / width) + i) * call.channels * (B + M);
+        if (one_row) {
+            const Block at = block_at(call, p * call.channels, to);
+            along_row<backward, true>(call, at, 0, n * call.channels, shape);
+            continue;
+        }
         for (long long c = 0; c < call.channels; c += W) {
             const Block at = block_at(call, p * call.channels + c, to + c * (B + M));
             along_channels<backward>(call, at, c, n, shape);
