@@ -87,7 +87,7 @@ class Trainer:
         self.model, prepared = accelerator.prepare(self.module, optimizer)
         # Accelerate's wrapper searches the installed packages at every step, which costs a small
         # model some percent; without a loss scaler it adds nothing.
-        self.optimizer = optimizer if accelerator.scaler is None else prepared
+        self.optimizer: Any = optimizer if accelerator.scaler is None else prepared
         self.progress = Progress()
         # sums of losses, of hits and of images; on the device, so that no step waits for it
         self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)

@@ -16,11 +16,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch
-from conv_kan.ops import expand as torch_backend
+from conv_kan.ops import cupy_launch, torch_backend
 from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.weights import ForwardWeights
 
 BACKENDS = ("auto", "torch", "cpp", "cupy")
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
@@ -40,7 +40,7 @@ class BackendError(RuntimeError):
 
 
 class Backend(Protocol):
-    """What computes an expansion; `conv_kan.ops.expand` is the reference."""
+    """What computes an expansion and weights; conv_kan.ops.torch_backend is the reference."""
 
     def expand(
         self,
@@ -72,6 +72,39 @@ class Backend(Protocol):
 
     def in_format(self, x: Tensor, layout: torch.memory_format) -> Tensor:
         """x, which may be a copy, in a memory format."""
+
+    def joint_weight(
+        self,
+        basis_weight: Tensor,
+        base_weight: Tensor | None,
+        expansion: Expansion,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The weight of the convolution."""
+
+    def forward_weights(
+        self,
+        basis_weight: Tensor,
+        base_weight: Tensor | None,
+        bias: Tensor | None,
+        expansion: Expansion,
+        geometry: Geometry,
+        dtype: torch.dtype,
+        size: Sequence[int],
+    ) -> ForwardWeights:
+        """The weight, the bias and the border of the convolution over images of a size."""
+
+    def weight_grads(
+        self,
+        grad_weight: Tensor,
+        grad_y: Tensor,
+        basis_weight: Tensor,
+        base_weight: Tensor | None,
+        expansion: Expansion,
+        geometry: Geometry,
+        size: Sequence[int],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients of (basis_weight, base_weight) from that of the convolution's weight."""
 
     def why_not(self, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
         """Why this backend cannot expand numbers of the dtype `value` into a buffer of `stored`.

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +51,34 @@ def _runs(geometry: Geometry, axis: int, length: int, outputs: int) -> tuple[Run
             start = runs.pop().start
         runs.append(Run(start, p + 1, inside))
     return tuple(runs)
+
+
+class BoxTable(NamedTuple):
+    """What a box is, for kernels: the positions whose windows have the same taps inside.
+
+    inside (boxes, prod(kernel)), in float64, the largest box last; box (prod(S_out),), in int32.
+    """
+
+    inside: Tensor
+    box: Tensor
+
+
+@lru_cache(maxsize=256)
+def box_table(geometry: Geometry, size: tuple[int, ...]) -> BoxTable:
+    """The boxes of images of this size, on the CPU; one box for a linear layer."""
+    inside, box = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
+    with torch.inference_mode(False), torch.device("cpu"):
+        for runs in axis_runs(geometry, size):
+            taps = torch.tensor([run.inside for run in runs], dtype=torch.float64)
+            lengths = torch.tensor([run.stop - run.start for run in runs])
+            run = torch.arange(len(runs)).repeat_interleave(lengths)
+            inside = torch.kron(inside, taps)
+            box = (box.unsqueeze(1) * len(runs) + run).flatten()
+        last = len(inside) - 1
+        most = int(box.bincount(minlength=len(inside)).argmax())
+        order = torch.arange(len(inside))
+        order[most], order[last] = last, most  # its own inverse
+        return BoxTable(inside[order].contiguous(), order[box].int())
 
 
 def run_values(taps: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:

@@ -28,8 +28,18 @@ from conv_kan.ops.expand import (
 )
 from conv_kan.ops.formula import camel_case, pack_shape, unpack_grad
 from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.weights import forward_weights, joint_weight, weight_grads
 
-__all__ = ["expand", "fastest_format", "in_format", "pull_back", "why_not"]
+__all__ = [
+    "expand",
+    "fastest_format",
+    "forward_weights",
+    "in_format",
+    "joint_weight",
+    "pull_back",
+    "weight_grads",
+    "why_not",
+]
 
 FLAT, LAST, COLUMNS = 0, 1, 2  # Layout of cuda/expand.cu
 _PACK_BYTES = 16  # of one load

@@ -27,13 +27,7 @@ from conv_kan.ops.geometry import Geometry, convolution_arguments
 from conv_kan.ops.modes import needs_composition
 from conv_kan.ops.scratch import lend_scratch
 from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
-from conv_kan.ops.weights import (
-    KeptWeights,
-    base_weight_grad,
-    basis_weight_grad,
-    forward_weights,
-    joint_weight,
-)
+from conv_kan.ops.weights import KeptWeights, joint_weight
 
 
 def expand_conv(
@@ -104,7 +98,7 @@ def compose(
         buffer = buffer * _over_positions(mask, buffer)
     if any(geometry.extra):
         buffer = F.pad(buffer, [n for e in reversed(geometry.extra) for n in (0, e)])
-    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    weight = joint_weight(basis_weight, base_weight, expansion, dtype)
     offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
     y = convolve(buffer, weight, None, geometry)
     return y if offset is None else (y + offset).to(dtype)
@@ -138,7 +132,7 @@ class _ExpandConv(torch.autograd.Function):
     ) -> Tensor:
         backend, size = choose_backend(x, u, expansion, dtype), x.shape[2:]
         weights = basis_weight, base_weight, bias
-        make = partial(forward_weights, *weights, expansion, geometry, dtype, size)
+        make = partial(backend.forward_weights, *weights, expansion, geometry, dtype, size)
         weight, bias, table = make() if kept is None else kept.get(weights, (dtype, size), make)
         layout, parts = _fastest_format(backend, x, weight, expansion, geometry, dtype), []
         for tile in sample_tiles(x, expansion, geometry, dtype):
@@ -161,18 +155,17 @@ class _ExpandConv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
-        _, x, _, basis_weight, base_weight, bias, *_ = saved
-        needs_basis, needs_base, needs_bias = ctx.needs_input_grad[7:10]
+        _, x, u, basis_weight, base_weight, bias, *_ = saved
+        backend = choose_backend(x, u, ctx.expansion, ctx.dtype)
         with torch.autocast(device_type=x.device.type, enabled=False):
-            inputs, grad_weight = _convolution_grads(ctx, saved, grad_y)
+            inputs, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
             grad_basis = grad_base = grad_bias = None
-            if needs_basis and grad_weight is not None:
-                grad_basis = basis_weight_grad(
-                    grad_weight, basis_weight, grad_y, ctx.expansion, ctx.geometry, x.shape[2:]
-                )
-            if needs_base and grad_weight is not None:
-                grad_base = base_weight_grad(grad_weight, base_weight)
-            if needs_bias:
+            if grad_weight is not None:
+                grad_basis, grad_base = backend.weight_grads(
+                    grad_weight, grad_y, basis_weight, base_weight, ctx.expansion, ctx.geometry,
+                    x.shape[2:],
+                )  # fmt: skip
+            if ctx.needs_input_grad[9]:
                 grad_bias = sum_per_channel(grad_y).to(bias.dtype)
         grad_x, grad_u, *grad_shape = inputs
         weights = grad_basis, grad_base, grad_bias
@@ -204,12 +197,11 @@ def _samples(tensors: Sequence[Any], tile: slice) -> list[Any]:
 
 
 def _convolution_grads(
-    ctx: Any, saved: Sequence[Any], grad_y: Tensor
+    ctx: Any, backend: Backend, saved: Sequence[Any], grad_y: Tensor
 ) -> tuple[Sequence[Tensor | None], Tensor | None]:
-    """Gradients of (x, u, *shape) and of the joint weight (O, C/groups, M, *kernel)."""
+    """Gradients of (x, u, *shape) and of the joint weight (O, C/groups * M, *kernel)."""
     mask, x, u, basis_weight, base_weight, _, *shape = saved
-    weight = joint_weight(base_weight, basis_weight, ctx.expansion, ctx.dtype)
-    backend = choose_backend(x, u, ctx.expansion, ctx.dtype)
+    weight = backend.joint_weight(basis_weight, base_weight, ctx.expansion, ctx.dtype)
     parts = [
         _tile_grads(ctx, backend, weight, shape, *_samples([grad_y, mask, x, u], tile))
         for tile in ctx.tiles
@@ -237,10 +229,8 @@ def _tile_grads(
     """
     needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[5:]
     expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
-    layout, given = (
-        _fastest_format(backend, x, weight, expansion, geometry, dtype),
-        memory_format(x),
-    )
+    given = memory_format(x)
+    layout = _fastest_format(backend, x, weight, expansion, geometry, dtype)
     needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
     inputs: list[Tensor | None] = [None] * len(needs)
     grad_weight = None
@@ -254,7 +244,6 @@ def _tile_grads(
             buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
         if needs_weight:
             grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
-            grad_weight = grad_weight.unflatten(1, (-1, expansion.num_maps))
     inputs[:2] = _in_format(backend, inputs[:2], given)
     return inputs, grad_weight
 

@@ -38,7 +38,7 @@ def forward_weights(
     size: Sequence[int],
 ) -> ForwardWeights:
     """The weights of a convolution in this dtype over images of this size."""
-    weight = joint_weight(base_weight, basis_weight, expansion, dtype)
+    weight = joint_weight(basis_weight, base_weight, expansion, dtype)
     bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, size)
     bias = None if bias is None else bias.to(dtype)
     if not borders:
@@ -87,7 +87,7 @@ def _state(weight: Tensor) -> tuple[int, object]:
 
 
 def joint_weight(
-    base_weight: Tensor | None, basis_weight: Tensor, expansion: Expansion, dtype: torch.dtype
+    basis_weight: Tensor, base_weight: Tensor | None, expansion: Expansion, dtype: torch.dtype
 ) -> Tensor:
     """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
     basis_weight = basis_weight[:, :, len(expansion.constants) :]
@@ -109,36 +109,35 @@ def joint_weight(
     return weight.flatten(1, 2)
 
 
-def basis_weight_grad(
+def weight_grads(
     grad_weight: Tensor,
-    basis_weight: Tensor,
     grad_y: Tensor,
+    basis_weight: Tensor,
+    base_weight: Tensor | None,
     expansion: Expansion,
     geometry: Geometry,
     size: Sequence[int],
-) -> Tensor:
-    """The gradient of W_basis: its varying part from the convolution, then the constants.
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of W_basis and W_base from that of the joint weight, and of y for constants.
 
-    Shapes: grad_weight (O, C/groups, M, *kernel).
+    Shapes: grad_weight (O, C/groups * M, *kernel).
     """
-    num_constants = len(expansion.constants)
+    grad_weight = grad_weight.unflatten(1, (-1, expansion.num_maps))
+    num_constants, first = len(expansion.constants), 0 if base_weight is None else 1
     grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
-    first = expansion.num_maps - (expansion.num_functions - num_constants)
+    grad_base = None
+    if base_weight is not None:
+        grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
     taps = taps_grad(grad_y, geometry, size).unsqueeze(1) if num_constants else None
     for rows in _pieces(grad_weight):
-        torch.mul(grad_weight[rows, :, first:], expansion.scale, out=grad[rows, :, num_constants:])
+        # First the dtype, then the scale, which half precision would round.
+        grad[rows, :, num_constants:].copy_(grad_weight[rows, :, first:]).mul_(expansion.scale)
         for j, value in enumerate(expansion.constants):
             assert taps is not None
             grad[rows, :, j] = taps[rows] * (value * expansion.scale)
-    return grad
-
-
-def base_weight_grad(grad_weight: Tensor, base_weight: Tensor) -> Tensor:
-    """The gradient of W_base, which is map 0."""
-    grad = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
-    for rows in _pieces(grad_weight):
-        grad[rows] = grad_weight[rows, :, 0]
-    return grad
+        if grad_base is not None:
+            grad_base[rows] = grad_weight[rows, :, 0]
+    return grad, grad_base
 
 
 def _pieces(weight: Tensor) -> list[slice]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from conv_kan import fold
+from conv_kan.layers.core import KANLayer
 from experiments.benchmarks.harness import Effort, interleave
 from experiments.benchmarks.memory import peak_bytes
 from experiments.benchmarks.models import (
@@ -56,7 +57,8 @@ def speed(names: Sequence[str], effort: dict[str, Any], batch: int = BATCH) -> I
             interleave(steps, Effort(**effort)), baseline=baseline, images=batch,
             bench=BENCH, case=name, metric="training step [s]",
         )  # fmt: skip
-        models["folded"] = fold(models["model"])
+        if any(isinstance(module, KANLayer) for module in models["model"].modules()):
+            models["folded"] = fold(models["model"])
         for model in models.values():
             model.eval()
         with torch.inference_mode():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from conv_kan import Bottleneck, BottleneckLinear, KANConv, KANLinear, WavKANConv, fold
-from conv_kan.ops import weights as weights_module
+from conv_kan.ops import cpp, torch_backend
 from models import create_model
 
 C = 6
@@ -80,14 +80,14 @@ def test_gradients_of_the_input_stay():
 @pytest.mark.parametrize("backend", ["torch", "cpp"])
 def test_weights_are_made_once_for_every_kind_of_image(backend, monkeypatch):
     layer = fold(trained(partial(KANConv, C, 8, 3, padding=1, backend=backend), 2))
-    made = []
-    real = weights_module.joint_weight
+    made, module = [], {"torch": torch_backend, "cpp": cpp}[backend]
+    real = module.forward_weights
 
     def watched(*arguments):
         made.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(weights_module, "joint_weight", watched)
+    monkeypatch.setattr(module, "forward_weights", watched)
     x, other = image(2), torch.randn(2, C, 5, 5, dtype=torch.float64)
     for _ in range(3):
         y = layer(x), layer(other)

@@ -183,7 +183,7 @@ def test_layers_are_measured_tiny() -> None:
 
 def test_the_other_benchmarks_are_measured_tiny() -> None:
     rows = list(bench_model.speed(["simple_conv_kagn", "simple_conv"], ONCE, batch=2))
-    assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["model"] * 2
+    assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["folded"] + ["model"] * 2
     rows = list(bench_data.loaders("cifar-like", ["none", "mixup"], ONCE, batch=16))
     assert [row.provider for row in rows] == ["none", "mixup"] and rows[0].images_per_second > 0
     rows = list(bench_scaling.growth("degree", ["gram"], (2, 3), ONCE, TINY))

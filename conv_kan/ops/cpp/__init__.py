@@ -2,5 +2,15 @@
 
 from conv_kan.ops.cpp.launch import expand, pull_back, why_not
 from conv_kan.ops.cpp.layout import fastest_format, in_format
+from conv_kan.ops.cpp.weights import forward_weights, joint_weight, weight_grads
 
-__all__ = ["expand", "fastest_format", "in_format", "pull_back", "why_not"]
+__all__ = [
+    "expand",
+    "fastest_format",
+    "forward_weights",
+    "in_format",
+    "joint_weight",
+    "pull_back",
+    "weight_grads",
+    "why_not",
+]

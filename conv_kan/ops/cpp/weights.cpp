@@ -1,0 +1,151 @@
+// The weights of a layer into those of its one convolution, and the gradient back. KAN_VALUE is the
+// dtype of the layer's weights, KAN_STORED that of the convolution. conv_kan/ops/weights.py is the
+// reference.
+//
+//     weight[o, c, m, k] = W_base[o, c, k] for m = 0 if there is one, then s W_basis[o, c, j, k]
+//     v[o, k]            = s sum_{c, j < n} phi_j W_basis[o, c, j, k], of the n constant functions
+//     level[o, box]      = sum_k v[o, k] inside[box, k]
+//
+// Positions of the output whose windows have the same taps inside the image are a box.
+#include "parallel.h"
+#include "storage.h"
+
+using namespace kan;
+
+using Value = KAN_VALUE;
+using Stored = KAN_STORED;
+using Number = decltype(widen(Value{}));
+
+// Arguments of both operations; conv_kan/ops/cpp/weights.py fills it.
+struct Call {
+    void *basis, *base;       // (outputs, channels, functions, taps), (outputs, channels, taps) or null
+    void* weight;             // (outputs, channels, maps, taps), with the strides below
+    Number *level, *table;    // (outputs), of the last box; (outputs, positions): how others differ
+    const Number* grad_map;   // (outputs, positions): the gradient of every position, over samples
+    const double* constants;  // (num_constants)
+    const double* inside;     // (boxes, taps): 1 or 0
+    const int* box;           // (positions)
+    double scale;
+    long long outputs, channels, functions, num_constants, taps, boxes, positions;
+    long long output_stride, map_stride, tap_stride;
+    Team team;
+};
+
+namespace {
+
+// The place of W_basis[o, c, j, 0], and of what it becomes.
+struct Rows {
+    const Call& call;
+    const long long o, varying, maps;
+
+    Rows(const Call& call_, long long o_)
+        : call(call_), o(o_), varying(call_.functions - call_.num_constants),
+          maps(varying + (call_.base != nullptr)) {}
+
+    Value* basis(long long c, long long j) const {
+        return static_cast<Value*>(call.basis) +
+               ((o * call.channels + c) * call.functions + j) * call.taps;
+    }
+    Value* base(long long c) const {
+        return static_cast<Value*>(call.base) + (o * call.channels + c) * call.taps;
+    }
+    Stored* weight(long long c, long long m) const {
+        return static_cast<Stored*>(call.weight) + o * call.output_stride +
+               (c * maps + m) * call.map_stride;
+    }
+};
+
+void join_output(const Call& call, long long o, double* v, double* level) {
+    const Rows rows(call, o);
+    for (long long k = 0; k < call.taps; ++k) v[k] = 0;
+    for (long long c = 0; c < call.channels; ++c) {
+        if (call.base) {
+            Stored* to = rows.weight(c, 0);
+            const Value* from = rows.base(c);
+            for (long long k = 0; k < call.taps; ++k) {
+                narrow(widen(from[k]), to + k * call.tap_stride);
+            }
+        }
+        for (long long j = 0; j < call.num_constants; ++j) {
+            const Value* from = rows.basis(c, j);
+            const double factor = call.constants[j] * call.scale;
+            for (long long k = 0; k < call.taps; ++k) v[k] += factor * double(widen(from[k]));
+        }
+        const Value* from = rows.basis(c, call.num_constants);
+        Stored* to = rows.weight(c, call.base != nullptr);
+        if (call.tap_stride == 1 && call.map_stride == call.taps) {
+            for (long long i = 0; i < rows.varying * call.taps; ++i) {
+                narrow(widen(from[i]) * Number(call.scale), to + i);
+            }
+            continue;
+        }
+        for (long long j = 0; j < rows.varying; ++j, from += call.taps, to += call.map_stride) {
+            for (long long k = 0; k < call.taps; ++k) {
+                narrow(widen(from[k]) * Number(call.scale), to + k * call.tap_stride);
+            }
+        }
+    }
+    if (call.level == nullptr) return;
+    for (long long b = 0; b < call.boxes; ++b) {
+        level[b] = 0;
+        for (long long k = 0; k < call.taps; ++k) level[b] += v[k] * call.inside[b * call.taps + k];
+    }
+    const double most = level[call.boxes - 1];
+    call.level[o] = Number(most);
+    if (call.table == nullptr) return;
+    for (long long b = 0; b < call.boxes; ++b) level[b] -= most;
+    Number* to = call.table + o * call.positions;
+    for (long long p = 0; p < call.positions; ++p) to[p] = Number(level[call.box[p]]);
+}
+
+// The transpose: gradients in the place of weights.
+void split_output(const Call& call, long long o, double* v, double* level) {
+    const Rows rows(call, o);
+    if (call.grad_map) {
+        const Number* grad = call.grad_map + o * call.positions;
+        for (long long b = 0; b < call.boxes; ++b) level[b] = 0;
+        for (long long p = 0; p < call.positions; ++p) level[call.box[p]] += double(grad[p]);
+        for (long long k = 0; k < call.taps; ++k) {
+            v[k] = 0;
+            for (long long b = 0; b < call.boxes; ++b) {
+                v[k] += level[b] * call.inside[b * call.taps + k];
+            }
+        }
+    }
+    for (long long c = 0; c < call.channels; ++c) {
+        if (call.base) {
+            const Stored* from = rows.weight(c, 0);
+            Value* to = rows.base(c);
+            for (long long k = 0; k < call.taps; ++k) {
+                narrow(Number(widen(from[k * call.tap_stride])), to + k);
+            }
+        }
+        for (long long j = 0; j < call.num_constants; ++j) {
+            Value* to = rows.basis(c, j);
+            const double factor = call.constants[j] * call.scale;
+            for (long long k = 0; k < call.taps; ++k) narrow(Number(factor * v[k]), to + k);
+        }
+        const Stored* from = rows.weight(c, call.base != nullptr);
+        Value* to = rows.basis(c, call.num_constants);
+        for (long long j = 0; j < rows.varying; ++j, to += call.taps, from += call.map_stride) {
+            for (long long k = 0; k < call.taps; ++k) {
+                narrow(Number(widen(from[k * call.tap_stride])) * Number(call.scale), to + k);
+            }
+        }
+    }
+}
+
+template <void (*operation)(const Call&, long long, double*, double*)>
+void work(const Call& call, int thread) {
+    double* v = new double[call.taps + call.boxes];
+    const long long last = call.outputs * (thread + 1) / call.team.threads;
+    for (long long o = call.outputs * thread / call.team.threads; o < last; ++o) {
+        operation(call, o, v, v + call.taps);
+    }
+    delete[] v;
+}
+
+}  // namespace
+
+extern "C" void kan_join(Call* call) { launch<Call, work<join_output>>(call); }
+extern "C" void kan_split(Call* call) { launch<Call, work<split_output>>(call); }
