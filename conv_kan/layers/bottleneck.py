@@ -16,7 +16,9 @@ from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.wavkan import WavKANLayer
 from conv_kan.ops.checks import check_int
+from conv_kan.ops.expand import memory_format
 from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops.layout import to_fastest_format, to_format
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _Pointwise = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -67,9 +69,11 @@ class BottleneckLayer(Layer):
 
     def branches(self, x: Tensor) -> Tensor:
         """expand(inner(squeeze(x))) + W_base * base(x)."""
-        y = self.expand(self.inner(self.squeeze(x)))
-        base = self.base_branch(x)
-        return y if base is None else y + base
+        moved = to_fastest_format(x, self.squeeze.weight, self.backend)
+        y = self.expand(self.inner(self.squeeze(moved)))
+        base = self.base_branch(moved)
+        y = y if base is None else y + base
+        return y if moved is x else to_format(y, memory_format(x))
 
     def absorb(self, factor: Tensor, shift: Tensor) -> bool:
         scale_outputs_(self.expand.weight, factor)
