@@ -1,11 +1,14 @@
 """Memory formats on a CPU: the way between them, which one a layer computes in, and its memory."""
 
+import copy
+
 import pytest
 import torch
 
-from conv_kan import KANConv
+from conv_kan import Bottleneck, KANConv
 from conv_kan.ops import scratch
 from conv_kan.ops.cpp import fastest_format, in_format
+from conv_kan.ops.layout import to_format
 
 FIRST, LAST, LAST_3D = torch.contiguous_format, torch.channels_last, torch.channels_last_3d
 SHAPES = [(2, 16, 4, 4), (3, 37, 5, 7), (1, 64, 33, 1), (5, 3, 1, 40), (2, 17, 3, 2, 9)]
@@ -90,3 +93,26 @@ def test_scratch_is_lent_piece_by_piece_and_kept():
         assert make(8).untyped_storage().nbytes() == 32  # too little to be worth it
     assert scratch._scratch.memory is memory
     assert make(length).data_ptr() != memory.data_ptr()  # outside
+
+
+@pytest.mark.parametrize("layout", [FIRST, LAST])
+def test_a_bottleneck_computes_the_same_in_both_formats(layout):
+    torch.manual_seed(0)
+    layer = Bottleneck(12, 20, 3, padding=1, groups=2, backend="cpp")
+    plain = copy.deepcopy(layer)
+    plain.backend = plain.inner.backend = "torch"
+    x = torch.randn(3, 12, 9, 10).contiguous(memory_format=layout)
+    grad_y = torch.randn_like(layer(x))
+    found, wanted = step(layer, x, grad_y), step(plain, x, grad_y)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for t in found[:2]:
+        assert t.is_contiguous(memory_format=layout)
+
+
+def test_a_change_of_format_is_differentiable_as_often_as_wanted():
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: to_format(x, LAST).square(), x)
+    y = to_format(x, LAST)
+    assert torch.autograd.grad(y.sum(), x)[0].is_contiguous()
+    assert to_format(y, LAST) is y
