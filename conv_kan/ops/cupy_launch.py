@@ -19,6 +19,11 @@ from conv_kan.ops.cupy_sources import TYPES, Kernel, read_source
 THREADS = 256  # KAN_THREADS of cuda/memory.cuh
 # Blocks per multiprocessor of a kernel that ends in a reduction: enough to fill the device.
 BLOCKS_PER_PROCESSOR = 16
+_SMALLEST = Kernel("rational.cu", "kan::rational_forward<float, int, 1, 1, 1>")
+_INSTALL = (
+    "Type pip install 'cupy-cuda13x[ctk]' (or 'cupy-cuda12x[ctk]', after the CUDA release of "
+    "torch.version.cuda), which brings CUDA's headers too."
+)
 # Elements up to which 32-bit numbers hold every index, also one step beyond the last element.
 INT_LIMIT = (1 << 30) - (1 << 12)
 
@@ -26,7 +31,7 @@ INT_LIMIT = (1 << 30) - (1 << 12)
 def why_not(dtype: torch.dtype) -> str | None:
     """Why kernels cannot run on this machine or for this dtype, with the remedy; None if they can.
 
-    Imports cupy if there is a CUDA device.
+    Imports cupy and compiles a kernel if there is a CUDA device.
     """
     if not torch.cuda.is_available():
         return (
@@ -36,18 +41,21 @@ def why_not(dtype: torch.dtype) -> str | None:
     if dtype not in TYPES:
         names = ", ".join(str(t).removeprefix("torch.") for t in TYPES)
         return f"the input is {dtype} but the kernels take {names}. Type x.float()."
-    return _import_error()
+    return _problem()
 
 
 @functools.cache
-def _import_error() -> str | None:
+def _problem() -> str | None:
+    """Why cupy cannot be imported or compile the smallest kernel; None if it can."""
     try:
         import cupy  # noqa: F401
     except ImportError as error:
-        return (
-            f"cupy cannot be imported ({error}). Type pip install cupy-cuda13x (or cupy-cuda12x, "
-            "after the CUDA release of torch.version.cuda)."
-        )
+        return f"cupy cannot be imported ({error}). {_INSTALL}"
+    try:
+        _compiled(_SMALLEST)
+    except Exception as error:  # without CUDA's headers or libraries: whatever cupy makes of it
+        first = next(iter(str(error).strip().splitlines()), "")
+        return f"cupy cannot compile a kernel ({type(error).__name__}: {first}). {_INSTALL}"
     return None
 
 

@@ -4,6 +4,8 @@ import copy
 import logging
 import subprocess
 import sys
+import types
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from conv_kan import KANConv
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANConv
 from conv_kan.ops import backend, cupy_launch, cupy_rational, cupy_sources
+from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.executor import Executor
 
 NO_GPU = not torch.cuda.is_available()
@@ -64,10 +67,35 @@ def test_nothing_imports_cupy_until_asked():
 def test_reasons_name_the_dtype_and_a_missing_cupy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "torch.int64" in cupy_launch.why_not(torch.int64)
-    cupy_launch._import_error.cache_clear()
+    cupy_launch._problem.cache_clear()
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert "pip install cupy" in cupy_launch.why_not(torch.float32)
-    cupy_launch._import_error.cache_clear()
+    assert "cupy cannot be imported" in cupy_launch.why_not(torch.float32)
+    cupy_launch._problem.cache_clear()
+
+
+def test_a_cupy_that_cannot_compile_is_a_reason_too(monkeypatch):
+    """For example one that was installed without CUDA's headers."""
+
+    class RawModule:
+        def __init__(self, code, options, name_expressions):
+            assert "rational_forward" in code and "rational_forward" in name_expressions[0]
+
+        def get_function(self, expression):
+            raise ValueError("cannot open source file cuda_fp16.h\nmore lines")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(RawModule=RawModule))
+    cupy_launch._problem.cache_clear()
+    assert cupy_launch.why_not(torch.float32) == (
+        "cupy cannot compile a kernel (ValueError: cannot open source file cuda_fp16.h). Type pip "
+        "install 'cupy-cuda13x[ctk]' (or 'cupy-cuda12x[ctk]', after the CUDA release of "
+        "torch.version.cuda), which brings CUDA's headers too."
+    )
+    cupy_launch._problem.cache_clear()
+
+
+def test_the_kernel_that_tells_whether_cupy_compiles_does():
+    nvrtc.compile_kernels([cupy_launch._SMALLEST], 90)
 
 
 def test_the_compiled_text_holds_every_header():
@@ -79,9 +107,6 @@ def test_the_compiled_text_holds_every_header():
 
 def test_launches_pass_addresses_numbers_and_the_stream(monkeypatch):
     """The lines that only a GPU runs, with stand-ins for CuPy and the device."""
-    import types
-    from contextlib import nullcontext
-
     calls = []
 
     class RawModule:
