@@ -250,17 +250,28 @@ def test_sums_do_not_depend_on_chance():
         torch.set_num_threads(threads)
 
 
-def test_rounding_to_half_precision_is_that_of_torch():
-    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
-    geometry = make_geometry(1, 1, 1, 0, 1, 1)
-    expansion = expansion_of(None, "identity")
-    for dtype in (torch.float16, torch.bfloat16):
-        every = bits.view(dtype).view(1, 4, -1)
-        same = cpp.expand(every, None, (), expansion, geometry, dtype)
-        torch.testing.assert_close(same, every, rtol=0, atol=0, equal_nan=True)
-        wide = torch.cat([torch.randn(5000) * 10.0**e for e in range(-9, 6)])
-        ties = every.float().flatten() * (1.0 + torch.finfo(dtype).eps / 2)
-        wide = torch.cat([wide, ties, torch.tensor([65504.0, 65519.9, 65520.0, 3.39e38])])
-        wide = wide.view(1, 1, -1)
-        narrow = cpp.expand(wide, None, (), expansion, geometry, dtype)
-        torch.testing.assert_close(narrow, wide.to(dtype), rtol=0, atol=0, equal_nan=True)
+def identity(x, stored):
+    """x, written by the kernel into a buffer of a dtype and read into the gradient of x."""
+    expansion, geometry = expansion_of(None, "identity"), make_geometry(2, 1, 1, 0, 1, 1)
+    buffer = cpp.expand(x, None, (), expansion, geometry, stored)
+    (grad, _) = cpp.pull_back(buffer.clone(), x, None, (), expansion, [True, False], False)
+    return buffer, grad
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [1, 1 << 4])  # number by number, and pack by pack
+def test_every_number_of_two_bytes_is_read_and_every_float_rounded_as_torch_does(stored, count):
+    torch.manual_seed(0)
+    bits = torch.randint(-(2**31), 2**31, (1 << 20,)).int()  # all exponents, infinities and NaN
+    near = torch.arange(-(2**15), 2**15).short().view(stored).float().view(torch.int32)
+    near = (near.unsqueeze(1) + torch.tensor([-1, 0, 1, 1 << 11, 1 << 12, 1 << 15])).flatten()
+    x = torch.cat([bits, near.int()]).view(torch.float32)
+    x = x.view(-1, 1, 1, count)
+    buffer, _ = identity(x, stored)
+    torch.testing.assert_close(buffer, x.to(stored), rtol=0.0, atol=0.0, equal_nan=True)
+    every = torch.arange(-(2**15), 2**15).short().view(stored).view(-1, 1, 1, count)
+    wide = every.float()
+    buffer, grad = identity(every, stored)
+    torch.testing.assert_close(buffer, every, rtol=0.0, atol=0.0, equal_nan=True)
+    _, grad = identity(wide, stored)
+    torch.testing.assert_close(grad, wide, rtol=0.0, atol=0.0, equal_nan=True)
