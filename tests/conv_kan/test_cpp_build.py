@@ -3,6 +3,8 @@
 import ast
 import logging
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +190,38 @@ def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog)
     assert [record.getMessage() for record in caplog.records] == [
         "backend 'torch' in place of 'cpp': g++ failed: out of memory."
     ]
+
+
+x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not an x86")
+
+
+@x86
+@pytest.mark.parametrize("level", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_packs_are_registers_whatever_their_width(level):
+    """GCC takes a pack wider than a register apart, number by number: ten times slower."""
+    macros = ["KAN_FUNCTOR=Chebyshev", "KAN_DEGREE=3", "KAN_SQUASH=Tanh", "KAN_BASE=Silu"]
+    macros += ["KAN_VALUE=float", "KAN_STORED=float"]
+    folder = Path(build.__file__).parent
+    command = [build.compiler()[0], *build.FLAGS, f"-march={level}", "-S", "-o", "-"]
+    command += [f"-I{build.formulas()}", f"-I{folder}", *(f"-D{macro}" for macro in macros)]
+    command.append(str(folder / "expand.cpp"))
+    assembly = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # A comparison is what all of them show: one for a pack, or one for every number.
+    assert len(re.findall(r"\sv?cmp\w*ps\s", assembly)) > 20
+    assert not re.findall(r"\sv?u?comiss\s", assembly)
+
+
+@x86
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["-mno-avx512f", "-mno-avx"])
+def test_kernels_for_other_processors(tmp_path, flag):
+    """The tests of the C++ kernels again, compiled without the widest instructions."""
+    compiler = tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\nexec {build.compiler()[0]} "$@" {flag}\n')
+    compiler.chmod(0o755)
+    files = sorted(map(str, Path(__file__).parent.glob("test_cpp_[elw]*.py")))
+    assert len(files) == 4
+    environment = {**os.environ, "CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -137,3 +137,13 @@ def test_a_model_made_in_inference_mode():
         y = folded(x)
         folded.basis_weight.mul_(2.0)
         assert not torch.allclose(folded(x), y)
+
+
+def test_weights_kept_in_inference_mode_serve_gradients_too():
+    layer = trained(*LAYERS["conv"])
+    folded, x = fold(layer), image(2).requires_grad_()
+    with torch.inference_mode():
+        folded(x)
+    (found,) = torch.autograd.grad(folded(x).square().sum(), x)
+    (wanted,) = torch.autograd.grad(layer.eval()(x).square().sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)

@@ -13,7 +13,7 @@ using namespace kan;
 using Value = KAN_VALUE;
 using Stored = KAN_STORED;
 using Number = decltype(widen(Value{}));
-using P = Pack<Number, 64 / sizeof(Number)>;
+using P = Pack<Number, kPackBytes / sizeof(Number)>;
 using Functor = KAN_FUNCTOR<P>;
 
 constexpr int W = P::lanes;

@@ -2,9 +2,9 @@
 // and to images with channels last. KAN_STORED is an integer as wide as an element.
 #include <cstring>
 
+#include "pack.h"
 #include "pages.h"
 #include "parallel.h"
-#include "platform.cuh"
 
 using Stored = KAN_STORED;
 
@@ -18,8 +18,8 @@ struct Call {
 
 namespace {
 
-constexpr int W = 64 / sizeof(Stored);  // lanes of a register, and the side of a tile
-typedef Stored Vector __attribute__((vector_size(64)));
+constexpr int W = kan::kPackBytes / sizeof(Stored);  // lanes of a register, and the side of a tile
+typedef Stored Vector __attribute__((vector_size(kan::kPackBytes)));
 
 // Exchanges the lanes with bit `step` of rows r with those without it of rows r + step.
 template <int step>

@@ -29,7 +29,7 @@ using namespace kan;
 
 using Value = KAN_VALUE;
 using Number = decltype(widen(Value{}));
-using P = Pack<Number, 64 / sizeof(Number)>;
+using P = Pack<Number, kPackBytes / sizeof(Number)>;
 constexpr int W = P::lanes;
 
 template <typename Act>

@@ -1,7 +1,6 @@
-// A pack of numbers that g++ keeps in vector registers, with the arithmetic that the formulas in
+// A pack of numbers that g++ keeps in a vector register, with the arithmetic that the formulas in
 // cuda/ ask of a number type: one step of a formula is then one instruction for all lanes, without
-// depending on what the compiler manages to vectorise. GCC lowers a pack to whatever registers the
-// processor has.
+// depending on what the compiler manages to vectorise.
 #pragma once
 
 #include <cmath>
@@ -11,6 +10,15 @@
 #include "platform.cuh"
 
 namespace kan {
+
+// The bytes of a vector register: GCC takes wider packs apart number by number.
+#if defined(__AVX512F__)
+constexpr int kPackBytes = 64;
+#elif defined(__AVX__)
+constexpr int kPackBytes = 32;
+#else
+constexpr int kPackBytes = 16;
+#endif
 
 template <typename S>
 struct Numbers;  // what differs between float and double

@@ -26,10 +26,10 @@ KAN_FN uint32_t as_bits(float x) {
     return bits;
 }
 
-// The 16 lanes of a pack of floats, their bits, and as many numbers of 2 bytes.
-typedef float Floats __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Shorts __attribute__((vector_size(32)));
+// The lanes of a pack of floats, their bits, and as many numbers of 2 bytes.
+typedef float Floats __attribute__((vector_size(kPackBytes)));
+typedef uint32_t Words __attribute__((vector_size(kPackBytes)));
+typedef uint16_t Shorts __attribute__((vector_size(kPackBytes / 2)));
 
 KAN_FN Floats as_number(Words bits) { return (Floats)bits; }
 KAN_FN Words as_bits(Floats x) { return (Words)x; }
@@ -90,7 +90,7 @@ KAN_FN P load(const Stored* from) {
     P x;
     if constexpr (sizeof(Stored) == sizeof(typename P::Scalar)) {
         std::memcpy(&x.v, from, sizeof(x.v));
-    } else if constexpr (sizeof(Stored) == 2 && P::lanes == 16) {
+    } else if constexpr (sizeof(Stored) == 2 && sizeof(typename P::Scalar) == 4) {
         Shorts bits;
         std::memcpy(&bits, from, sizeof(bits));
         x.v = as_number(widen_bits(__builtin_convertvector(bits, Words), Stored{}));
@@ -112,7 +112,7 @@ template <typename P, typename Stored>
 KAN_FN void store(P x, Stored* to) {
     if constexpr (sizeof(Stored) == sizeof(typename P::Scalar)) {
         std::memcpy(to, &x.v, sizeof(x.v));
-    } else if constexpr (sizeof(Stored) == 2 && P::lanes == 16) {
+    } else if constexpr (sizeof(Stored) == 2 && sizeof(typename P::Scalar) == 4) {
         const auto bits = __builtin_convertvector(
             narrow_bits(as_bits(x.v), Stored{}), Shorts);
         std::memcpy(to, &bits, sizeof(bits));

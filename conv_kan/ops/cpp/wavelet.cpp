@@ -11,7 +11,7 @@ using namespace kan;
 
 using Number = KAN_NUMBER;
 using Value = KAN_VALUE;
-using P = Pack<Number, 64 / sizeof(Number)>;
+using P = Pack<Number, kPackBytes / sizeof(Number)>;
 constexpr int W = P::lanes;
 
 }  // namespace
