@@ -7,7 +7,7 @@ import torch
 
 from conv_kan import Bottleneck, KANConv
 from conv_kan.ops import scratch
-from conv_kan.ops.cpp import fastest_format, in_format
+from conv_kan.ops.cpp import fastest_format, in_format, layout
 from conv_kan.ops.layout import to_format
 
 FIRST, LAST, LAST_3D = torch.contiguous_format, torch.channels_last, torch.channels_last_3d
@@ -31,12 +31,13 @@ def test_there_and_back(shape, dtype):
     torch.randn(0, 4, 3, 3), torch.randn(2, 1, 4, 4),
 ])  # fmt: skip
 def test_inputs_with_gaps(x):
-    for layout in (LAST, FIRST):
-        moved = in_format(x, layout)
-        assert torch.equal(moved, x) and moved.is_contiguous(memory_format=layout)
+    for wanted in (LAST, FIRST):
+        moved = in_format(x, wanted)
+        assert torch.equal(moved, x) and moved.is_contiguous(memory_format=wanted)
 
 
-def test_the_fastest_format():
+def test_the_fastest_format(monkeypatch):
+    monkeypatch.setattr(layout, "has_avx512", lambda: True)
     x, sequence = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8)
     last = x.contiguous(memory_format=LAST)
     for image in (x, last):
@@ -46,6 +47,9 @@ def test_the_fastest_format():
     assert fastest_format(sequence, 1000, 100, torch.float32) is FIRST
     assert fastest_format(x, 1000, 100, torch.float64) is FIRST  # torch's own convolution
     assert fastest_format(last, 1000, 100, torch.float64) is LAST
+    monkeypatch.setattr(layout, "has_avx512", lambda: False)
+    assert fastest_format(x, 1000, 100, torch.float32) is FIRST
+    assert fastest_format(last, 100, 1000, torch.float32) is LAST
 
 
 def step(layer, x, grad_y):
@@ -59,7 +63,8 @@ def step(layer, x, grad_y):
     {"c_out": 300, "basis": "bspline"},  # a weight larger than the buffer
     {"norm": None, "activation": None, "padding": "same", "kernel_size": 2},
 ])  # fmt: skip
-def test_outputs_and_gradients_have_the_format_of_the_input(options):
+def test_outputs_and_gradients_have_the_format_of_the_input(options, monkeypatch):
+    monkeypatch.setattr(layout, "has_avx512", lambda: True)
     torch.manual_seed(0)
     options = {"c_in": 12, "c_out": 8, "kernel_size": 3, "padding": 1, "backend": "cpp"} | options
     layer = KANConv(**options)
@@ -95,19 +100,20 @@ def test_scratch_is_lent_piece_by_piece_and_kept():
     assert make(length).data_ptr() != memory.data_ptr()  # outside
 
 
-@pytest.mark.parametrize("layout", [FIRST, LAST])
-def test_a_bottleneck_computes_the_same_in_both_formats(layout):
+@pytest.mark.parametrize("given", [FIRST, LAST])
+def test_a_bottleneck_computes_the_same_in_both_formats(given, monkeypatch):
+    monkeypatch.setattr(layout, "has_avx512", lambda: True)
     torch.manual_seed(0)
     layer = Bottleneck(12, 20, 3, padding=1, groups=2, backend="cpp")
     plain = copy.deepcopy(layer)
     plain.backend = plain.inner.backend = "torch"
-    x = torch.randn(3, 12, 9, 10).contiguous(memory_format=layout)
+    x = torch.randn(3, 12, 9, 10).contiguous(memory_format=given)
     grad_y = torch.randn_like(layer(x))
     found, wanted = step(layer, x, grad_y), step(plain, x, grad_y)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     for t in found[:2]:
-        assert t.is_contiguous(memory_format=layout)
+        assert t.is_contiguous(memory_format=given)
 
 
 def test_a_change_of_format_is_differentiable_as_often_as_wanted():

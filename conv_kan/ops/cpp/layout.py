@@ -43,12 +43,19 @@ def kernels(itemsize: int) -> ctypes.CDLL:
 def fastest_format(x: Tensor, buffer: int, weight: int, dtype: torch.dtype) -> torch.memory_format:
     """The memory format in which a convolution of x's expansion is fastest, forward and backward.
 
-    Channels last, as far as the convolution has kernels of its own for that, unless its weight is
-    larger than what it reads: few positions of many channels. Sizes are numbers of elements.
+    With AVX-512 that is channels last, as far as the convolution has kernels of its own for it,
+    unless its weight is larger than what it reads: few positions of many channels. With AVX2 the
+    gradient of the weight loses what the rest gains. Sizes are numbers of elements.
     """
-    if x.dim() not in CHANNELS_LAST or dtype == torch.float64:
+    if x.dim() not in CHANNELS_LAST or dtype == torch.float64 or not has_avx512():
         return memory_format(x)
     return torch.contiguous_format if weight > buffer else CHANNELS_LAST[x.dim()]
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Whether torch computes with AVX-512 here."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def in_format(x: Tensor, layout: torch.memory_format) -> Tensor:
