@@ -32,7 +32,7 @@ class KANConv(KANLayer):
     x ~ N(0, 1). Differentiable once; under torch.func and torch.compile as often as those are.
     Raises: ValueError for channels not divisible by groups, entries out of range, unknown names, an
     input of another shape or too small; TypeError for an input that is not floating-point or whose
-    dtype is not the weights' outside autocast.
+    dtype is not the weights' outside autocast; RuntimeError for one on another device.
     Warns: instance norm at the output without an activation, which cannot learn under global
     average pooling.
     Source: Drokin (2024), "Kolmogorov-Arnold Convolutions", equation 4.

@@ -165,6 +165,12 @@ class Layer(nn.Module):
     def _check_input(self, x: Tensor) -> None:
         ndim, name = self.geometry.ndim, type(self).__name__
         check_input(name, x, self.c_in, ndim)
+        weight = next(self.parameters(), None)
+        if weight is not None and weight.device != x.device:  # kernels take addresses
+            raise RuntimeError(
+                f"{name} is on {weight.device} but got an input on {x.device}; type "
+                f"x.to({str(weight.device)!r}) or layer.to({str(x.device)!r})."
+            )
         size = x.shape[2:] if ndim else ()
         if any(s < 1 for s in self.geometry.output_size(size)):
             raise ValueError(

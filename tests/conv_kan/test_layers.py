@@ -1,5 +1,6 @@
 """KANConv and KANLinear: arguments, initial variance, norms, dropout, errors."""
 
+import copy
 import warnings
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from oracle import BASES, naive_conv
 from torch import nn
 
-from conv_kan import KAN, KANConv, KANLinear, create_basis
+from conv_kan import KAN, Bottleneck, KANConv, KANLinear, WavKANConv, create_basis
 from conv_kan.layers.norm import make_norm
 
 
@@ -307,3 +308,16 @@ def test_repr_shows_the_arguments():
     text = repr(KANConv(4, 6, 3, groups=2, dropout=0.1))
     for part in ("4, 6", "groups=2", "base='silu'", "dropout=0.1", "Gram(degree=3", "Activation"):
         assert part in text
+
+
+@pytest.mark.parametrize("layer", [
+    KANConv(8, 8, 3), KANConv(8, 8, 3, norm_position="input", base=None), WavKANConv(8, 8, 3),
+    Bottleneck(8, 8, 3),
+], ids=["conv", "norm of the input", "wavelets", "bottleneck"])  # fmt: skip
+def test_an_input_on_another_device_is_a_message(layer):
+    """Compiled kernels would read from an address that is not theirs."""
+    moved = copy.deepcopy(layer).to("meta")
+    with pytest.raises(
+        RuntimeError, match=r"is on meta but got an input on cpu; type x\.to\('meta'"
+    ):
+        moved(torch.randn(4, 8, 40, 40))
