@@ -21,7 +21,12 @@ from experiments.benchmarks.layers import (
     limit_step,
 )
 from experiments.benchmarks.memory import kept_bytes, peak_bytes
-from experiments.benchmarks.record import Row, bf16_instructions, timed_rows
+from experiments.benchmarks.record import (
+    BF16_MATRIX_FLAGS,
+    Row,
+    bf16_instructions,
+    timed_rows,
+)
 from experiments.benchmarks.worker import run_isolated
 
 BENCH = "bench_layer"
@@ -85,10 +90,10 @@ def bfloat16(
     """The training step under bf16 autocast with channels_last, against float32 contiguous.
 
     So too for the bare convolutions, which say what the processor can gain. The target applies to
-    processors with instructions for products of bfloat16 alone.
+    processors that multiply matrices of bfloat16.
     """
     size = Setting(**(setting or {}))
-    able = bf16_instructions() not in ("none", "unknown")
+    able = any(flag in BF16_MATRIX_FLAGS for flag in bf16_instructions().split())
     for name in names:
         case = LAYERS[name]
         layer = case.layer(size)

@@ -54,7 +54,7 @@ LAYERS: dict[str, LayerCase] = {
     "wavelet": LayerCase("wavelet", WavKANConv, 10.0),
 }
 KEPT_TARGET = 2.5  # times the input
-BF16_TARGET = 1 / 3  # of the time in float32, where the processor multiplies bfloat16
+BF16_TARGET = 1 / 3  # of the time in float32, where matrices of bfloat16 are multiplied
 
 
 def bfloat16_input(x: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ PICTURES = ROOT / "docs"
 
 # Instructions that multiply bfloat16 matrices or dot products, as Linux names them.
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # the last is Arm's
+# Those that multiply matrices; AVX-512's multiplies pairs, twice as many as float32 at best.
+BF16_MATRIX_FLAGS = ("amx_bf16", "bf16")
 
 
 @dataclass(frozen=True)

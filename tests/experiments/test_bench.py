@@ -181,6 +181,18 @@ def test_layers_are_measured_tiny() -> None:
     assert (single.dtype, half.dtype, half.layout) == ("float32", "bfloat16", "channels_last")
 
 
+@pytest.mark.parametrize(
+    "flags, has_target", [("amx_bf16 avx512_bf16", True), ("bf16", True), ("avx512_bf16", False),
+                          ("none", False), ("unknown", False)],
+)  # fmt: skip
+def test_bfloat16_has_a_target_where_matrices_of_it_are_multiplied(
+    flags: str, has_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_layer, "bf16_instructions", lambda: flags)
+    *_, half = bench_layer.bfloat16(["gram"], ONCE, TINY)
+    assert (half.target is not None) == has_target
+
+
 def test_the_other_benchmarks_are_measured_tiny() -> None:
     rows = list(bench_model.speed(["simple_conv_kagn", "simple_conv"], ONCE, batch=2))
     assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["folded"] + ["model"] * 2
