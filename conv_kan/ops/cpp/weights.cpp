@@ -55,6 +55,31 @@ struct Rows {
     }
 };
 
+// The level of every box from v; that of the last box, and how much the others differ from it.
+void write_levels(const Call& call, long long o, const double* v, double* level) {
+    for (long long b = 0; b < call.boxes; ++b) {
+        level[b] = 0;
+        for (long long k = 0; k < call.taps; ++k) level[b] += v[k] * call.inside[b * call.taps + k];
+    }
+    const double most = level[call.boxes - 1];
+    call.level[o] = Number(most);
+    if (call.table == nullptr) return;
+    for (long long b = 0; b < call.boxes; ++b) level[b] -= most;
+    Number* to = call.table + o * call.positions;
+    for (long long p = 0; p < call.positions; ++p) to[p] = Number(level[call.box[p]]);
+}
+
+// The transpose: the gradient of v from that of every position.
+void read_levels(const Call& call, long long o, double* v, double* level) {
+    const Number* grad = call.grad_map + o * call.positions;
+    for (long long b = 0; b < call.boxes; ++b) level[b] = 0;
+    for (long long p = 0; p < call.positions; ++p) level[call.box[p]] += double(grad[p]);
+    for (long long k = 0; k < call.taps; ++k) {
+        v[k] = 0;
+        for (long long b = 0; b < call.boxes; ++b) v[k] += level[b] * call.inside[b * call.taps + k];
+    }
+}
+
 void join_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
     for (long long k = 0; k < call.taps; ++k) v[k] = 0;
@@ -85,33 +110,13 @@ void join_output(const Call& call, long long o, double* v, double* level) {
             }
         }
     }
-    if (call.level == nullptr) return;
-    for (long long b = 0; b < call.boxes; ++b) {
-        level[b] = 0;
-        for (long long k = 0; k < call.taps; ++k) level[b] += v[k] * call.inside[b * call.taps + k];
-    }
-    const double most = level[call.boxes - 1];
-    call.level[o] = Number(most);
-    if (call.table == nullptr) return;
-    for (long long b = 0; b < call.boxes; ++b) level[b] -= most;
-    Number* to = call.table + o * call.positions;
-    for (long long p = 0; p < call.positions; ++p) to[p] = Number(level[call.box[p]]);
+    if (call.level) write_levels(call, o, v, level);
 }
 
 // The transpose: gradients in the place of weights.
 void split_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
-    if (call.grad_map) {
-        const Number* grad = call.grad_map + o * call.positions;
-        for (long long b = 0; b < call.boxes; ++b) level[b] = 0;
-        for (long long p = 0; p < call.positions; ++p) level[call.box[p]] += double(grad[p]);
-        for (long long k = 0; k < call.taps; ++k) {
-            v[k] = 0;
-            for (long long b = 0; b < call.boxes; ++b) {
-                v[k] += level[b] * call.inside[b * call.taps + k];
-            }
-        }
-    }
+    if (call.grad_map) read_levels(call, o, v, level);
     for (long long c = 0; c < call.channels; ++c) {
         if (call.base) {
             const Stored* from = rows.weight(c, 0);
