@@ -9,8 +9,7 @@ from torch import nn
 
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.layer import Layer
-
-_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+from conv_kan.ops.norm_act import BATCH_NORMS, has_hooks
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -40,9 +39,9 @@ def fold(model: nn.Module) -> nn.Module:
 
 def _fold_norm(layer: Layer) -> None:
     norm = layer.norm
-    if not isinstance(norm, _BATCH) or type(norm) not in _BATCH:
+    if not isinstance(norm, BATCH_NORMS) or type(norm) not in BATCH_NORMS:
         return  # a subclass computes something else
-    if norm._forward_hooks or norm._forward_pre_hooks or norm.running_mean is None:
+    if has_hooks(norm) or norm.running_mean is None:
         return
     assert norm.running_var is not None
     factor = torch.rsqrt(norm.running_var.double() + norm.eps)

@@ -76,12 +76,8 @@ class BottleneckLayer(Layer):
         return y if moved is x else to_format(y, memory_format(x))
 
     def absorb(self, factor: Tensor, shift: Tensor) -> bool:
-        scale_outputs_(self.expand.weight, factor)
-        if self.base_weight is not None:
-            scale_outputs_(self.base_weight, factor)
-        if self.expand.bias is not None:
-            shift = shift + factor * self.expand.bias
-        self.expand.bias = nn.Parameter(shift.to(self.expand.weight.dtype), requires_grad=False)
+        weights = self.expand.weight, self.base_weight
+        self.expand.bias = scale_outputs_(weights, self.expand.bias, factor, shift)
         return True
 
     def edge_functions(self, grid: Tensor) -> Tensor:

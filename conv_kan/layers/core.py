@@ -122,12 +122,8 @@ class KANLayer(Layer):
         )
 
     def absorb(self, factor: Tensor, shift: Tensor) -> bool:
-        scale_outputs_(self.basis_weight, factor)
-        if self.base_weight is not None:
-            scale_outputs_(self.base_weight, factor)
-        if self.base_bias is not None:
-            shift = shift + factor * self.base_bias
-        self.base_bias = nn.Parameter(shift.to(self.basis_weight.dtype), requires_grad=False)
+        weights = self.basis_weight, self.base_weight
+        self.base_bias = scale_outputs_(weights, self.base_bias, factor, shift)
         return True
 
     def keep_weights(self) -> None:

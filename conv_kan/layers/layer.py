@@ -193,9 +193,16 @@ class Layer(nn.Module):
         return ", ".join(parts)
 
 
-def scale_outputs_(weight: Tensor, factor: Tensor) -> None:
-    """weight[o] *= factor[o], rounded once."""
-    weight.copy_(weight * factor.view(-1, *[1] * (weight.dim() - 1)))
+def scale_outputs_(
+    weights: tuple[Tensor, Tensor | None], bias: Tensor | None, factor: Tensor, shift: Tensor
+) -> nn.Parameter:
+    """weight[o] *= factor[o], rounded once; returns the new bias, factor * bias + shift."""
+    for weight in weights:
+        if weight is not None:
+            weight.copy_(weight * factor.view(-1, *[1] * (weight.dim() - 1)))
+    if bias is not None:
+        shift = shift + factor * bias
+    return nn.Parameter(shift.to(weights[0].dtype), requires_grad=False)
 
 
 def mix_groups(weight: Tensor, edges: Tensor, groups: int) -> Tensor:

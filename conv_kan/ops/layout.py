@@ -23,9 +23,7 @@ def to_fastest_format(x: Tensor, weight: Tensor, backend: str) -> Tensor:
 
 
 def to_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """x, differentiably, in a memory format."""
-    if needs_composition() or x.device.type != "cpu":
-        return x.contiguous(memory_format=memory_format)
+    """x, on a CPU, differentiably in a memory format."""
     if x.is_contiguous(memory_format=memory_format):
         return x
     return _InFormat.apply(x, memory_format)

@@ -183,8 +183,13 @@ def _group_sizes(y: Tensor, plan: _Plan) -> tuple[int, int, int, int]:
     return y.shape[0], y.shape[1], math.prod(y.shape[2:]), plan.num_groups
 
 
-_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+def has_hooks(norm: nn.Module) -> bool:
+    """Whether somebody listens to this norm, which must then be called."""
+    return bool(norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks)
 
 
 def _plan(y: Tensor, norm: nn.Module) -> _Plan | None:
@@ -194,10 +199,10 @@ def _plan(y: Tensor, norm: nn.Module) -> _Plan | None:
     Too few values per statistic are left to torch, which raises its own errors.
     """
     kind = type(norm)
-    if norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks or y.numel() == 0:
+    if has_hooks(norm) or y.numel() == 0:
         return None
     per_channel = y.numel() // y.shape[1]
-    if isinstance(norm, _BATCH) and kind in _BATCH and per_channel > 1:
+    if isinstance(norm, BATCH_NORMS) and kind in BATCH_NORMS and per_channel > 1:
         norm._check_input_dim(y)
         uses_batch = norm.training or norm.running_mean is None
         return _Plan("batch", norm.eps, uses_batch=uses_batch)
@@ -218,7 +223,7 @@ def _plan(y: Tensor, norm: nn.Module) -> _Plan | None:
 
 def _batch_norm(y: Tensor, norm: nn.Module, uses_batch: bool) -> tuple[Tensor, Tensor, Tensor]:
     """nn.BatchNorm's forward, with its bookkeeping, returning the statistics as well."""
-    assert isinstance(norm, _BATCH)
+    assert isinstance(norm, BATCH_NORMS)
     running_mean, running_var = norm.running_mean, norm.running_var
     if not uses_batch:
         assert running_mean is not None and running_var is not None
@@ -237,7 +242,7 @@ def _batch_norm(y: Tensor, norm: nn.Module, uses_batch: bool) -> tuple[Tensor, T
 
 def _momentum(norm: nn.Module) -> tuple[float, bool]:
     """The momentum of this step, which is counted, and whether running statistics follow it."""
-    assert isinstance(norm, _BATCH)
+    assert isinstance(norm, BATCH_NORMS)
     momentum = 0.0 if norm.momentum is None else norm.momentum
     tracks = norm.training and norm.track_running_stats
     if tracks and norm.num_batches_tracked is not None:
@@ -249,7 +254,7 @@ def _momentum(norm: nn.Module) -> tuple[float, bool]:
 
 def _update_running(norm: nn.Module, mean: Tensor, variance: Tensor, count: int) -> None:
     """Move the running statistics towards those of a batch of `count` values per channel."""
-    assert isinstance(norm, _BATCH)
+    assert isinstance(norm, BATCH_NORMS)
     momentum, tracks = _momentum(norm)
     if not tracks or norm.running_mean is None or norm.running_var is None:
         return

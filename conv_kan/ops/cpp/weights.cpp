@@ -80,6 +80,7 @@ void read_levels(const Call& call, long long o, double* v, double* level) {
     }
 }
 
+// Into a weight without gaps.
 void join_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
     for (long long k = 0; k < call.taps; ++k) v[k] = 0;
@@ -87,9 +88,7 @@ void join_output(const Call& call, long long o, double* v, double* level) {
         if (call.base) {
             Stored* to = rows.weight(c, 0);
             const Value* from = rows.base(c);
-            for (long long k = 0; k < call.taps; ++k) {
-                narrow(widen(from[k]), to + k * call.tap_stride);
-            }
+            for (long long k = 0; k < call.taps; ++k) narrow(widen(from[k]), to + k);
         }
         for (long long j = 0; j < call.num_constants; ++j) {
             const Value* from = rows.basis(c, j);
@@ -98,16 +97,8 @@ void join_output(const Call& call, long long o, double* v, double* level) {
         }
         const Value* from = rows.basis(c, call.num_constants);
         Stored* to = rows.weight(c, call.base != nullptr);
-        if (call.tap_stride == 1 && call.map_stride == call.taps) {
-            for (long long i = 0; i < rows.varying * call.taps; ++i) {
-                narrow(widen(from[i]) * Number(call.scale), to + i);
-            }
-            continue;
-        }
-        for (long long j = 0; j < rows.varying; ++j, from += call.taps, to += call.map_stride) {
-            for (long long k = 0; k < call.taps; ++k) {
-                narrow(widen(from[k]) * Number(call.scale), to + k * call.tap_stride);
-            }
+        for (long long i = 0; i < rows.varying * call.taps; ++i) {
+            narrow(widen(from[i]) * Number(call.scale), to + i);
         }
     }
     if (call.level) write_levels(call, o, v, level);
