@@ -66,8 +66,8 @@ class BoxTable(NamedTuple):
 @lru_cache(maxsize=256)
 def box_table(geometry: Geometry, size: tuple[int, ...]) -> BoxTable:
     """The boxes of images of this size, on the CPU; one box for a linear layer."""
-    inside, box = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
     with torch.inference_mode(False), torch.device("cpu"):
+        inside, box = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
         for runs in axis_runs(geometry, size):
             taps = torch.tensor([run.inside for run in runs], dtype=torch.float64)
             lengths = torch.tensor([run.stop - run.start for run in runs])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from conv_kan.ops import weights as reference
+from conv_kan.ops.borders import box_table
 from conv_kan.ops.cpp import weights as compiled
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.geometry import Geometry, make_geometry
@@ -99,3 +100,11 @@ def test_without_a_compiler_torch_computes(monkeypatch):
     weights, *rest, size = make("padded")
     arguments = *weights, None, *rest, F64, size
     check(compiled.forward_weights(*arguments), reference.forward_weights(*arguments))
+
+
+def test_boxes_are_on_the_cpu_wherever_tensors_are_made():
+    geometry = make_geometry(2, 3, 1, 1, 1, 1)
+    with torch.device("meta"):
+        table = box_table(geometry, (5, 29))
+    assert table.inside.shape == (9, 9) and table.inside.device.type == "cpu"
+    assert table.box.bincount().argmax() == 8  # the largest box is the last
