@@ -225,3 +225,25 @@ def test_kernels_for_other_processors(tmp_path, flag):
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_damaged_library_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    macros = (("KAN_STORED", "int"),)
+    library = tmp_path / "conv_kan" / f"layout-{build._digest('layout.cpp', macros)}.so"
+    library.parent.mkdir()
+    library.write_bytes(b"half a library")
+    assert build.load_library.__wrapped__("layout.cpp", macros).kan_transpose
+    assert library.stat().st_size > 1000
+
+
+def test_a_library_that_cannot_be_loaded_is_a_reason(tmp_path, monkeypatch):
+    """For example from a disk that is mounted noexec."""
+
+    def refuse(path):
+        raise OSError("failed to map segment from shared object")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build.ctypes, "CDLL", refuse)
+    with pytest.raises(build.CannotCompileError, match=r"failed to map.*set XDG_CACHE_HOME"):
+        build.load_library.__wrapped__("layout.cpp", (("KAN_STORED", "int"),))

@@ -32,12 +32,21 @@ class CannotCompileError(RuntimeError):
 def load_library(source: str, macros: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
     """The library of a source file of this folder, compiled with these macros.
 
-    Raises: CannotCompileError without a compiler, a place to write to, or success.
+    Raises: CannotCompileError without a compiler, a place to write to and load from, or success.
     """
     path = cache_folder() / f"{Path(source).stem}-{_digest(source, macros)}.so"
-    if not path.exists():
-        _compile(_HERE / source, macros, path)
-    return ctypes.CDLL(str(path))
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:  # damaged: compile it again
+            logger.info("conv_kan: %s cannot be loaded", path.name)
+    _compile(_HERE / source, macros, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise CannotCompileError(
+            f"{error}; set XDG_CACHE_HOME to a folder that programs may be loaded from."
+        ) from error
 
 
 def cache_folder() -> Path:
