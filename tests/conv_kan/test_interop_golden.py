@@ -12,9 +12,6 @@ FILES = [
     for folder in ("conv", "linear", "rational", "mlp")
     for path in sorted((GOLDEN / folder).glob("*.safetensors"))
 ]
-# Gradients that pass a batch norm over three samples, in which the published float32 itself is 1e-4
-# from float64; those of the biases before it are 0 but for rounding.
-ROUNDED = {"torchkan.KANvolver": 5e-5}
 
 
 def make_golden(meta):
@@ -23,11 +20,22 @@ def make_golden(meta):
     return published.get_published(meta["cls"])(*meta["args"], **meta["kwargs"], **legacy)
 
 
-def assert_close(found, wanted, tolerance, name, least=0.0):
-    """Relative to the norm, and entry by entry to the largest one (at least `least`)."""
+def assert_close(found, wanted, tolerance, name):
+    """Relative to the norm, and entry by entry to the largest one."""
     for size in (torch.linalg.vector_norm, lambda t: t.abs().max()):
-        error = size(found - wanted) / size(wanted).clamp(min=least)
+        error = size(found - wanted) / size(wanted)
         assert error < tolerance, f"{name}: relative error {error:.1e}"
+
+
+def precision(path, meta):
+    """The dtype to compute a file in, and the tolerance.
+
+    A result that passed a norm of few values was recorded in float64: in float32 it is noise, and
+    differs between processors.
+    """
+    if "float64" in meta.get("note", ""):
+        return torch.float64, 1e-6
+    return torch.float32, 1e-4 if path.stem.startswith(("FastKAN", "WavKAN")) else 1e-5
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
@@ -41,20 +49,22 @@ def test_golden_values_and_round_trip(path, backend):
             module.backend = backend
     assert load_published(layer, state) == ([], [])
     assert_same(export_published(layer), state)
-    tolerance = 1e-4 if any(name in path.stem for name in ("FastKAN", "WavKAN")) else 1e-5
-    x = tensors["x"].requires_grad_()
+    dtype, tolerance = precision(path, meta)
+    layer.to(dtype)
+    x = tensors["x"].to(dtype).requires_grad_()
     y = layer(x)
-    y.backward(tensors["grad_y"])
+    y.backward(tensors["grad_y"].to(dtype))
     assert_close(y, tensors["y"], tolerance, "y")
-    tolerance = ROUNDED.get(path.stem, tolerance)
     assert_close(x.grad, tensors["grad_x"], tolerance, "grad_x")
     own = {name: p.grad for name, p in layer.named_parameters() if p.requires_grad}
     grads, wanted = published_names(layer, own), part(tensors, "grad.")
-    assert set(grads) == set(wanted)
+    assert set(wanted) <= set(grads)
     for key, grad in grads.items():
-        before_a_norm = path.stem in ROUNDED and key.endswith("weights.0.bias")
-        least = wanted[key.replace("bias", "weight")].norm() if before_a_norm else 0.0
-        assert_close(grad, wanted[key], tolerance, key, least)
+        if key in wanted:
+            assert_close(grad, wanted[key], tolerance, key)
+        else:  # left out: a bias before a batch norm, whose true gradient is 0
+            assert dtype == torch.float64 and key.endswith(".bias"), key
+            assert grad.norm() < 1e-12 * grads[key.replace("bias", "weight")].norm(), key
 
 
 def test_golden_files_are_all_there():
