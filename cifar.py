@@ -6,7 +6,7 @@ accelerate launch cifar.py model=vggkagn model.degree=4 optimizer.lr=1e-3 traine
 from typing import Any
 
 from experiments.app import launch
-from experiments.schema import Config
+from experiments.config.schema import Config
 
 
 def get_data(cfg: Config) -> tuple[Any, Any, Any]:

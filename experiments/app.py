@@ -16,14 +16,14 @@ import torch
 from omegaconf import DictConfig
 
 from conv_kan.ops.backend import BackendError
-from experiments.build import GetData, check_model
-from experiments.config import CONFIG_DIR, check_command_line, to_config
+from experiments.config.compose import CONFIG_DIR, check_command_line, to_config
+from experiments.config.schema import Config
 from experiments.errors import UserError
-from experiments.interrupt import Interrupted
-from experiments.schema import Config
+from experiments.runs.build import GetData, check_model
+from experiments.training.interrupt import Interrupted
 
 if TYPE_CHECKING:
-    from experiments.session import Result
+    from experiments.runs.session import Result
 
 
 def default_data(config: Config) -> tuple[Any, Any, Any]:
@@ -40,7 +40,7 @@ def run(config: Config, get_data: GetData = default_data) -> Result:
     the user; Interrupted when a signal asked to stop and the checkpoint is written.
     """
     check_model(config)
-    from experiments.session import run_session
+    from experiments.runs.session import run_session
 
     return run_session(config, get_data)
 

@@ -21,7 +21,7 @@ from experiments.benchmarks.pictures import draw_all
 from experiments.benchmarks.record import PICTURES, RESULTS, Row, append_rows, newest, read_rows
 from experiments.benchmarks.tables import table_of
 from experiments.errors import UserError
-from experiments.report import MIN_WIDTH
+from experiments.reporting.report import MIN_WIDTH
 
 BENCHES = ("layer", "model", "data", "trainer", "startup", "scaling")
 DESCRIPTION = """\

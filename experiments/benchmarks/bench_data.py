@@ -16,11 +16,11 @@ from experiments.benchmarks.harness import Effort, interleave
 from experiments.benchmarks.models import build, model_step
 from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
-from experiments.config import CONFIG_DIR, load_config
+from experiments.config.compose import CONFIG_DIR, load_config
+from experiments.config.schema import Config
 from experiments.data import Datasets, TrainLoader, complete_splits, describe, load_datasets
 from experiments.data.containers import Published, TensorImages
 from experiments.data.folders import load_folder
-from experiments.schema import Config
 
 BENCH = "bench_data"
 BATCH = 128

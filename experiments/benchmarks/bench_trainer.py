@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from experiments.benchmarks.harness import Effort, interleave
 from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
-from experiments.build import make_model
-from experiments.config import load_config
+from experiments.config.compose import load_config
+from experiments.config.schema import Config
 from experiments.data import EvaluationLoader, TrainLoader
-from experiments.losses import build_loss
-from experiments.metrics import ClassificationMetrics
-from experiments.optim import build_optimizer, build_scheduler
-from experiments.run_directory import RunDirectory
-from experiments.schema import Config
-from experiments.setup import make_accelerator
-from experiments.task import ClassificationTask
-from experiments.tracking import RunLog
-from experiments.trainer import Trainer
+from experiments.runs.build import make_model
+from experiments.runs.directory import RunDirectory
+from experiments.runs.setup import make_accelerator
+from experiments.runs.tracking import RunLog
+from experiments.tasks.classification import ClassificationTask
+from experiments.tasks.losses import build_loss
+from experiments.tasks.metrics import ClassificationMetrics
+from experiments.training.optim import build_optimizer, build_scheduler
+from experiments.training.trainer import Trainer
 
 BENCH = "bench_trainer"
 TARGET = 1.05  # times the bare loop
@@ -115,7 +115,7 @@ class Loaded:
 
 
 def make_trainer(config: Config, batches: list[tuple[Tensor, Tensor]], directory: Path) -> Trainer:
-    """A trainer as `experiments.session` builds it, over batches that are loaded."""
+    """A trainer as `experiments.runs.session` builds it, over batches that are loaded."""
     torch.manual_seed(0)
     accelerator = make_accelerator(config)
     model = make_model(config, 10, 1)

@@ -14,7 +14,7 @@ import torch
 
 from experiments.benchmarks.harness import Spread
 from experiments.errors import DataError
-from experiments.manifest import git_state, hardware, now
+from experiments.runs.manifest import git_state, hardware, now
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"

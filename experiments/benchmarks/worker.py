@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from experiments.allocator import keep_large_allocations
 from experiments.benchmarks.memory import map_every_block
 from experiments.benchmarks.record import ROOT, Row, with_surroundings
 from experiments.errors import UserError
+from experiments.training.allocator import keep_large_allocations
 
 MODES = ("default", "kept", "mapped")
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.config.schema import DataConfig
 from experiments.data.containers import Datasets, ImageDataset, in_memory, labels_of, locate
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
-from experiments.schema import DataConfig
 
 SIZE_SAMPLE = 64  # images looked at to learn channels and size
 STATISTICS_SAMPLE = 256  # images averaged when they are not in memory

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from experiments.config.schema import AugmentConfig, DataConfig
 from experiments.data.containers import ImageDataset, Part
 from experiments.data.info import DataInfo
 from experiments.data.reader import BatchKey, BatchReader, MicroBatch
@@ -20,7 +21,6 @@ from experiments.data.transforms import (
     build_train_transform,
 )
 from experiments.errors import ConfigError, DataError, UserError
-from experiments.schema import AugmentConfig, DataConfig
 
 
 class _Plan:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from experiments.config.schema import DataConfig
 from experiments.data.containers import Datasets, ImageDataset, Part, labels_of
 from experiments.data.seeding import derive_seed
 from experiments.errors import DataError
-from experiments.schema import DataConfig
 
 # Test images never change, whatever data.split_seed: a test score must stay comparable.
 TEST_SEED = 0

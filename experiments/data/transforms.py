@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from experiments.config.schema import AugmentConfig
 from experiments.data.info import DataInfo
 from experiments.data.pixels import to_tensor
 from experiments.errors import ConfigError
-from experiments.schema import AugmentConfig
 
 CROP_RATIO = 0.875  # of the shorter side that evaluation keeps, as published for ImageNet
 POLICY_CHANNELS = (1, 3)

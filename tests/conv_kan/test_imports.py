@@ -21,11 +21,9 @@ LEVELS = [
 ALLOWED = {
     "cupy": ("conv_kan.ops.",),
     "cupyx": ("conv_kan.ops.",),
-    "accelerate": tuple(
-        f"experiments.{m}" for m in ("trainer", "checkpoint", "tracking", "setup", "session", "app")
-    ),
+    "accelerate": tuple(f"experiments.{m}" for m in ("training", "runs", "benchmarks", "app")),
     "ray": ("experiments.tuning",),
-    "hydra": tuple(f"experiments.{m}" for m in ("schema", "app", "tuning", "studies", "config")),
+    "hydra": tuple(f"experiments.{m}" for m in ("app", "tuning", "studies", "config")),
 }
 ALLOWED["omegaconf"] = ALLOWED["hydra"]
 SCRIPTS_MAY = {"hydra", "omegaconf"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from experiments.app import launch, run
-from experiments.config import load_config
-from experiments.session import Result
+from experiments.config.compose import load_config
+from experiments.runs.session import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

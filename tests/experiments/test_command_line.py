@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.config.parse import to_dict
+from experiments.config.schema import DataConfig
 from experiments.data import load_datasets
-from experiments.parse import to_dict
-from experiments.schema import DataConfig
 from tests.experiments.conftest import TINY, Ended, command, shell
 
 
@@ -248,8 +248,8 @@ def test_trackers_need_no_account(tmp_path: Path, tracker: str) -> None:
 def test_the_config_of_a_run_composes_it_again(tmp_path: Path) -> None:
     import yaml
 
-    from experiments.config import load_config
-    from experiments.parse import parse_config
+    from experiments.config.compose import load_config
+    from experiments.config.parse import parse_config
 
     config = load_config("cifar", TINY)
     assert parse_config(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config

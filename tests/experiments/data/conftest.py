@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
+from experiments.config.schema import DataConfig
 from experiments.data import Datasets, describe, load_datasets
 from experiments.data.info import DataInfo
-from experiments.schema import DataConfig
 
 
 @pytest.fixture(autouse=True)

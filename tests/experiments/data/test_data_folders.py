@@ -9,10 +9,10 @@ import pytest
 from generated_data import write_images, write_tree
 from PIL import Image
 
+from experiments.config.schema import DataConfig
 from experiments.data import describe, load_datasets
 from experiments.data.containers import labels_of
 from experiments.errors import DataError
-from experiments.schema import DataConfig
 
 
 def folder_config(root, **kwargs) -> DataConfig:

@@ -8,12 +8,12 @@ import torch
 from generated_data import write_images, write_tree
 from PIL import Image
 
+from experiments.config.schema import DataConfig
 from experiments.data import Datasets, describe, load_datasets
 from experiments.data.containers import Part, TensorImages
 from experiments.data.info import STATISTICS_SAMPLE, pixel_statistics
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
-from experiments.schema import DataConfig
 
 
 def thrice(dataset) -> Datasets:

@@ -17,11 +17,11 @@ from generated_data import write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.config.schema import AugmentConfig, DataConfig
 from experiments.data import EvaluationLoader, TrainLoader, describe, load_datasets
 from experiments.data.containers import Part, TensorImages
 from experiments.data.info import DataInfo
 from experiments.errors import ConfigError, DataError
-from experiments.schema import AugmentConfig, DataConfig
 
 EVERYTHING = AugmentConfig(
     crop_padding=2, horizontal_flip=True, rotation=10.0, policy="random_augment", erasing=0.5,

@@ -17,12 +17,12 @@ import torch
 from generated_data import write_idx, write_idx_dataset
 from torchvision.datasets import CIFAR10, FashionMNIST
 
+from experiments.config.schema import DataConfig
 from experiments.data import DATASETS, describe, load_datasets
 from experiments.data.containers import labels_of
 from experiments.data.download import Source, ensure_present
 from experiments.data.idx import IDX_FILES, read_idx
 from experiments.errors import DataError
-from experiments.schema import DataConfig
 
 
 def test_an_unknown_name_names_the_nearest_and_lists_all():

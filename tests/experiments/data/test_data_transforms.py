@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.config.schema import AugmentConfig
 from experiments.data.info import DataInfo
 from experiments.data.seeding import seed_generators
 from experiments.data.transforms import build_eval_transform, build_mix, build_train_transform
 from experiments.errors import ConfigError
-from experiments.schema import AugmentConfig
 
 RGB = DataInfo(10, 3, 32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), tuple("0123456789"), 32)
 GREY = replace(RGB, channels=1, mean=(0.4,), std=(0.2,))

@@ -1,0 +1,1 @@
+"""From YAML files and command-line overrides to a checked `Config`."""

@@ -1,0 +1,164 @@
+"""From YAML files and command-line overrides to a checked `Config`, through Hydra.
+
+Nothing runs before every override has been checked, so a misspelt key costs a second, not a night.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config.parse import NAMED_GROUPS, parse_config, plain_options
+from experiments.config.schema import Config
+from experiments.errors import ConfigError, nearest
+from models import list_models, model_options
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
+
+
+def load_config(config_name: str, overrides: Sequence[str] = ()) -> Config:
+    """Compose `configs/<config_name>.yaml` with command-line style overrides and check it."""
+    return to_config(compose_config(config_name, overrides))
+
+
+def to_config(node: DictConfig) -> Config:
+    """Check a composed config. Raises ConfigError (see experiments.config.parse)."""
+    try:
+        values = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(values, dict)
+    return parse_config({str(key): value for key, value in values.items() if key != "hydra"})
+
+
+def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose with Hydra; its errors become a ConfigError that names the nearest valid key."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        try:
+            return compose(config_name, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(error, config_name, overrides) from error
+
+
+def check_command_line(config_name: str, overrides: Sequence[str]) -> None:
+    """Check overrides before Hydra starts a run; every value of a sweep is checked."""
+    for chosen in _sweep_values(overrides):
+        load_config(config_name, chosen)
+
+
+def store_models() -> None:
+    """Give every registered model an entry in the config group `model`, with its defaults.
+
+    The registry is the one place that knows a model's options; files in configs/model may add
+    entries of their own on top (`defaults: [vggkagn]`).
+    """
+    for name in list_models():
+        defaults = {key: option.default for key, option in model_options(name).items()}
+        ConfigStore.instance().store(
+            group="model", name=name, node={"name": name, **plain_options(defaults)}
+        )
+
+
+def _group_options(group: str) -> list[str]:
+    files = (CONFIG_DIR / group).glob("*.yaml")
+    names = {f.stem for f in files if not f.stem.startswith("_")}
+    return sorted(names | set(list_models() if group == "model" else ()))
+
+
+# ---------------------------------------------------------------------------------- explanations
+def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> ConfigError:
+    """Say what is wrong with an override: the key and the nearest one, or the group's options."""
+    if isinstance(error, MissingConfigException):
+        group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+        options = _group_options(group)
+        return ConfigError(
+            f"{group}={name} does not exist{nearest(name, options)}\n"
+            f"Choose one of: {', '.join(options)}"
+        )
+    known = _known_keys(config_name, [o for o in overrides if "." not in o.partition("=")[0]])
+    for override in overrides:
+        key, separator, _ = override.lstrip("+~").partition("=")
+        if not separator:
+            return ConfigError(
+                f"{override!r} is not an override; write KEY=VALUE, for example trainer.epochs=5"
+            )
+        if known and key not in known and not override.startswith("+"):
+            owner = _owner(config_name, overrides, override)
+            return owner or ConfigError(
+                f"{key} is not a known key{nearest(key, known)}" + _siblings(key, known)
+            )
+    cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    return ConfigError(str(cause or error).splitlines()[0])
+
+
+def _owner(config_name: str, overrides: Sequence[str], override: str) -> ConfigError | None:
+    """The error of the checks behind Hydra, which know whose option an unknown one is."""
+    if override.partition(".")[0] not in ("model", *NAMED_GROUPS):
+        return None
+    added = [f"+{o}" if o == override else o for o in overrides]
+    try:
+        to_config(compose(config_name, overrides=added))
+    except ConfigError as error:
+        return error
+    except (HydraException, OmegaConfBaseException):
+        pass
+    return None
+
+
+def _known_keys(config_name: str, group_overrides: Sequence[str]) -> list[str]:
+    """Dotted keys and group names that an override may name, given the chosen groups."""
+    groups = ["model", *(p.name for p in CONFIG_DIR.iterdir() if p.is_dir())]
+    usable = [o for o in group_overrides if o.partition("=")[0].lstrip("+~") in groups]
+    try:
+        node = compose(config_name, overrides=usable)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    return groups + list(_dotted("", OmegaConf.to_container(node, resolve=False)))
+
+
+def _dotted(prefix: str, values: Any) -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(f"{prefix}{key}.", value)
+
+
+def _siblings(key: str, known: Sequence[str]) -> str:
+    parent = key.rpartition(".")[0]
+    same = [k for k in known if parent and k.startswith(parent + ".")]
+    return f"\nKnown here: {', '.join(sorted(same))}" if same else ""
+
+
+def _sweep_values(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Yield override lists without sweeps, so that each swept value appears in one of them."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    choices = []
+    for text, override in zip(overrides, parsed, strict=True):
+        if override.is_sweep_override():
+            key = text.partition("=")[0]
+            choices.append([f"{key}={v}" for v in override.sweep_string_iterator()])
+        else:
+            choices.append([text])
+    columns = itertools.zip_longest(*choices) if choices else [()]
+    for column in columns:
+        yield [
+            value if value is not None else options[0]
+            for value, options in zip(column, choices, strict=True)
+        ]
+
+
+store_models()

@@ -1,0 +1,165 @@
+"""From nested values to a `Config`: checks every key, type and rule; errors name the way on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from experiments.config.schema import (
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULERS,
+    AugmentConfig,
+    Config,
+    DataConfig,
+    MetricsConfig,
+    PenaltyConfig,
+    TrackerConfig,
+    TrainerConfig,
+)
+from experiments.errors import ConfigError, nearest
+from models.registry import check_options
+
+T = TypeVar("T")
+
+PLAIN_GROUPS: dict[str, type] = {
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "penalty": PenaltyConfig,
+    "metrics": MetricsConfig,
+    "trainer": TrainerConfig,
+    "tracker": TrackerConfig,
+}
+NAMED_GROUPS: dict[str, Mapping[str, type]] = {
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+    "loss": LOSSES,
+}
+
+
+def parse_config(values: dict[str, Any]) -> Config:
+    """Turn the nested values of a composed config into a Config.
+
+    Raises ConfigError: a key that no group or chosen option has (names the nearest), a value of
+    the wrong type, a value that breaks a rule of the schema or of the model registry.
+    """
+    _reject_unknown("", values, [f.name for f in fields(Config)])
+    parsed: dict[str, Any] = {"model": parse_model(_section(values, "model"))}
+    for group, cls in PLAIN_GROUPS.items():
+        parsed[group] = _build(cls, _section(values, group), group)
+    for group, table in NAMED_GROUPS.items():
+        parsed[group] = _build_named(table, _section(values, group), group)
+    for key in ("name", "seed", "runs_dir"):
+        if values.get(key) is None:
+            raise ConfigError(f"{key} is missing: give it a value, for example {key}=...")
+        parsed[key] = _convert(get_type_hints(Config)[key], values[key], key)
+    if parsed["seed"] < 0:
+        raise ConfigError(f"seed={parsed['seed']}: must be 0 or more")
+    if parsed["optimizer"].name == "lbfgs" and parsed["trainer"].precision == "fp16":
+        raise ConfigError(
+            "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "
+            "type trainer.precision=bf16 or trainer.precision=no"
+        )
+    return Config(**parsed)
+
+
+def parse_model(values: dict[str, Any]) -> dict[str, Any]:
+    """Check a model section against the options of its registry row and fill in the defaults.
+
+    Raises ConfigError: unknown model, option of another basis, wrong type (from the registry).
+    """
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(
+            "model.name is missing: choose one with model=NAME, for example model=simple_conv_kagn"
+        )
+    try:
+        options = check_options(name, {k: v for k, v in values.items() if k != "name"})
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    return {"name": name, **plain_options(options)}
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as YAML holds them: lists for tuples."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain dicts, lists and numbers: what config.yaml and checkpoints hold."""
+    return asdict(config)
+
+
+def _section(values: dict[str, Any], group: str) -> dict[str, Any]:
+    section = values.get(group)
+    if not isinstance(section, dict):
+        raise ConfigError(f"{group} is missing: choose one with {group}=NAME")
+    return section
+
+
+def _build_named(table: Mapping[str, type], values: dict[str, Any], group: str) -> Any:
+    name = str(values.get("name"))
+    if name not in table:
+        raise ConfigError(
+            f"{group}.name={name!r} is not known{nearest(name, table)}\n"
+            f"Choose one with {group}=NAME: {', '.join(table)}"
+        )
+    known = {f.name for f in fields(table[name])}
+    for key in values:
+        owners = [n for n, cls in table.items() if key in {f.name for f in fields(cls)}]
+        if key not in known and owners:
+            raise ConfigError(
+                f"{group}.{key} is an option of {', '.join(owners)}, not of {name}; "
+                f"the options of {name}: {', '.join(sorted(known))}"
+            )
+    return _build(table[name], values, group)
+
+
+def _build(cls: type[T], values: dict[str, Any], group: str) -> T:
+    assert is_dataclass(cls)
+    hints = get_type_hints(cls)
+    _reject_unknown(f"{group}.", values, hints)
+    converted = {k: _convert(hints[k], v, f"{group}.{k}") for k, v in values.items()}
+    return cls(**converted)
+
+
+def _reject_unknown(prefix: str, values: Mapping[str, Any], known: Any) -> None:
+    for key in values:
+        if key not in known:
+            names = sorted(f"{prefix}{k}" for k in known)
+            raise ConfigError(
+                f"{prefix}{key} is not a known key{nearest(f'{prefix}{key}', names)}"
+                f"\nKnown here: {', '.join(names)}"
+            )
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """Check value against a type hint: bool, int, float, str, list[float], or `| None` of these."""
+    text = str(getattr(hint, "__name__", hint)).replace("None", "null")
+    text = re.sub(r"\w+\.", "", str(hint)).replace("None", "null") if "|" in str(hint) else text
+    options = getattr(hint, "__args__", (hint,)) if "|" in str(hint) else (hint,)
+    for option in options:
+        ok, result = _match(option, value)
+        if ok:
+            return result
+    raise ConfigError(f"{key}={value!r}: must be of type {text}, not {type(value).__name__}")
+
+
+def _match(hint: Any, value: Any) -> tuple[bool, Any]:
+    if hint is type(None):
+        return value is None, None
+    if getattr(hint, "__origin__", None) is list:
+        (item,) = hint.__args__
+        if not isinstance(value, (list, tuple)):
+            return False, None
+        parts = [_match(item, v) for v in value]
+        return all(ok for ok, _ in parts), [v for _, v in parts]
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return True, float(value)
+    if hint is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
+        return True, float(value)  # YAML 1.1 reads 1e-3 as text
+    if hint is int and isinstance(value, bool):
+        return False, None
+    return isinstance(value, hint), value

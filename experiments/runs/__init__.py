@@ -1,0 +1,1 @@
+"""One run from an open directory to its result."""

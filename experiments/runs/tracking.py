@@ -1,0 +1,225 @@
+"""Where numbers go: metrics.jsonl and timing.jsonl always, a tracker if asked, the terminal.
+
+metrics.jsonl holds only what the computation determines, so two runs that compute the same write
+the same bytes; what the clock determines goes to timing.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from experiments.config.schema import TrackerConfig
+from experiments.files import append_line, write_json
+from experiments.runs.directory import RunDirectory, flatten
+
+WARM_UP_STEPS = 5  # the first steps pay for caches, compilation and page faults
+
+
+class RunLog:
+    """Rows of metrics, step times and a progress bar; silent on all processes but the first."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        main: bool,
+        steps_per_epoch: int,
+        epochs: int,
+        batch_size: int,
+        progress: bool,
+        console: Console,
+        tracker: GeneralTracker | None = None,
+    ) -> None:
+        self.run, self.main, self.tracker, self.console = run, main, tracker, console
+        self.steps_per_epoch, self.epochs, self.batch_size = steps_per_epoch, epochs, batch_size
+        self.step_seconds: list[float] = []
+        self.epoch_seconds: list[float] = []
+        self._bar = self._make_bar() if progress and main and console.is_terminal else None
+        self._task: Any = None
+        self._shown = 0.0
+        self._train: dict[str, float] = {}  # the last training row, shown beside validation's
+
+    # ------------------------------------------------------------------------------------- metrics
+    def row(self, split: str, epoch: int, step: int, values: dict[str, float]) -> None:
+        """Append one line to metrics.jsonl (and to the tracker), flushed to the disk."""
+        if not self.main:
+            return
+        line = json.dumps({"split": split, "epoch": epoch, "step": step, **values})
+        append_line(self.run.metrics, line)
+        if self.tracker is not None:
+            self.tracker.log(
+                {f"{split}/{k}": v for k, v in values.items()} | {"epoch": epoch}, step=step
+            )
+        if split == "train":
+            self._write_timing(epoch, step)
+        self._print_row(split, epoch, values)
+
+    def position(self) -> int:
+        """Bytes of metrics.jsonl so far; a checkpoint stores it."""
+        return self.run.metrics.stat().st_size if self.run.metrics.exists() else 0
+
+    def rewind(self, position: int) -> None:
+        """Drop the lines that were written after the checkpoint now taken up."""
+        if self.run.metrics.exists():
+            os.truncate(self.run.metrics, position)
+
+    def _write_timing(self, epoch: int, step: int) -> None:
+        seconds = self.epoch_seconds
+        if seconds:
+            median = statistics.median(seconds)
+            row = {
+                "epoch": epoch,
+                "step": step,
+                "seconds": sum(seconds),
+                "step_seconds": median,
+                "images_per_second": self.batch_size / median,
+                "finished": time.time(),
+            }
+            append_line(self.run.timing, json.dumps(row))
+        self.epoch_seconds = []
+
+    def median_step(self) -> float | None:
+        """Median seconds of a training step, data included; the first steps do not count."""
+        counted = self.step_seconds[WARM_UP_STEPS:] or self.step_seconds
+        return statistics.median(counted) if counted else None
+
+    # ------------------------------------------------------------------------------------ terminal
+    def step_done(
+        self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float, seconds: float
+    ) -> None:
+        self.step_seconds.append(seconds)
+        self.epoch_seconds.append(seconds)
+        now = time.monotonic()
+        if self._bar is None or (now - self._shown < 0.2 and step_in_epoch < self.steps_per_epoch):
+            return
+        self._shown = now
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "", total=self.epochs * self.steps_per_epoch, epoch=0, loss=0.0, lr=0.0, rate=0.0
+            )
+        recent = statistics.median(self.epoch_seconds[-20:])
+        self._bar.update(
+            self._task,
+            completed=epoch * self.steps_per_epoch + step_in_epoch,
+            epoch=epoch + 1,
+            loss=loss(),
+            lr=lr,
+            rate=self.batch_size / recent,
+        )
+
+    def _make_bar(self) -> Progress:
+        return Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.2e}  "
+                       "{task.fields[rate]:.0f} images/s  left"),
+            TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+
+    def _print_row(self, split: str, epoch: int, values: dict[str, float]) -> None:
+        if split == "train":
+            self._train = values
+            return
+        train = self._train
+        seconds = self.median_step()
+        rate = self.batch_size / seconds if seconds else 0.0
+        self.console.print(
+            f"epoch {epoch:>3}/{self.epochs}  train loss {train.get('loss', float('nan')):.4f} "
+            f"accuracy {100 * train.get('accuracy', float('nan')):6.2f} %  {split} loss "
+            f"{values['loss']:.4f} accuracy {100 * values['accuracy']:6.2f} %  "
+            f"lr {train.get('lr', float('nan')):.2e}  {rate:.0f} images/s",
+            highlight=False,
+        )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self.tracker is not None:
+            self.tracker.finish()
+
+
+# -------------------------------------------------------------------------------------- trackers
+def start_tracker(
+    config: TrackerConfig, run: RunDirectory, name: str, values: dict[str, Any]
+) -> GeneralTracker | None:
+    """Start the tracker of the config (called on the main process); None for local files only.
+
+    A resumed run goes on under its own id, which run_dir/tracker.json keeps.
+    """
+    if config.name == "local":
+        return None
+    tracker: GeneralTracker
+    if config.name == "tensorboard":
+        tracker = TensorBoardTracker(run_name="tensorboard", logging_dir=str(run.path))
+        flat = {
+            k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in flatten(values)
+        }
+        tracker.start()
+        tracker.store_init_configuration(flat)
+        return tracker
+    run_id = _tracker_id(run)
+    tracker = WandBTracker(
+        config.project,
+        name=f"{name}-{run.path.name}",
+        entity=config.entity,
+        id=run_id,
+        resume="allow",
+        dir=str(run.path),
+        mode=wandb_mode(),
+    )
+    tracker.start()
+    tracker.store_init_configuration(values)
+    return tracker
+
+
+def wandb_mode() -> str:
+    """What WANDB_MODE says, else online for somebody who is logged in, else offline."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    return "online" if os.environ.get("WANDB_API_KEY") or _has_wandb_login() else "offline"
+
+
+def _has_wandb_login() -> bool:
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    file = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    try:
+        return netrc.netrc(file).authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _tracker_id(run: RunDirectory) -> str:
+    path = run.path / "tracker.json"
+    if path.exists():
+        return str(json.loads(path.read_text())["id"])
+    run_id = secrets.token_hex(4)
+    write_json(path, {"tracker": "wandb", "id": run_id})
+    return run_id
+
+
+def describe_device(device: torch.device) -> str:
+    """'cpu, 2 threads' or the name of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"

@@ -1,0 +1,93 @@
+"""Every config composes; what cannot work is refused in words that lead to what can."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from experiments.config.compose import CONFIG_DIR, check_command_line, load_config
+from experiments.config.parse import to_dict
+from experiments.config.schema import LOSSES, OPTIMIZERS, SCHEDULERS
+from experiments.errors import ConfigError
+from models import list_models
+
+ENTRIES = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
+GROUP_FILES = [p for p in sorted(CONFIG_DIR.glob("*/*.yaml")) if not p.stem.startswith("_")]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_entry_composes(entry: str) -> None:
+    config = load_config(entry)
+    assert config.model["name"] in list_models()
+    assert config.name == f"{config.model['name']}-{config.data.name}"
+
+
+@pytest.mark.parametrize("file", GROUP_FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_group_file_composes(file: Path) -> None:
+    config = to_dict(load_config("cifar", [f"{file.parent.name}={file.stem}"]))
+    section = config.get(file.parent.name)
+    if isinstance(section, dict) and file.parent.name in ("data", "optimizer", "scheduler", "loss"):
+        assert section["name"] == file.stem
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_registered_model_is_a_config(name: str) -> None:
+    assert load_config("cifar", [f"model={name}"]).model["name"] == name
+
+
+@pytest.mark.parametrize(
+    "group, table", [("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS), ("loss", LOSSES)]
+)
+def test_yaml_lists_every_field(group: str, table: dict[str, type]) -> None:
+    """A field that YAML leaves out could not be set on the command line."""
+    for name, cls in table.items():
+        text = (CONFIG_DIR / group / f"{name}.yaml").read_text()
+        assert all(f"{f.name}:" in text for f in fields(cls)), name
+
+
+def test_command_of_the_readme_composes_as_typed() -> None:
+    config = load_config(
+        "cifar", ["model=vggkagn", "model.degree=4", "optimizer.lr=1e-3", "trainer.epochs=5"]
+    )
+    assert (config.model["degree"], config.optimizer.lr, config.trainer.epochs) == (4, 1e-3, 5)
+
+
+@pytest.mark.parametrize("override, words", [
+    ("optimizer.lrr=1", ["optimizer.lrr", "did you mean 'optimizer.lr'"]),
+    ("optimizr.lr=1", ["did you mean 'optimizer.lr'"]),
+    ("trainer.epochs=abc", ["trainer.epochs='abc'", "int"]),
+    ("trainer.epochs=1.5", ["trainer.epochs=1.5", "int"]),
+    ("trainer.epochs=-1", ["trainer.epochs=-1", "1 or more"]),
+    ("trainer.epochs=", ["trainer.epochs", "int"]),
+    ("trainer.accumulation=3", ["must divide trainer.batch_size=128"]),
+    ("optimizer.lr=true", ["optimizer.lr=True", "float"]),
+    ("optimizer.momentum=0.9", ["option of sgd", "not of adamw"]),
+    ("model=vggkagnn", ["did you mean 'vggkagn'"]),
+    ("model.degree=0", ["degree=0", "1 or more"]),
+    ("model.degree=two", ["degree='two'", "integer"]),
+    ("model.grid_size=3", ["grid_size is an option of", "simple_conv_kagn (gram) has degree"]),
+    ("data=imagnet", ["did you mean 'imagenet'"]),
+    ("optimizer=sgdd", ["did you mean 'sgd'", "adamw"]),
+    ("augment.mixup=-1", ["augment.mixup=-1.0", "0 (off) or more"]),
+    ("seed=-1", ["seed=-1", "0 or more"]),
+    ("foo", ["foo"]),
+    ("+foo=1", ["foo is not a known key"]),
+])  # fmt: skip
+def test_what_cannot_work_is_refused_by_name(override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("cifar", [override])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_value_of_a_sweep_is_checked() -> None:
+    check_command_line("cifar", ["seed=0,1", "optimizer=sgd,adamw"])
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=-1"):
+        check_command_line("cifar", ["seed=0,1,2", "optimizer.lr=0.1,-1"])
+
+
+def test_a_line_search_refuses_a_loss_scaler() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.precision=bf16"):
+        load_config("cifar", ["optimizer=lbfgs", "trainer.precision=fp16"])

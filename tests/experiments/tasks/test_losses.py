@@ -1,0 +1,90 @@
+"""Losses against their formulas, for integer and soft targets."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from experiments.config.schema import FocalConfig, LossConfig
+from experiments.errors import ConfigError
+from experiments.tasks.losses import build_loss
+
+C = 5
+CONFIGS = [LossConfig(), LossConfig("bce"), FocalConfig("focal")]
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(7, C, generator=generator, dtype=torch.float64)
+    targets = torch.randint(C, (7,), generator=generator)
+    soft = torch.rand(7, C, generator=generator, dtype=torch.float64).softmax(1)
+    return logits.requires_grad_(), targets, soft
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: c.name)
+def test_integer_targets_equal_their_onehot(batch, cfg, smoothing):
+    logits, targets, _ = batch
+    cfg = type(cfg)(cfg.name, smoothing)
+    loss = build_loss(cfg, C)
+    hard, onehot = loss(logits, targets), loss(logits, F.one_hot(targets, C).double())
+    torch.testing.assert_close(hard, onehot)
+    assert hard.shape == ()
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: c.name)
+def test_smoothing_mixes_in_the_uniform_distribution(batch, cfg):
+    logits, _, soft = batch
+    smoothed = build_loss(type(cfg)(cfg.name, 0.2), C)(logits, soft)
+    torch.testing.assert_close(smoothed, build_loss(cfg, C)(logits, 0.8 * soft + 0.2 / C))
+
+
+def test_focal_equals_the_formula_for_integer_targets(batch):
+    logits, targets, _ = batch
+    alpha = [0.5, 1.0, 2.0, 0.1, 3.0]
+    loss = build_loss(FocalConfig("focal", gamma=2.0, alpha=alpha), C)(logits, targets)
+    p_t = logits.softmax(1).gather(1, targets[:, None])[:, 0]
+    expected = ((1 - p_t) ** 2 * -torch.tensor(alpha)[targets] * p_t.log()).mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_focal_without_focus_is_cross_entropy(batch):
+    logits, _, soft = batch
+    focal = build_loss(FocalConfig("focal", 0.1, gamma=0.0), C)(logits, soft)
+    torch.testing.assert_close(focal, F.cross_entropy(logits, soft, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5])
+def test_focal_gradient_is_right_and_finite_at_certainty(batch, gamma):
+    logits, targets, soft = batch
+    loss = build_loss(FocalConfig("focal", 0.1, gamma=gamma), C).double()
+    assert torch.autograd.gradcheck(lambda x: loss(x, soft), (logits,))
+    certain = (200.0 * F.one_hot(targets, C)).requires_grad_()
+    loss = build_loss(FocalConfig("focal", gamma=gamma), C)(certain, targets)
+    loss.backward()
+    assert loss.item() == 0
+    assert certain.grad.isfinite().all()
+
+
+def test_bce_equals_torch(batch):
+    logits, targets, _ = batch
+    expected = F.binary_cross_entropy_with_logits(logits, F.one_hot(targets, C).double())
+    torch.testing.assert_close(build_loss(LossConfig("bce"), C)(logits, targets), expected)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS[1:], ids=lambda c: c.name)
+def test_half_precision_logits_are_computed_in_float32(batch, cfg):
+    logits, targets, _ = batch
+    low = logits.detach().bfloat16()
+    loss = build_loss(cfg, C)
+    assert loss(low, targets).dtype == torch.float32
+    torch.testing.assert_close(loss(low, targets), loss(low.float(), targets))
+
+
+def test_refusals():
+    with pytest.raises(ConfigError, match=r"loss.alpha has 2 weights.*there are 5"):
+        build_loss(FocalConfig("focal", alpha=[1.0, 2.0]), C)
+    with pytest.raises(ConfigError, match="did you mean 'focal'"):
+        build_loss(LossConfig("fokal"), C)
+    with pytest.raises(ConfigError, match="fields of FocalConfig"):
+        build_loss(LossConfig("focal"), C)

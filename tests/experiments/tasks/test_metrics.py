@@ -1,0 +1,213 @@
+"""Metrics against scikit-learn, in odd cases, in checkpoints and over two processes."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from experiments.config.schema import MONITORS, MetricsConfig
+from experiments.errors import ConfigError
+from experiments.tasks.metrics import ClassificationMetrics, check_monitor
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def batch(n, C, seed=0, scale=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(C, (n,), generator=generator)
+    logits = torch.randn(n, C, generator=generator)
+    logits[torch.arange(n), targets] += 1
+    return scale * logits, targets
+
+
+def computed(logits, targets, C=None, **cfg):
+    metrics = ClassificationMetrics(C or logits.shape[1], MetricsConfig(**cfg))
+    metrics.update(logits, targets)
+    return metrics.compute()
+
+
+@pytest.mark.parametrize("C", [3, 10])
+def test_equal_to_scikit_learn(C):
+    logits, targets = batch(200, C)
+    p, y, guess = logits.double().softmax(1).numpy(), targets.numpy(), logits.argmax(1).numpy()
+    expected = {
+        "accuracy": sk.accuracy_score(y, guess),
+        "recall_macro": sk.recall_score(y, guess, average="macro"),
+        "recall_micro": sk.recall_score(y, guess, average="micro"),
+        "f1_macro": sk.f1_score(y, guess, average="macro"),
+        "f1_micro": sk.f1_score(y, guess, average="micro"),
+        "auc_ovr": sk.roc_auc_score(y, p, multi_class="ovr"),
+        "auc_ovo": sk.roc_auc_score(y, p, multi_class="ovo"),
+    }
+    if C > 5:
+        expected["top5_accuracy"] = sk.top_k_accuracy_score(y, p, k=5)
+    metrics = ClassificationMetrics(C, MetricsConfig())
+    for rows in torch.arange(200).split(64):  # uneven batches
+        metrics.update(logits[rows], targets[rows])
+    assert metrics.compute() == pytest.approx(expected, abs=1e-6)
+    assert metrics.confusion_matrix().tolist() == sk.confusion_matrix(y, guess).tolist()
+
+
+def test_two_classes():
+    logits, targets = batch(50, 2)
+    values = computed(logits, targets)
+    auc = sk.roc_auc_score(targets, logits.double().softmax(1)[:, 1])
+    assert values["auc_ovr"] == pytest.approx(auc) == values["auc_ovo"]
+    assert "top5_accuracy" not in values
+
+
+def test_absent_classes_are_left_out_of_the_means():
+    logits, targets = batch(90, 6)
+    kept = (targets != 2) & (targets != 5)
+    logits, targets = logits[kept], targets[kept]
+    values = computed(logits, targets)
+    present, p = [0, 1, 3, 4], logits.double().softmax(1).numpy()
+    ovr = np.mean([sk.roc_auc_score(targets.numpy() == c, p[:, c]) for c in present])
+    ovo = sk.roc_auc_score(targets.numpy(), p, multi_class="ovo", labels=range(6))
+    assert values["auc_ovr"] == pytest.approx(ovr)
+    assert values["auc_ovo"] == pytest.approx(ovo)
+    assert all(np.isfinite(value) for value in values.values())
+
+
+def test_ties_count_half():
+    logits = torch.zeros(8, 3)
+    values = computed(logits, torch.arange(8) % 3)
+    assert values["auc_ovr"] == values["auc_ovo"] == 0.5
+
+
+@pytest.mark.parametrize("case", ["one class", "no sample", "not finite", "too many classes"])
+def test_auc_is_left_out(case):
+    logits, targets = batch(20, 4)
+    limit = 100
+    if case == "one class":
+        targets = torch.full_like(targets, 3)
+    elif case == "no sample":
+        logits, targets = logits[:0], targets[:0]
+    elif case == "not finite":
+        logits[3, 1] = torch.nan
+    else:
+        limit = 3
+    values = computed(logits, targets, auc_max_classes=limit)
+    assert "auc_ovr" not in values and "auc_ovo" not in values
+    assert all(np.isfinite(value) for value in values.values())
+
+
+def test_soft_targets_and_half_precision():
+    logits, targets = batch(30, 4)
+    soft = 0.7 * torch.nn.functional.one_hot(targets, 4) + 0.3 / 4
+    assert computed(logits, soft) == computed(logits, targets)
+    half = logits.bfloat16()
+    assert computed(half, targets) == computed(half.float(), targets)
+
+
+def test_reset_forgets():
+    metrics = ClassificationMetrics(3, MetricsConfig())
+    metrics.update(*batch(20, 3))
+    metrics.compute()
+    metrics.reset()
+    logits, targets = batch(10, 3, seed=1)
+    metrics.update(logits, targets)
+    assert metrics.compute() == computed(logits, targets)
+    assert metrics.confusion_matrix().sum() == 10
+
+
+def test_deterministic_mode_costs_no_memory():
+    """In that mode torchmetrics would compare every sample with all C^2 pairs of classes."""
+
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                self.numel = max(self.numel, result.numel())
+            return result
+
+    metrics = ClassificationMetrics(50, MetricsConfig())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with Largest() as largest:
+            metrics.update(*batch(16, 50))
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert largest.numel == 50**2
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ConfigError, match="num_classes=1"):
+        ClassificationMetrics(1, MetricsConfig())
+
+
+def test_a_hundred_classes_take_no_longer_than_a_validation_may():
+    logits, targets = batch(10_000, 100)
+    metrics = ClassificationMetrics(100, MetricsConfig())
+    metrics.update(logits, targets)
+    before = os.times().user
+    metrics.compute()
+    assert os.times().user - before < 5  # scikit-learn: 15 s
+
+
+SCRIPT = """
+    import json, sys, torch
+    from experiments.tasks.metrics import ClassificationMetrics
+    from experiments.config.schema import MetricsConfig
+
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    logits, targets = torch.load(sys.argv[1])
+    # rank 0 has 23 samples, rank 1 has 7; in a second round rank 1 has none at all
+    results = []
+    metrics = ClassificationMetrics(7, MetricsConfig())
+    for mine in (slice(0, 23) if rank == 0 else slice(23, 30), slice(0, 30 * (1 - rank))):
+        metrics.reset()
+        if len(targets[mine]):
+            metrics.update(logits[mine], targets[mine])
+        results.append([metrics.compute(), metrics.confusion_matrix().tolist()])
+    with open(f"{sys.argv[2]}/{rank}.json", "w") as file:
+        json.dump(results, file)
+    torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_see_all_samples(tmp_path):
+    logits, targets = batch(30, 7)
+    script, data = tmp_path / "script.py", tmp_path / "data.pt"
+    script.write_text(textwrap.dedent(SCRIPT))
+    torch.save((logits, targets), data)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node=2", str(script), str(data), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    guess = logits.argmax(1)
+    expected = computed(logits, targets)
+    matrix = sk.confusion_matrix(targets, guess, labels=range(7)).tolist()
+    for rank in (0, 1):
+        for values, counts in json.loads((tmp_path / f"{rank}.json").read_text()):
+            assert values == pytest.approx(expected)
+            assert counts == matrix
+
+
+@pytest.mark.parametrize(
+    ("monitor", "num_classes", "words"),
+    [("top5_accuracy", 5, "the data has 5"), ("auc_ovr", 101, "metrics.auc_max_classes=101")],
+)
+def test_a_monitor_that_cannot_exist_is_refused(monitor, num_classes, words):
+    with pytest.raises(ConfigError, match=words):
+        check_monitor(monitor, num_classes, MetricsConfig())
+    check_monitor(monitor, 10, MetricsConfig())
+
+
+def test_every_monitor_is_a_metric():
+    assert set(MONITORS) == {*computed(*batch(50, 10)), "loss"}
