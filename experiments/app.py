@@ -1,7 +1,8 @@
 """One way to a run: `run(config)` trains, tests and writes the run directory.
 
 Entry scripts call `launch`, which adds the command line: Hydra composes, errors become messages.
-The heavy imports (torchvision, torchmetrics, timm) wait until a config has passed its checks.
+torch and all that is built on it wait until a config has passed its checks: help and a misspelt
+key are answered at once.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import hydra
-import torch
 from omegaconf import DictConfig
 
-from conv_kan.ops.backend import BackendError
-from experiments.config.compose import CONFIG_DIR, check_command_line, to_config
+from experiments.config.compose import CONFIG_DIR, check_command_line, store_rows, to_config
 from experiments.config.schema import Config
 from experiments.errors import UserError
-from experiments.runs.build import GetData, check_model
 from experiments.training.interrupt import Interrupted
 
 if TYPE_CHECKING:
     from experiments.runs.session import Result
+
+GetData = Callable[[Config], tuple[Any, Any, Any]]  # (train, validation, test)
 
 
 def default_data(config: Config) -> tuple[Any, Any, Any]:
@@ -39,9 +40,10 @@ def run(config: Config, get_data: GetData = default_data) -> Result:
     Raises UserError (ConfigError, DataError, CheckpointError, TrainingError) with a message for
     the user; Interrupted when a signal asked to stop and the checkpoint is written.
     """
-    check_model(config)
+    from experiments.runs.model import check_model
     from experiments.runs.session import run_session
 
+    check_model(config)
     return run_session(config, get_data)
 
 
@@ -64,8 +66,15 @@ def launch(config_name: str, get_data: GetData = default_data) -> None:
         with exit_with_message():
             run(to_config(node), get_data)
 
+    store_rows()
     main()
-    if torch.distributed.is_initialized():
+    leave_process_group()
+
+
+def leave_process_group() -> None:
+    """End what torch.distributed has begun, if anything trained at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_initialized():
         gc.collect()  # a model wrapper that outlives the group aborts the process at its exit
         torch.distributed.destroy_process_group()
 
@@ -83,9 +92,15 @@ class exit_with_message:  # noqa: N801 - used like contextlib.suppress
         rank = int(os.environ.get("RANK", "0"))
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.number)
-        if isinstance(error, UserError | BackendError):
+        if isinstance(error, UserError) or _is_backend_error(error):
             if rank == 0 or getattr(error, "during_training", False):
                 sys.stdout.flush()
                 where = f"process {rank}: " if rank else ""
                 print(f"{where}error: {error}", file=sys.stderr, flush=True)
             raise SystemExit(2)
+
+
+def _is_backend_error(error: BaseException | None) -> bool:
+    """Whether a layer's backend cannot run; asked of its module only where that is loaded."""
+    backend = sys.modules.get("conv_kan.ops.backend")
+    return backend is not None and isinstance(error, backend.BackendError)

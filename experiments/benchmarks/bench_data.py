@@ -18,9 +18,10 @@ from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
 from experiments.config.compose import CONFIG_DIR, load_config
 from experiments.config.schema import Config
-from experiments.data import Datasets, TrainLoader, complete_splits, describe, load_datasets
+from experiments.data import Datasets, TrainLoader, complete_splits, load_datasets
 from experiments.data.containers import Published, TensorImages
 from experiments.data.folders import load_folder
+from experiments.tasks.base import create_task
 
 BENCH = "bench_data"
 BATCH = 128
@@ -85,11 +86,10 @@ def _config(augment: str) -> Config:
 
 
 def _loader(datasets: Datasets, config: Config, batch: int) -> TrainLoader:
-    info = describe(datasets, config.data)
+    recipe = create_task(config, datasets).recipe(training=True)
     return TrainLoader(
-        datasets.train, config.data, config.augment, info,
-        batch_size=batch, accumulation=1, seed=0, rank=0, world_size=1,
-    )  # fmt: skip
+        datasets.train, recipe, batch_size=batch, accumulation=1, seed=0, rank=0, world_size=1
+    )
 
 
 def _endless(loader: TrainLoader) -> Iterator[Any]:

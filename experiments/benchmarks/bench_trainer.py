@@ -17,14 +17,13 @@ from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
 from experiments.config.compose import load_config
 from experiments.config.schema import Config
-from experiments.data import EvaluationLoader, TrainLoader
-from experiments.runs.build import make_model
+from experiments.data import Datasets, EvaluationLoader, TrainLoader
+from experiments.data.containers import TensorImages
 from experiments.runs.directory import RunDirectory
+from experiments.runs.model import make_model
 from experiments.runs.setup import make_accelerator
 from experiments.runs.tracking import RunLog
-from experiments.tasks.classification import ClassificationTask
-from experiments.tasks.losses import build_loss
-from experiments.tasks.metrics import ClassificationMetrics
+from experiments.tasks.base import create_task
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
 
@@ -121,17 +120,21 @@ def make_trainer(config: Config, batches: list[tuple[Tensor, Tensor]], directory
     model = make_model(config, 10, 1)
     run = RunDirectory(directory)
     loaded = Loaded(batches)
+    images, targets = batches[0]
+    pixels = (images.clamp(0, 1) * 255).to(torch.uint8)
+    data = TensorImages(pixels, targets, [str(label) for label in range(10)])
+    task = create_task(config, Datasets(data, data, data))
+    task.attach(model)
     log = RunLog(
-        run, main=True, steps_per_epoch=len(batches), epochs=config.trainer.epochs,
+        run, main=True, row=task.row, steps_per_epoch=len(batches), epochs=config.trainer.epochs,
         batch_size=config.trainer.batch_size, progress=False, console=Console(quiet=True),
     )  # fmt: skip
     return Trainer(
         config.trainer, seed=0, accelerator=accelerator, model=model,
-        task=ClassificationTask(model, build_loss(config.loss, 10), config.penalty),
+        task=task,
         optimizer=build_optimizer(model, config.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(optimizer, config.scheduler, 10**6),
         train_loader=cast(TrainLoader, loaded),
         validation_loader=cast(EvaluationLoader, loaded),
-        make_metrics=lambda: ClassificationMetrics(10, config.metrics, accelerator.device),
         checkpoints=run.checkpoints, best_path=run.best, log=log, run_config={},
     )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.parse import NAMED_GROUPS, parse_config, plain_options
+from experiments.config.parse import NAMED_GROUPS, TASK_GROUPS, parse_config, plain_options
 from experiments.config.schema import Config
+from experiments.config.tasks import TASKS
 from experiments.errors import ConfigError, nearest
 from models import list_models, model_options
 
@@ -43,6 +45,7 @@ def to_config(node: DictConfig) -> Config:
 
 def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose with Hydra; its errors become a ConfigError that names the nearest valid key."""
+    store_rows()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
@@ -57,23 +60,32 @@ def check_command_line(config_name: str, overrides: Sequence[str]) -> None:
         load_config(config_name, chosen)
 
 
-def store_models() -> None:
-    """Give every registered model an entry in the config group `model`, with its defaults.
+def store_rows() -> None:
+    """Give every registered model an entry in the config group `model`, every task in `task`.
 
-    The registry is the one place that knows a model's options; files in configs/model may add
-    entries of their own on top (`defaults: [vggkagn]`).
+    The registries are the one place that knows their options; files in configs/model may add
+    entries of their own on top (`defaults: [vggkagn]`), and a file in configs/task replaces one.
+    Called before every composition, since scripts register models and tasks of their own.
     """
+    store = ConfigStore.instance().store
     for name in list_models():
         defaults = {key: option.default for key, option in model_options(name).items()}
-        ConfigStore.instance().store(
-            group="model", name=name, node={"name": name, **plain_options(defaults)}
-        )
+        store(group="model", name=name, node={"name": name, **plain_options(defaults)})
+    for name, row in TASKS.items():
+        if (CONFIG_DIR / "task" / f"{name}.yaml").exists():
+            continue
+        node = {"task": {**asdict(row.options()), "name": name}, "metrics": asdict(row.metrics())}
+        store(group="task", name=name, node=node, package="_global_")
+        first = next(iter(row.losses), None)
+        loss = {} if first is None else {**asdict(row.losses[first]()), "name": first}
+        store(group="loss", name=f"_{name}", node=loss)
 
 
 def _group_options(group: str) -> list[str]:
     files = (CONFIG_DIR / group).glob("*.yaml")
     names = {f.stem for f in files if not f.stem.startswith("_")}
-    return sorted(names | set(list_models() if group == "model" else ()))
+    registered = {"model": list_models(), "task": list(TASKS)}
+    return sorted(names | set(registered.get(group, ())))
 
 
 # ---------------------------------------------------------------------------------- explanations
@@ -104,7 +116,7 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Co
 
 def _owner(config_name: str, overrides: Sequence[str], override: str) -> ConfigError | None:
     """The error of the checks behind Hydra, which know whose option an unknown one is."""
-    if override.partition(".")[0] not in ("model", *NAMED_GROUPS):
+    if override.partition(".")[0] not in ("model", *TASK_GROUPS, *NAMED_GROUPS):
         return None
     added = [f"+{o}" if o == override else o for o in overrides]
     try:
@@ -159,6 +171,3 @@ def _sweep_values(overrides: Sequence[str]) -> Iterator[list[str]]:
             value if value is not None else options[0]
             for value, options in zip(column, choices, strict=True)
         ]
-
-
-store_models()

@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from experiments.config.schema import (
-    LOSSES,
-    OPTIMIZERS,
-    SCHEDULERS,
-    AugmentConfig,
-    Config,
-    DataConfig,
-    MetricsConfig,
-    PenaltyConfig,
-    TrackerConfig,
-    TrainerConfig,
-)
+from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.losses import PenaltyConfig
+from experiments.config.optim import OPTIMIZERS, SCHEDULERS
+from experiments.config.schema import Config
+from experiments.config.tasks import TASKS, TaskRow, task_row
+from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
 from models.registry import check_options
 
@@ -28,15 +22,11 @@ PLAIN_GROUPS: dict[str, type] = {
     "data": DataConfig,
     "augment": AugmentConfig,
     "penalty": PenaltyConfig,
-    "metrics": MetricsConfig,
     "trainer": TrainerConfig,
     "tracker": TrackerConfig,
 }
-NAMED_GROUPS: dict[str, Mapping[str, type]] = {
-    "optimizer": OPTIMIZERS,
-    "scheduler": SCHEDULERS,
-    "loss": LOSSES,
-}
+TASK_GROUPS = ("task", "loss", "metrics")  # typed by the task's row
+NAMED_GROUPS: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
 
 
 def parse_config(values: dict[str, Any]) -> Config:
@@ -51,18 +41,59 @@ def parse_config(values: dict[str, Any]) -> Config:
         parsed[group] = _build(cls, _section(values, group), group)
     for group, table in NAMED_GROUPS.items():
         parsed[group] = _build_named(table, _section(values, group), group)
+    parsed.update(parse_task(values))
     for key in ("name", "seed", "runs_dir"):
         if values.get(key) is None:
             raise ConfigError(f"{key} is missing: give it a value, for example {key}=...")
         parsed[key] = _convert(get_type_hints(Config)[key], values[key], key)
     if parsed["seed"] < 0:
         raise ConfigError(f"seed={parsed['seed']}: must be 0 or more")
-    if parsed["optimizer"].name == "lbfgs" and parsed["trainer"].precision == "fp16":
+    _check_together(parsed)
+    return Config(**parsed)
+
+
+def _check_together(parsed: dict[str, Any]) -> None:
+    """The rules that bind values of several groups; and trainer.monitor by its own name."""
+    trainer, row = parsed["trainer"], task_row(parsed["task"].name)
+    trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
+    if parsed["optimizer"].name == "lbfgs" and trainer.precision == "fp16":
         raise ConfigError(
             "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "
             "type trainer.precision=bf16 or trainer.precision=no"
         )
-    return Config(**parsed)
+
+
+def parse_task(values: dict[str, Any]) -> dict[str, Any]:
+    """The groups `task`, `loss` and `metrics`, whose types are those of the task's row.
+
+    Raises ConfigError: an unknown task, a loss that the task does not have (names those it has), an
+    option of another one.
+    """
+    section = _section(values, "task")
+    row = task_row(str(section.get("name")))
+    loss = values.get("loss") or {}
+    if loss.get("name") not in row.losses:
+        _refuse_loss(row, loss)
+    return {
+        "task": _build(row.options, section, "task"),
+        "loss": _build_named(row.losses, loss, "loss") if row.losses else None,
+        "metrics": _build(row.metrics, values.get("metrics") or {}, "metrics"),
+    }
+
+
+def _refuse_loss(row: TaskRow, loss: dict[str, Any]) -> None:
+    """Raise ConfigError for the loss of another task, if it is one; others are told elsewhere."""
+    name = loss.get("name")
+    if not row.losses and loss:
+        raise ConfigError(
+            f"loss={name}: task={row.name} has a loss of its own, without options; leave loss out"
+        )
+    owners = [other.name for other in TASKS.values() if name in other.losses]
+    if owners:
+        raise ConfigError(
+            f"loss={name} is a loss of task={', '.join(owners)}, not of task={row.name}\n"
+            f"Choose one with loss=NAME: {', '.join(row.losses)}"
+        )
 
 
 def parse_model(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.datasets.utils import download_url, extract_archive
 
-from experiments.config.schema import DataConfig
+from experiments.config.data import DataConfig
 from experiments.data.containers import UNKNOWN, Datasets, FolderImages, Published
 from experiments.data.download import Source, damaged, ensure_present, missing
 from experiments.data.splits import complete_splits, split_off_test

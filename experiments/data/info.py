@@ -1,4 +1,4 @@
-"""What a model and the transforms must know about a dataset."""
+"""What a model and the transforms must know about the images of a dataset."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.config.schema import DataConfig
-from experiments.data.containers import Datasets, ImageDataset, in_memory, labels_of, locate
+from experiments.config.data import DataConfig
+from experiments.data.containers import ImageDataset, in_memory, locate
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
 
@@ -19,37 +19,33 @@ STATISTICS_SAMPLE = 256  # images averaged when they are not in memory
 
 
 @dataclass(frozen=True)
-class DataInfo:
+class ImageInfo:
     """Shape and statistics of the images that reach the model. Units: mean, std of [0, 1] pixels.
 
     `native_size` is the side of the stored images, or None if they are not square or of several
     sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre.
     """
 
-    num_classes: int
     channels: int
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    class_names: tuple[str, ...]
     native_size: int | None
 
 
-def describe(datasets: Datasets, cfg: DataConfig) -> DataInfo:
-    """Find out classes, channels, size and pixel statistics; values in cfg come first.
+def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
+    """Find out channels, size and pixel statistics; values in cfg come first.
 
     Mean and standard deviation: cfg's, else the published ones of the dataset, else those of the
     training images (all if in memory, else 256 evenly spaced ones).
 
-    Raises: DataError if images have several sizes and data.image_size is null, if data.num_classes
-    is smaller than the labels need, or if data.mean or data.std has not one value per channel.
+    Raises: DataError if images have several sizes and data.image_size is null, or if data.mean or
+    data.std has not one value per channel.
     """
-    train = datasets.train
     if not len(train):
         raise DataError("the training split has no images")
     stored_channels, native = _stored_shape(train)
     channels = cfg.channels or stored_channels
-    names = _class_names(datasets, cfg)
     image_size = cfg.image_size or getattr(train, "image_size", None) or native
     if image_size is None:
         raise DataError(
@@ -57,7 +53,7 @@ def describe(datasets: Datasets, cfg: DataConfig) -> DataInfo:
             "for example data.image_size=64"
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
-    return DataInfo(len(names), channels, image_size, mean, std, names, native)
+    return ImageInfo(channels, image_size, mean, std, native)
 
 
 def _evenly_spaced(count: int, at_most: int) -> list[int]:
@@ -76,19 +72,6 @@ def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None]:
             shapes.add((stored, *(image.shape[1:] if isinstance(image, Tensor) else image.size)))
     sides = {side for _, *both in shapes for side in both}
     return max(shape[0] for shape in shapes), sides.pop() if len(sides) == 1 else None
-
-
-def _class_names(datasets: Datasets, cfg: DataConfig) -> tuple[str, ...]:
-    names = [str(name) for name in getattr(datasets.train, "classes", [])]
-    if not names and cfg.num_classes is None:
-        names = [str(label) for label in range(int(labels_of(datasets.train).max()) + 1)]
-    wanted = cfg.num_classes or len(names)
-    if wanted < len(names):
-        raise DataError(
-            f"data.num_classes={wanted}: the dataset has {len(names)} classes; "
-            f"use data.num_classes={len(names)} or null"
-        )
-    return (*names, *(str(label) for label in range(len(names), wanted)))
 
 
 def _normalisation(

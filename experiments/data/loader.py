@@ -10,16 +10,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from experiments.config.schema import AugmentConfig, DataConfig
 from experiments.data.containers import ImageDataset, Part
-from experiments.data.info import DataInfo
-from experiments.data.reader import BatchKey, BatchReader, MicroBatch
+from experiments.data.reader import BatchKey, BatchReader
+from experiments.data.recipe import Batch, Recipe
 from experiments.data.seeding import derive_seed
-from experiments.data.transforms import (
-    build_eval_transform,
-    build_mix,
-    build_train_transform,
-)
 from experiments.errors import ConfigError, DataError, UserError
 
 
@@ -57,7 +51,7 @@ class _Batches:
         self._workers = workers
         self.close()
 
-    def read(self, keys: Iterable[BatchKey]) -> Iterator[MicroBatch]:
+    def read(self, keys: Iterable[BatchKey]) -> Iterator[Batch]:
         """Yield the batch of each key, in order; raise the UserError that a worker met."""
         self._plan.keys = keys
         items = iter(self._loader)
@@ -66,8 +60,8 @@ class _Batches:
                 del items
                 self.close()
                 raise item
-            images, targets = item
-            yield images, targets
+            inputs, targets = item
+            yield inputs, targets
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts new ones.
@@ -121,9 +115,9 @@ class TrainLoader:
     b = B / (P * accumulation) images. The last incomplete batch is dropped. Random changes derive
     from (seed, epoch, index) per image and from (seed, epoch, step, m, r) per mixed batch.
 
-    With overfit_batches=n every epoch is the first n batches of epoch 0, without augmentation.
+    With overfit_batches=n every epoch is the first n batches of epoch 0.
 
-    Shapes: images (b, C, H, W) float32; targets (b,) int64, or (b, num_classes) float32 if mixed.
+    Shapes: inputs (b, C, *S) float32; targets as the recipe makes them.
 
     Raises: ConfigError if B is no multiple of P * accumulation, exceeds the number of images, or
     if overfit_batches exceeds the number of batches.
@@ -132,15 +126,14 @@ class TrainLoader:
     def __init__(
         self,
         dataset: ImageDataset,
-        data_cfg: DataConfig,
-        augment_cfg: AugmentConfig,
-        info: DataInfo,
+        recipe: Recipe,
         *,
         batch_size: int,
         accumulation: int,
         seed: int,
         rank: int,
         world_size: int,
+        workers: int = 0,
         limit_steps: int | None = None,
         overfit_batches: int = 0,
     ) -> None:
@@ -151,21 +144,13 @@ class TrainLoader:
         self._schedule = _Schedule(len(dataset), batch_size, accumulation, seed, rank, world_size)
         steps = overfit_batches or len(dataset) // batch_size
         self.steps_per_epoch = steps if limit_steps is None else min(steps, limit_steps)
-        augment = AugmentConfig() if overfit_batches else augment_cfg
-        reader = BatchReader(
-            dataset,
-            build_train_transform(augment, info),
-            info,
-            seed=seed,
-            mix=build_mix(augment, info.num_classes),
-        )
-        self._batches = _Batches(reader, data_cfg.workers)
+        self._batches = _Batches(BatchReader(dataset, recipe, seed=seed), workers)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[MicroBatch]]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
         """Yield, for each optimizer step from start_step, its micro-batches on this rank."""
         order = self._schedule.order(0 if self.overfit_batches else epoch)
         steps = range(start_step, self.steps_per_epoch)
-        step: list[MicroBatch] = []
+        step: list[Batch] = []
         for micro_batch in self._batches.read(self._schedule.keys(epoch, order, steps)):
             step.append(micro_batch)
             if len(step) == self.accumulation:
@@ -188,29 +173,28 @@ class EvaluationLoader:
     Rank r of P reads images r, r + P, r + 2P, ...; its last batch may be smaller. `len` counts
     this rank's batches.
 
-    Shapes: images (B, C, H, W) float32, targets (B,) int64; B <= batch_size.
+    Shapes: inputs (B, C, *S) float32; B <= batch_size; targets as the recipe makes them.
     """
 
     def __init__(
         self,
         dataset: ImageDataset,
-        data_cfg: DataConfig,
-        info: DataInfo,
+        recipe: Recipe,
         *,
         batch_size: int,
         rank: int,
         world_size: int,
+        workers: int = 0,
     ) -> None:
         indices = range(rank, len(dataset), world_size)
         starts = range(0, len(indices), batch_size)
         self._keys = [BatchKey(0, list(indices[start : start + batch_size])) for start in starts]
-        reader = BatchReader(dataset, build_eval_transform(info), info)
-        self._batches = _Batches(reader, data_cfg.workers)
+        self._batches = _Batches(BatchReader(dataset, recipe), workers)
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __iter__(self) -> Iterator[MicroBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         return self._batches.read(self._keys)
 
     def close(self) -> None:

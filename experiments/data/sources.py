@@ -12,7 +12,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from torchvision.datasets.utils import check_integrity
 from torchvision.transforms.v2 import functional as F
 
-from experiments.config.schema import DataConfig
+from experiments.config.data import DataConfig
 from experiments.data.containers import Datasets, Published, TensorImages
 from experiments.data.download import Source, damaged, ensure_present
 from experiments.data.folders import load_folder, load_imagenet, load_tiny_imagenet

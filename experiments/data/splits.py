@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.config.schema import DataConfig
+from experiments.config.data import DataConfig
 from experiments.data.containers import Datasets, ImageDataset, Part, labels_of
 from experiments.data.seeding import derive_seed
 from experiments.errors import DataError

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from experiments.config.schema import AugmentConfig
-from experiments.data.info import DataInfo
+from experiments.config.data import AugmentConfig
+from experiments.data.info import ImageInfo
 from experiments.data.pixels import to_tensor
 from experiments.errors import ConfigError
 
@@ -90,7 +90,7 @@ class Pipeline:
         return self.normalise(self.changes(image))
 
 
-def build_eval_transform(info: DataInfo) -> Pipeline:
+def build_eval_transform(info: ImageInfo) -> Pipeline:
     """Return the transform of validation and test images; it takes one image or a batch.
 
     Stored images that are all square and of one size are resized to info.image_size; others have
@@ -102,7 +102,7 @@ def build_eval_transform(info: DataInfo) -> Pipeline:
     return Pipeline(v2.Compose([ToChannels(info.channels), _fit(info)]), _normalise(info), False)
 
 
-def build_train_transform(cfg: AugmentConfig, info: DataInfo) -> Pipeline:
+def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     """Return the transform of one training image; with everything off, that of evaluation.
 
     Order: channels, size or random resized crop, padded crop, flip, rotation, policy, erasing of
@@ -148,14 +148,14 @@ def build_mix(cfg: AugmentConfig, num_classes: int) -> Mix | None:
     return Mix(v2.RandomApply([v2.RandomChoice(mixers)], p=cfg.mix_probability), num_classes)
 
 
-def _fit(info: DataInfo) -> nn.Module:
+def _fit(info: ImageInfo) -> nn.Module:
     if info.native_size is not None:
         return Fit(info.image_size)
     enlarged = round(info.image_size / CROP_RATIO)
     return v2.Compose([v2.Resize(enlarged), v2.CenterCrop(info.image_size)])
 
 
-def _normalise(info: DataInfo) -> v2.Compose:
+def _normalise(info: ImageInfo) -> v2.Compose:
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(info.mean, info.std)])
 
 
@@ -168,7 +168,7 @@ def _padding(cfg: AugmentConfig, side: int) -> int:
     return cfg.crop_padding
 
 
-def _policy(cfg: AugmentConfig, info: DataInfo) -> Callable[[Any], Any]:
+def _policy(cfg: AugmentConfig, info: ImageInfo) -> Callable[[Any], Any]:
     if info.channels not in POLICY_CHANNELS:
         raise ConfigError(
             f"augment.policy={cfg.policy!r} needs images of 1 or 3 channels, these have "

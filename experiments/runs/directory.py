@@ -1,30 +1,24 @@
 """The folder of one run: where its files lie, how it is found again and taken up.
 
 runs/<name>/<time>-seed<seed>/
-    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png confusion_matrix.png
-    best.safetensors test.json checkpoints/step-00000120/...
+    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png best.safetensors test.json
+    checkpoints/step-00000120/... and the pictures of the task
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from experiments.config.resume import RECORDED, REFUSED, differences, policy
 from experiments.errors import CheckpointError
 from experiments.training.checkpoint import CheckpointStore
 
-# What may differ between the run that wrote a checkpoint and the one that takes it up: it changes
-# where and how fast a run proceeds, never what it computes.
-FREE_KEYS = frozenset({
-    "name", "runs_dir", "tracker", "data.root", "data.download", "data.workers",
-    "trainer.resume", "trainer.progress", "trainer.keep_last", "trainer.checkpoint_steps",
-    "trainer.evaluation_batch_size", "trainer.cpu",
-})  # fmt: skip
+Changes = dict[str, tuple[Any, Any]]  # {dotted key: (value of the saved config, value now)}
 
 
 class RunDirectory:
@@ -37,17 +31,25 @@ class RunDirectory:
         self.metrics = self.path / "metrics.jsonl"
         self.timing = self.path / "timing.jsonl"
         self.curves = self.path / "curves.png"
-        self.confusion_matrix = self.path / "confusion_matrix.png"
         self.best = self.path / "best.safetensors"
         self.test = self.path / "test.json"
         self.checkpoints = CheckpointStore(self.path / "checkpoints")
 
+    def picture(self, name: str) -> Path:
+        """Where the picture of that name lies."""
+        return self.path / f"{name}.png"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest; empty if there is none that can be read."""
+        try:
+            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return manifest if isinstance(manifest, dict) else {}
+
     def status(self) -> str:
         """running, interrupted, failed or finished as the manifest says; 'absent' without one."""
-        try:
-            return str(json.loads(self.manifest.read_text())["status"])
-        except (OSError, ValueError, KeyError):
-            return "absent"
+        return str(self.read_manifest().get("status", "absent"))
 
 
 def new_path(runs_dir: str, name: str, seed: int) -> Path:
@@ -68,7 +70,8 @@ def find_resumable(runs_dir: str, name: str, config: dict[str, Any]) -> Path | N
         run = RunDirectory(file.parent)
         if run.status() == "finished" or not run.checkpoints.steps():
             continue
-        if not differences(read_config(file), config):
+        changed = differences(read_config(file), config)
+        if not any(policy(key) == REFUSED for key in changed):
             return run.path
     return None
 
@@ -81,8 +84,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def resolve_resume(text: str) -> tuple[Path, Path | None]:
-    """Split trainer.resume=PATH into (run directory, checkpoint or None for the last one).
+def resolve_checkpoint(key: str, text: str) -> tuple[Path, Path | None]:
+    """Split key=PATH into (run directory, checkpoint or None for the last one).
 
     Raises CheckpointError: the path does not exist or is neither a run directory nor a checkpoint.
     """
@@ -92,38 +95,42 @@ def resolve_resume(text: str) -> tuple[Path, Path | None]:
     if (path / "config.yaml").is_file():
         return path, None
     what = "is no run directory (it has no config.yaml)" if path.exists() else "does not exist"
+    newest = ", or trainer.resume=auto for the newest unfinished run" if "resume" in key else ""
     raise CheckpointError(
-        f"trainer.resume={text}: {path} {what}. Give a run directory, one of its "
-        "checkpoints/step-... folders, or trainer.resume=auto for the newest unfinished run."
+        f"{key}={text}: {path} {what}. Give a run directory, one of its checkpoints/step-... "
+        f"folders{newest}."
     )
 
 
-def differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """Lines "key: saved -> current" for keys that must agree for an exact resume."""
-    old, new = dict(flatten(saved)), dict(flatten(current))
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
-        if not free and old.get(key) != new.get(key):
-            lines.append(f"{key}: {old.get(key)!r} -> {new.get(key)!r}")
-    return lines
+def find_parent(text: str) -> Path:
+    """The checkpoint that trainer.start_from names: that of a run, or its last one.
+
+    Raises CheckpointError: there is none.
+    """
+    path, checkpoint = resolve_checkpoint("trainer.start_from", text)
+    found = checkpoint or RunDirectory(path).checkpoints.last()
+    if found is None:
+        raise CheckpointError(
+            f"trainer.start_from={text}: {path} has no checkpoint; give a run that has one"
+        )
+    return found
 
 
-def require_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> None:
-    """Raise CheckpointError that lists what differs, unless the configs agree."""
-    lines = differences(saved, current)
-    if lines:
+def require_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> Changes:
+    """What this continuation of a run changes that must be recorded.
+
+    Raises CheckpointError that lists what may not change, unless nothing of that does.
+    """
+    changes = differences(saved, current)
+    refused = [
+        f"{key}: {old!r} -> {new!r}"
+        for key, (old, new) in changes.items()
+        if policy(key) == REFUSED
+    ]
+    if refused:
         raise CheckpointError(
             f"{path} belongs to a run with another config, so it cannot be continued exactly:\n  "
-            + "\n  ".join(lines)
+            + "\n  ".join(refused)
             + "\nGive the values of the saved run, or start a new run without trainer.resume."
         )
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested dicts: {"a": {"b": 1}} -> ("a.b", 1)."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return {key: values for key, values in changes.items() if policy(key) == RECORDED}

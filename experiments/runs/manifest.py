@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 import torch
 
 from conv_kan.ops.backend import forget_backends
-from experiments.config.schema import require_choice
+from experiments.config.checks import require_choice
+from experiments.config.tasks import TaskRow
 from experiments.files import write_json
 
 STATUSES = ("running", "finished", "interrupted", "failed")
@@ -36,11 +38,13 @@ def build_manifest(
     parameters: int,
     macs: int,
     input_shape: Sequence[int],
+    task: TaskRow,
+    monitor: str,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Describe a run that starts now; `update_manifest` fills in what is known at its end.
 
-    command is the shell command to record (default: this process's); macs are of one image. Until
+    command is the shell command to record (default: this process's); macs are of one input. Until
     the end these are None: backend (who computed the layers' expansions: torch, cpp, cupy or
     several joined by "+"), finished (ISO time), wall_seconds, step_seconds (median over optimizer
     steps), images_per_second (over all processes), peak_memory_bytes.
@@ -48,6 +52,11 @@ def build_manifest(
     forget_backends()
     return {
         "name": name,
+        "task": task.name,
+        "report": {
+            "columns": [asdict(figure) for figure in task.columns],
+            "monitor": asdict(task.figure(monitor)),
+        },
         "seed": seed,
         "status": "running",
         "started": now(),

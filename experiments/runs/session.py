@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ from torch import nn
 from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
-from experiments.data import DataInfo, Datasets, EvaluationLoader, TrainLoader, describe
+from experiments.config.tasks import LOSS
+from experiments.data import Datasets, EvaluationLoader, TrainLoader
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
-from experiments.reporting.plots import plot_confusion_matrix, plot_curves
-from experiments.runs.build import GetData, make_model
+from experiments.reporting.plots import plot_curves
 from experiments.runs.directory import RunDirectory
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
+from experiments.runs.model import make_model
 from experiments.runs.setup import (
+    Opened,
     make_accelerator,
     open_run_directory,
     print_processes,
@@ -33,13 +36,13 @@ from experiments.runs.setup import (
     start_files,
 )
 from experiments.runs.tracking import RunLog, start_tracker
-from experiments.tasks.classification import ClassificationTask
-from experiments.tasks.losses import build_loss
-from experiments.tasks.metrics import ClassificationMetrics, check_monitor
+from experiments.tasks.base import Task, create_task
 from experiments.training.checkpoint import load_weights, read_tensors
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
+
+WORDS = {"best.safetensors": "weights", "test.json": "results"}  # what people call these files
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Result:
     test: dict[str, float] | None
 
 
-def run_session(config: Config, get_data: GetData) -> Result:
+def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any]]) -> Result:
     """The body of experiments.app.run, which see."""
     started = time.time()
     accelerator = make_accelerator(config)
@@ -59,23 +62,24 @@ def run_session(config: Config, get_data: GetData) -> Result:
     print_processes(console, accelerator, config)
     torch.manual_seed(config.seed)
     data = Datasets(*get_data(config))
-    info = describe(data, config.data)
-    check_monitor(config.trainer.monitor, info.num_classes, config.metrics)
-    model = make_model(config, info.num_classes, info.channels)
-    directory, checkpoint = open_run_directory(config, accelerator, console)
-    if checkpoint is None and directory.test.exists():
+    task = create_task(config, data)
+    model = make_model(config, task.num_outputs, task.input_shape[0])
+    opened = open_run_directory(config, console)
+    directory = opened.directory
+    if opened.checkpoint is None and directory.test.exists():
         console.print(f"{directory.path} is finished; nothing is left to do.")
         test = read_test(directory)
         return Result(directory.path, test["epoch"], test["metrics"])
-    manifest = start_files(directory, config, accelerator, model, info, checkpoint is not None)
+    manifest = start_files(opened, config, accelerator, model, task)
+    unit = task.row.unit
     console.print(
         f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters, "
-        f"{manifest['macs']:,} multiply-adds per image; {len(data.train)} training, "
-        f"{len(data.validation)} validation, {len(data.test)} test images"
+        f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training, "
+        f"{len(data.validation)} validation, {len(data.test)} test {unit}s"
     )
     console.print(f"run directory: {directory.path}")
-    session = Session(config, accelerator, data, info, model, directory, console, started)
-    return session.run(checkpoint)
+    session = Session(config, accelerator, data, task, model, directory, console, started)
+    return session.run(opened)
 
 
 class Session:
@@ -86,64 +90,52 @@ class Session:
         config: Config,
         accelerator: Accelerator,
         data: Datasets,
-        info: DataInfo,
+        task: Task,
         model: nn.Module,
         directory: RunDirectory,
         console: Console,
         started: float,
     ) -> None:
-        self.config, self.accelerator, self.data, self.info = config, accelerator, data, info
+        self.config, self.accelerator, self.data, self.task = config, accelerator, data, task
         self.directory, self.console, self.started = directory, console, started
         self.main = accelerator.is_main_process
-        train_loader = TrainLoader(
-            data.train,
-            config.data,
-            config.augment,
-            info,
-            batch_size=config.trainer.batch_size,
-            accumulation=config.trainer.accumulation,
-            seed=config.seed,
-            **self.ranks(),
-            limit_steps=config.trainer.limit_steps,
-            overfit_batches=config.trainer.overfit_batches,
-        )
-        validation = (
-            train_loader.seen_images() if config.trainer.overfit_batches else data.validation
-        )
+        train_loader = training_loader(config, task, data.train, **self.ranks())
+        overfit = config.trainer.overfit_batches
+        validation = train_loader.seen_images() if overfit else data.validation
         total_steps = train_loader.steps_per_epoch * config.trainer.epochs
         values = to_dict(config)
-        tracker = (
-            start_tracker(config.tracker, directory, config.name, values) if self.main else None
-        )
-        self.log = RunLog(
-            directory,
-            main=self.main,
-            steps_per_epoch=train_loader.steps_per_epoch,
-            epochs=config.trainer.epochs,
-            batch_size=config.trainer.batch_size,
-            progress=config.trainer.progress,
-            console=console,
-            tracker=tracker,
-        )
+        self.log = self.make_log(train_loader.steps_per_epoch, values)
+        task.attach(model)
         self.trainer = Trainer(
             config.trainer,
             seed=config.seed,
             accelerator=accelerator,
             model=model,
-            task=ClassificationTask(
-                model, build_loss(config.loss, info.num_classes), config.penalty
-            ),
+            task=task,
             optimizer=build_optimizer(model, config.optimizer),
             make_scheduler=lambda opt: build_scheduler(opt, config.scheduler, total_steps),
             train_loader=train_loader,
             validation_loader=self.evaluation_loader(validation),
-            make_metrics=lambda: ClassificationMetrics(
-                info.num_classes, config.metrics, accelerator.device
-            ),
             checkpoints=directory.checkpoints,
             best_path=directory.best,
             log=self.log,
             run_config=values,
+        )
+
+    def make_log(self, steps_per_epoch: int, values: dict[str, Any]) -> RunLog:
+        config, tracker = self.config, None
+        if self.main:
+            tracker = start_tracker(config.tracker, self.directory, config.name, values)
+        return RunLog(
+            self.directory,
+            main=self.main,
+            row=self.task.row,
+            steps_per_epoch=steps_per_epoch,
+            epochs=config.trainer.epochs,
+            batch_size=config.trainer.batch_size,
+            progress=config.trainer.progress,
+            console=self.console,
+            tracker=tracker,
         )
 
     def ranks(self) -> dict[str, int]:
@@ -155,19 +147,28 @@ class Session:
     def evaluation_loader(self, dataset: Any) -> EvaluationLoader:
         return EvaluationLoader(
             dataset,
-            self.config.data,
-            self.info,
+            self.task.recipe(training=False),
             batch_size=self.config.trainer.evaluation_batch_size,
+            workers=self.config.data.workers,
             **self.ranks(),
         )
 
-    def run(self, checkpoint: Path | None) -> Result:
+    def begin(self, opened: Opened) -> None:
+        """Take up this run's checkpoint, or that of another one as the beginning."""
+        if opened.checkpoint is not None:
+            self.trainer.load(opened.checkpoint)
+            self.console.print(f"resumed from {opened.checkpoint}")
+            for key, (old, new) in opened.changes.items():
+                self.console.print(f"{key}: {old!r} -> {new!r}, as the manifest tells")
+        elif opened.parent is not None:
+            self.trainer.begin_from(opened.parent)
+            self.console.print(f"begins with {opened.parent}")
+
+    def run(self, opened: Opened) -> Result:
         """Fit and test; on any end the manifest says which one it was."""
         status = "failed"
         try:
-            if checkpoint is not None:
-                self.trainer.load(checkpoint)
-                self.console.print(f"resumed from {checkpoint}")
+            self.begin(opened)
             self.fit()
             result = self.test()
             status = "finished"
@@ -217,7 +218,7 @@ class Session:
         load_weights(trainer.evaluated_module(), read_tensors(directory.best), directory.best)
         with closing(self.evaluation_loader(self.data.test)) as loader:
             values, metrics = trainer.evaluate(loader)
-        matrix = metrics.confusion_matrix().tolist()
+        record, pictures = self.task.record(metrics), []
         progress = trainer.progress
         if self.main:
             test = {
@@ -225,19 +226,30 @@ class Session:
                 "epoch": progress.best_epoch,
                 "weights": directory.best.name,
                 "metrics": values,
-                "confusion_matrix": matrix,
-                "class_names": list(self.info.class_names),
+                **record,
             }
-            plot_curves(directory.metrics, directory.curves)
-            plot_confusion_matrix(matrix, self.info.class_names, directory.confusion_matrix)
+            pictures = self.draw(test)
             write_json(directory.test, test)
             if self.log.tracker is not None:
                 self.log.tracker.log(
                     {f"test/{k}": v for k, v in values.items()}, step=progress.step
                 )
         self.accelerator.wait_for_everyone()
-        print_summary(self.console, self.config, directory, progress.best_epoch, values)
+        print_summary(
+            self.console, self.config, self.task, directory, values, progress.best_epoch, pictures
+        )
         return Result(directory.path, progress.best_epoch, values)
+
+    def draw(self, test: dict[str, Any]) -> list[Path]:
+        """The learning curves of the loss and the running figure, and the task's own pictures."""
+        row, directory = self.task.row, self.directory
+        running = [] if row.running is None else [row.figure(row.running)]
+        plot_curves(directory.metrics, directory.curves, [LOSS, *running])
+        drawn = [directory.curves]
+        for name, draw in self.task.pictures(test).items():
+            drawn.append(directory.picture(name))
+            draw(drawn[-1])
+        return drawn
 
     def write_end(self, status: str) -> None:
         """Complete the manifest; a full disk must not hide the error that led here."""
@@ -260,12 +272,33 @@ class Session:
             self.console.print(f"the manifest could not be completed: {error}")
 
 
+def training_loader(
+    config: Config, task: Task, dataset: Any, *, rank: int, world_size: int
+) -> TrainLoader:
+    """The micro-batches of a run, changed at random unless some are to be learnt by heart."""
+    trainer = config.trainer
+    return TrainLoader(
+        dataset,
+        task.recipe(training=trainer.overfit_batches == 0),
+        batch_size=trainer.batch_size,
+        accumulation=trainer.accumulation,
+        seed=config.seed,
+        rank=rank,
+        world_size=world_size,
+        workers=config.data.workers,
+        limit_steps=trainer.limit_steps,
+        overfit_batches=trainer.overfit_batches,
+    )
+
+
 def print_summary(
     console: Console,
     config: Config,
+    task: Task,
     directory: RunDirectory,
-    best_epoch: int,
     values: dict[str, float],
+    best_epoch: int,
+    pictures: list[Path],
 ) -> None:
     title = (
         f"{config.model['name']} on {config.data.name}, test split, weights of epoch {best_epoch}"
@@ -273,13 +306,9 @@ def print_summary(
     table = Table(title=title)
     table.add_column("metric")
     table.add_column("value", justify="right")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.4f}")
+    for name, value in task.summary(values):
+        table.add_row(name, value)
     console.print(table)
-    for label, path in (
-        ("curves", directory.curves),
-        ("confusion", directory.confusion_matrix),
-        ("weights", directory.best),
-        ("results", directory.test),
-    ):
+    for path in (*pictures, directory.best, directory.test):
+        label = WORDS.get(path.name, path.stem.partition("_")[0])
         console.print(f"{label:>10}: {path}")

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,26 @@ from torch import nn
 
 from experiments.complexity import count_macs, count_parameters
 from experiments.config.parse import to_dict
+from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
-from experiments.data import DataInfo
+from experiments.config.tasks import task_row
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.runs.directory import (
+    Changes,
     RunDirectory,
+    find_parent,
     find_resumable,
     new_path,
     read_config,
     require_same,
-    resolve_resume,
+    resolve_checkpoint,
 )
-from experiments.runs.manifest import build_manifest
+from experiments.runs.manifest import build_manifest, now
 from experiments.runs.tracking import describe_device
+from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
+from experiments.training.checkpoint import META, sha256_of
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -85,50 +91,69 @@ def print_processes(console: Console, accelerator: Accelerator, config: Config) 
     count = accelerator.num_processes
     backend = f" ({torch.distributed.get_backend()})" if torch.distributed.is_initialized() else ""
     share = config.trainer.batch_size // (count * config.trainer.accumulation)
+    unit = task_row(config.task.name).unit
     console.print(
         f"{count} process{'es' if count > 1 else ''}{backend} on "
         f"{describe_device(accelerator.device)}{' each' if count > 1 else ''}; precision "
-        f"{accelerator.mixed_precision}; {config.trainer.batch_size} images per step = "
+        f"{accelerator.mixed_precision}; {config.trainer.batch_size} {unit}s per step = "
         f"{count} x {config.trainer.accumulation} x {share}"
     )
 
 
-def open_run_directory(
-    config: Config, accelerator: Accelerator, console: Console
-) -> tuple[RunDirectory, Path | None]:
+@dataclass(frozen=True)
+class Opened:
+    """Where a run is, and where it goes on from.
+
+    checkpoint: of this run, to resume from; parent: of another run, to begin with. changes: what a
+    resume changes that the manifest must tell.
+    """
+
+    directory: RunDirectory
+    checkpoint: Path | None = None
+    parent: Path | None = None
+    changes: Changes = field(default_factory=dict)
+
+
+def open_run_directory(config: Config, console: Console) -> Opened:
     """Choose the run directory (the same on all processes) and the checkpoint to start from."""
+    opened = _find(config, console)
+    start = config.trainer.start_from
+    if start is None or opened.checkpoint is not None or opened.directory.test.exists():
+        return opened
+    return replace(opened, parent=find_parent(start))
+
+
+def _find(config: Config, console: Console) -> Opened:
+    """The run to take up, or a new directory."""
     resume, values = config.trainer.resume, to_dict(config)
     if resume == "auto":
         found = find_resumable(config.runs_dir, config.name, values)
         if found is not None:
-            directory = RunDirectory(found)
-            return directory, directory.checkpoints.last()
+            return _take_up(RunDirectory(found), None, values)
         console.print("trainer.resume=auto: no unfinished run with this config; a new one starts")
     elif resume is not None:
-        path, checkpoint = resolve_resume(resume)
-        directory = RunDirectory(path)
-        require_same(read_config(directory.config), values, path)
-        if directory.status() == "finished" and directory.test.exists() and checkpoint is None:
-            return directory, None
-        return directory, checkpoint or directory.checkpoints.last()
+        path, checkpoint = resolve_checkpoint("trainer.resume", resume)
+        return _take_up(RunDirectory(path), checkpoint, values)
     chosen = [str(new_path(config.runs_dir, config.name, config.seed).resolve())]
     broadcast_object_list(chosen)
-    return RunDirectory(Path(chosen[0])), None
+    return Opened(RunDirectory(Path(chosen[0])))
+
+
+def _take_up(directory: RunDirectory, checkpoint: Path | None, values: dict[str, Any]) -> Opened:
+    changes = require_same(read_config(directory.config), values, directory.path)
+    if directory.status() == "finished" and directory.test.exists() and checkpoint is None:
+        return Opened(directory)
+    return Opened(directory, checkpoint or directory.checkpoints.last(), changes=changes)
 
 
 def start_files(
-    directory: RunDirectory,
-    config: Config,
-    accelerator: Accelerator,
-    model: nn.Module,
-    info: DataInfo,
-    resumed: bool,
+    opened: Opened, config: Config, accelerator: Accelerator, model: nn.Module, task: Task
 ) -> dict[str, Any]:
     """Write config.yaml and the first manifest, on the first process; return the manifest.
 
     Raises ConfigError: the directory cannot be written.
     """
-    shape = (info.channels, info.image_size, info.image_size)
+    directory, resumed = opened.directory, opened.checkpoint is not None
     manifest = build_manifest(
         name=config.name,
         seed=config.seed,
@@ -137,9 +162,12 @@ def start_files(
         device=describe_device(accelerator.device),
         precision=accelerator.mixed_precision,
         parameters=count_parameters(model),
-        macs=count_macs(model, shape),
-        input_shape=shape,
+        macs=count_macs(model, task.input_shape),
+        input_shape=task.input_shape,
+        task=task.row,
+        monitor=str(config.trainer.monitor),
     )
+    manifest |= history(opened, config)
     if not accelerator.is_main_process:
         return manifest
     try:
@@ -155,6 +183,30 @@ def start_files(
             "another place with runs_dir=PATH"
         ) from error
     return manifest
+
+
+def history(opened: Opened, config: Config) -> dict[str, Any]:
+    """What a manifest tells of a run's past: its parent, and each time that it was taken up."""
+    past: dict[str, Any] = {"parent": None, "resumed": []}
+    if opened.parent is not None:
+        run = opened.parent.parent.parent
+        changed = differences(read_config(run / "config.yaml"), to_dict(config))
+        past["parent"] = {
+            "run": str(run),
+            "checkpoint": opened.parent.name,
+            "sha256": sha256_of(opened.parent / META),
+            "changed": {key: list(pair) for key, pair in changed.items() if policy(key) != FREE},
+        }
+    if opened.checkpoint is not None:
+        before = opened.directory.read_manifest()
+        past["parent"] = before.get("parent")
+        taken_up = {
+            "time": now(),
+            "checkpoint": opened.checkpoint.name,
+            "changed": {key: list(pair) for key, pair in opened.changes.items()},
+        }
+        past["resumed"] = [*before.get("resumed", []), taken_up]
+    return past
 
 
 def read_test(directory: RunDirectory) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the same bytes; what the clock determines goes to timing.jsonl.
 from __future__ import annotations
 
 import json
+import math
 import netrc
 import os
 import secrets
@@ -27,9 +28,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from experiments.config.schema import TrackerConfig
+from experiments.config.resume import flatten
+from experiments.config.tasks import TaskRow
+from experiments.config.trainer import TrackerConfig
 from experiments.files import append_line, write_json
-from experiments.runs.directory import RunDirectory, flatten
+from experiments.runs.directory import RunDirectory
 
 WARM_UP_STEPS = 5  # the first steps pay for caches, compilation and page faults
 
@@ -42,6 +45,7 @@ class RunLog:
         run: RunDirectory,
         *,
         main: bool,
+        row: TaskRow,
         steps_per_epoch: int,
         epochs: int,
         batch_size: int,
@@ -50,11 +54,12 @@ class RunLog:
         tracker: GeneralTracker | None = None,
     ) -> None:
         self.run, self.main, self.tracker, self.console = run, main, tracker, console
+        self.task = row
         self.steps_per_epoch, self.epochs, self.batch_size = steps_per_epoch, epochs, batch_size
         self.step_seconds: list[float] = []
         self.epoch_seconds: list[float] = []
         self._bar = self._make_bar() if progress and main and console.is_terminal else None
-        self._task: Any = None
+        self._bar_task: Any = None
         self._shown = 0.0
         self._train: dict[str, float] = {}  # the last training row, shown beside validation's
 
@@ -112,14 +117,14 @@ class RunLog:
         if self._bar is None or (now - self._shown < 0.2 and step_in_epoch < self.steps_per_epoch):
             return
         self._shown = now
-        if self._task is None:
+        if self._bar_task is None:
             self._bar.start()
-            self._task = self._bar.add_task(
+            self._bar_task = self._bar.add_task(
                 "", total=self.epochs * self.steps_per_epoch, epoch=0, loss=0.0, lr=0.0, rate=0.0
             )
         recent = statistics.median(self.epoch_seconds[-20:])
         self._bar.update(
-            self._task,
+            self._bar_task,
             completed=epoch * self.steps_per_epoch + step_in_epoch,
             epoch=epoch + 1,
             loss=loss(),
@@ -132,7 +137,7 @@ class RunLog:
             TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.2e}  "
-                       "{task.fields[rate]:.0f} images/s  left"),
+                       f"{{task.fields[rate]:.0f}} {self.task.unit}s/s  left"),
             TimeRemainingColumn(), console=self.console, transient=True,
         )  # fmt: skip
 
@@ -144,12 +149,17 @@ class RunLog:
         seconds = self.median_step()
         rate = self.batch_size / seconds if seconds else 0.0
         self.console.print(
-            f"epoch {epoch:>3}/{self.epochs}  train loss {train.get('loss', float('nan')):.4f} "
-            f"accuracy {100 * train.get('accuracy', float('nan')):6.2f} %  {split} loss "
-            f"{values['loss']:.4f} accuracy {100 * values['accuracy']:6.2f} %  "
-            f"lr {train.get('lr', float('nan')):.2e}  {rate:.0f} images/s",
+            f"epoch {epoch:>3}/{self.epochs}  train {self._figures(train)}  "
+            f"{split} {self._figures(values)}  lr {train.get('lr', math.nan):.2e}  "
+            f"{rate:.0f} {self.task.unit}s/s",
             highlight=False,
         )
+
+    def _figures(self, values: dict[str, float]) -> str:
+        """The loss, and the running figure of the task."""
+        names = ["loss", *([] if self.task.running is None else [self.task.running])]
+        shown = [self.task.figure(name).show(values.get(name, math.nan)) for name in names]
+        return " ".join(f"{name} {text}" for name, text in zip(names, shown, strict=True))
 
     def close(self) -> None:
         if self._bar is not None:

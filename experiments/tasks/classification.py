@@ -1,106 +1,137 @@
-"""What a training step minimises: a task maps a model and a batch to loss, logits and logs."""
+"""Every image is of one class: cross entropy and its kin, accuracy, a confusion matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from conv_kan.layers.mixture import MixtureOfExperts, mixture_penalty
-from conv_kan.layers.regularization import ActivationRecorder, kan_layers, l1_weight_norm
-from experiments.config.schema import PenaltyConfig
-from experiments.errors import ConfigError
+from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.schema import Config
+from experiments.data.containers import Datasets, ImageDataset, labels_of
+from experiments.data.info import ImageInfo, describe_images
+from experiments.data.recipe import Batch, Recipe
+from experiments.data.transforms import (
+    Pipeline,
+    build_eval_transform,
+    build_mix,
+    build_train_transform,
+)
+from experiments.errors import DataError
+from experiments.tasks.base import Picture, Task
+from experiments.tasks.confusion import plot_confusion_matrix
+from experiments.tasks.losses import build_loss
+from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 
 
-class ClassificationTask:
-    """Classification by `loss`, with penalties on the KAN layers of `model`.
-
-    training loss = criterion + l1_decay * sum |w| + activation_l1 * sum_layers mean |y|
-                    + activation_l2 * sum_layers mean y^2 + load_balance * sum_mixtures balance
-    where w are the weights of all KAN layers, y a layer's output and balance the penalty() of a
-    mixture of experts; a model without mixtures has no such term. A factor of 0 costs nothing: its
-    term is not computed, and no hook is installed for it.
-
-    A model may return several logits (deep supervision, Matryoshka widths): criterion is the mean
-    of the loss over all of them, and the last, the full model's, are the logits returned.
-
-    Build the task on the bare model, before it is compiled or wrapped for several processes.
-    Gradient accumulation over A micro-batches divides each training loss by A, so that every
-    penalty acts once per optimizer step.
+class Classification(Task):
+    """Images (B, C, H, W) and class indices (B,); logits (B, num_classes).
 
     Raises:
-        ConfigError: a penalty is on, but the model has no KAN layer for it to act on.
+        ConfigError: an impossible augmentation, loss or trainer.monitor for these classes.
+        DataError: data.num_classes is smaller than the labels need; see describe_images.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, penalty: PenaltyConfig) -> None:
-        _check_penalties(model, penalty)
-        self.model = model
-        self.loss = loss
-        self.penalty = penalty
-        needed = penalty.activation_l1 > 0 or penalty.activation_l2 > 0
-        self.recorder = ActivationRecorder(model) if needed else None
-        self.has_mixtures = any(isinstance(m, MixtureOfExperts) for m in model.modules())
+    def __init__(self, config: Config, datasets: Datasets) -> None:
+        super().__init__(config, datasets)
+        self.info = describe_images(datasets.train, config.data)
+        self.class_names = class_names(datasets.train, config.data)
+        self.num_outputs = len(self.class_names)
+        self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)
+        self.loss = build_loss(config.loss, self.num_outputs)
 
-    def training_loss(
-        self, model: Callable[[Tensor], Any], images: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return (loss, logits, logs) of one micro-batch; model may be the wrapped model.
+    def recipe(self, training: bool) -> Recipe:
+        return image_recipe(self.info, self.num_outputs, self.config.augment if training else None)
 
-        logs holds the detached loss, and with penalties each of its terms (factor included).
-        """
-        criterion, logits = self._criterion(model(images), targets)
-        terms = self._penalties()
-        loss = criterion + sum(terms.values()) if terms else criterion
-        logs = {"loss": loss.detach()}
-        if terms:
-            logs["criterion"] = criterion.detach()
-            logs.update({name: term.detach() for name, term in terms.items()})
-        return loss, logits.detach(), logs
+    def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = self.loss(outputs, targets)
+        return loss
 
-    def evaluation_loss(
-        self, model: Callable[[Tensor], Any], images: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return (criterion, logits) of one batch, without penalties."""
-        outputs = model(images)
-        if self.recorder is not None:
-            self.recorder.pop()  # these outputs must not enter the next training loss
-        return self._criterion(outputs, targets)
+    def metrics(self, device: torch.device) -> ClassificationMetrics:
+        return ClassificationMetrics(self.num_outputs, self.config.metrics, device)
 
-    def _criterion(self, outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
-        if not isinstance(outputs, (tuple, list)):
-            outputs = [outputs]
-        losses = [self.loss(logits, targets) for logits in outputs]
-        criterion = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        return criterion, outputs[-1]
+    def running(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The number of hits; a mixed target counts as its largest share."""
+        labels = targets.argmax(1) if targets.ndim == 2 else targets
+        return (outputs.argmax(1) == labels).sum()
 
-    def close(self) -> None:
-        """Remove the hooks of the activation penalties."""
-        if self.recorder is not None:
-            self.recorder.close()
+    def check_monitor(self) -> None:
+        check_monitor(str(self.config.trainer.monitor), self.num_outputs, self.config.metrics)
 
-    def _penalties(self) -> dict[str, Tensor]:
-        """The penalty terms that are switched on, each times its factor."""
-        terms = {}
-        if self.penalty.l1_decay > 0:
-            terms["l1_decay"] = self.penalty.l1_decay * l1_weight_norm(self.model)
-        if self.recorder is not None:
-            l1, l2 = self.recorder.pop()
-            if self.penalty.activation_l1 > 0:
-                terms["activation_l1"] = self.penalty.activation_l1 * l1
-            if self.penalty.activation_l2 > 0:
-                terms["activation_l2"] = self.penalty.activation_l2 * l2
-        if self.has_mixtures and self.penalty.load_balance > 0:
-            terms["load_balance"] = self.penalty.load_balance * mixture_penalty(self.model)
-        return terms
+    def record(self, metrics: Any) -> dict[str, Any]:
+        return {
+            "confusion_matrix": metrics.confusion_matrix().tolist(),
+            "class_names": list(self.class_names),
+        }
+
+    def pictures(self, test: Mapping[str, Any]) -> dict[str, Picture]:
+        draw = partial(plot_confusion_matrix, test["confusion_matrix"], test["class_names"])
+        return {"confusion_matrix": draw}
 
 
-def _check_penalties(model: nn.Module, penalty: PenaltyConfig) -> None:
-    factors = {key: value for key, value in vars(penalty).items() if key != "load_balance"}
-    on = [f"penalty.{key}={value}" for key, value in factors.items() if value > 0]
-    if on and next(kan_layers(model), None) is None:
-        raise ConfigError(
-            f"{', '.join(on)}: acts on KAN layers, and {type(model).__name__} has none; choose a "
-            f"KAN model or type {' '.join(f'penalty.{key}=0' for key in factors)}"
+def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | None) -> Recipe:
+    """Images of classes, for evaluation or, with augment, for training."""
+    pipeline = (
+        build_eval_transform(info) if augment is None else build_train_transform(augment, info)
+    )
+    return Recipe(
+        prepare=PrepareImage(pipeline),
+        check=partial(check_labels, num_classes),
+        random=pipeline.random,
+        finish=FinishImages(pipeline),
+        mix=None if augment is None else build_mix(augment, num_classes),
+    )
+
+
+@dataclass(frozen=True)
+class PrepareImage:
+    """An image through its transform; one label as an integer, those of a batch as they are."""
+
+    pipeline: Pipeline
+
+    def __call__(self, image: Any, label: Any) -> tuple[Tensor, Any]:
+        whole_batch = isinstance(label, Tensor) and label.ndim > 0
+        return self.pipeline.changes(image), label if whole_batch else int(label)
+
+
+@dataclass(frozen=True)
+class FinishImages:
+    """Normalised images, and their targets."""
+
+    pipeline: Pipeline
+
+    def __call__(self, images: Tensor, targets: Any) -> Batch:
+        return self.pipeline.normalise(images), targets
+
+
+def check_labels(num_classes: int, targets: Tensor) -> tuple[int, str] | None:
+    """The first label that is no class, and the rule; None if all are."""
+    wrong = ((targets < 0) | (targets >= num_classes)).nonzero()
+    if not len(wrong):
+        return None
+    first = int(wrong[0])
+    return first, (
+        f"has the label {int(targets[first])}, but there are {num_classes} classes: labels must be "
+        f"0 to {num_classes - 1}; set data.num_classes if there are more"
+    )
+
+
+def class_names(train: ImageDataset, cfg: DataConfig) -> tuple[str, ...]:
+    """The names of the classes: the dataset's, else the labels up to the largest one.
+
+    Raises: DataError if data.num_classes is smaller than the dataset's.
+    """
+    names = [str(name) for name in getattr(train, "classes", [])]
+    if not names and cfg.num_classes is None:
+        names = [str(label) for label in range(int(labels_of(train).max()) + 1)]
+    wanted = cfg.num_classes or len(names)
+    if wanted < len(names):
+        raise DataError(
+            f"data.num_classes={wanted}: the dataset has {len(names)} classes; "
+            f"use data.num_classes={len(names)} or null"
         )
+    return (*names, *(str(label) for label in range(len(names), wanted)))

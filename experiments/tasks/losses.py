@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.config.schema import LOSSES, FocalConfig, LossConfig, require_choice
+from experiments.config.checks import require_choice
+from experiments.config.losses import LOSSES, FocalConfig, LossConfig
 from experiments.errors import ConfigError
 
 
@@ -94,7 +95,7 @@ class FocalLoss(nn.Module):
         log_p = F.log_softmax(logits, dim=1)
         # The clamp keeps d(q^gamma)/dq finite at q = 0, where -log p = 0 removes the term anyway.
         q = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
-        return (t * q**self.gamma * (-self.alpha * log_p)).sum(dim=1).mean()
+        return (t * q**self.gamma * (-self.alpha.to(log_p) * log_p)).sum(dim=1).mean()
 
 
 def at_least_float32(x: Tensor) -> Tensor:

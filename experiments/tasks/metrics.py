@@ -18,7 +18,8 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from experiments.config.schema import MetricsConfig, require
+from experiments.config.checks import require
+from experiments.config.tasks import MetricsConfig
 
 
 class ClassificationMetrics:

@@ -94,7 +94,7 @@ class CheckpointStore:
         with atomic_path(folder / "state.pt") as file:
             file.write_bytes(state.getbuffer())
         files = {
-            p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)}
+            p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)}
             for p in sorted(folder.iterdir())
         }
         meta = {"format": FORMAT, "step": step, "files": files, "config": checkpoint.config}
@@ -160,7 +160,7 @@ def verify(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is damaged: {name} has {size} of {expected['bytes']} bytes."
             )
-        if _sha256(file) != expected["sha256"]:
+        if sha256_of(file) != expected["sha256"]:
             raise CheckpointError(
                 f"{path} is damaged: the content of {name} has changed since it was written."
             )
@@ -210,7 +210,8 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path 
     module.load_state_dict(dict(tensors))
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):

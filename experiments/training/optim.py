@@ -12,7 +12,8 @@ from timm.optim import Lamb, Lion, param_groups_weight_decay
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from experiments.config.schema import (
+from experiments.config.checks import require_choice
+from experiments.config.optim import (
     OPTIMIZERS,
     SCHEDULERS,
     AdamWConfig,
@@ -25,7 +26,6 @@ from experiments.config.schema import (
     PolynomialConfig,
     SchedulerConfig,
     SGDConfig,
-    require_choice,
 )
 from experiments.errors import ConfigError
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from experiments.app import launch, run
 from experiments.config.compose import load_config
@@ -34,6 +35,17 @@ def tiny_run(tmp_path: Path) -> Callable[..., Result]:
         return run(config)
 
     return go
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, to look at their axes."""
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
+    )
+    return drawn
 
 
 @dataclass

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.config.data import DataConfig
 from experiments.config.parse import to_dict
-from experiments.config.schema import DataConfig
 from experiments.data import load_datasets
 from tests.experiments.conftest import TINY, Ended, command, shell
 

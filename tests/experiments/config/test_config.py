@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.config.compose import CONFIG_DIR, check_command_line, load_config
+from experiments.config.losses import LOSSES
+from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import to_dict
-from experiments.config.schema import LOSSES, OPTIMIZERS, SCHEDULERS
 from experiments.errors import ConfigError
 from models import list_models
 

@@ -7,9 +7,8 @@ import urllib.request
 
 import pytest
 
-from experiments.config.schema import DataConfig
-from experiments.data import Datasets, describe, load_datasets
-from experiments.data.info import DataInfo
+from experiments.config.data import DataConfig
+from experiments.data import Datasets, ImageInfo, describe_images, load_datasets
 
 
 @pytest.fixture(autouse=True)
@@ -31,5 +30,5 @@ def digits() -> Datasets:
 
 
 @pytest.fixture(scope="session")
-def digits_info(digits) -> DataInfo:
-    return describe(digits, DataConfig())
+def digits_info(digits) -> ImageInfo:
+    return describe_images(digits.train, DataConfig())

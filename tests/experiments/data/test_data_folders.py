@@ -9,10 +9,11 @@ import pytest
 from generated_data import write_images, write_tree
 from PIL import Image
 
-from experiments.config.schema import DataConfig
-from experiments.data import describe, load_datasets
+from experiments.config.data import DataConfig
+from experiments.data import describe_images, load_datasets
 from experiments.data.containers import labels_of
 from experiments.errors import DataError
+from experiments.tasks.classification import class_names
 
 
 def folder_config(root, **kwargs) -> DataConfig:
@@ -112,8 +113,8 @@ def test_tiny_imagenet_as_published(tmp_path, place):
     splits = load_datasets(cfg)
     assert [len(part) for part in splits] == [18, 2, 6]
     assert labels_of(splits.test).tolist() == [0, 1] * 3  # from val_annotations.txt
-    info = describe(splits, cfg)
-    assert info.class_names == ("goldfish", "tree frog")
+    info = describe_images(splits.train, cfg)
+    assert class_names(splits.train, cfg) == ("goldfish", "tree frog")
     assert (info.image_size, info.native_size) == (64, 64)
 
 
@@ -132,7 +133,7 @@ def test_imagenet_uses_its_validation_images_as_test(tmp_path, place):
     cfg = DataConfig(name="imagenet", root=str(tmp_path))
     splits = load_datasets(cfg)
     assert [len(part) for part in splits] == [18, 2, 20]
-    info = describe(splits, cfg)
+    info = describe_images(splits.train, cfg)
     assert (info.image_size, info.native_size) == (224, None)
     assert info.mean == (0.485, 0.456, 0.406)
 

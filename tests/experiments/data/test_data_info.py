@@ -1,4 +1,4 @@
-"""What describe finds out, and how pixels become tensors."""
+"""What is found out about images, and how pixels become tensors."""
 
 from __future__ import annotations
 
@@ -8,40 +8,33 @@ import torch
 from generated_data import write_images, write_tree
 from PIL import Image
 
-from experiments.config.schema import DataConfig
-from experiments.data import Datasets, describe, load_datasets
+from experiments.config.data import DataConfig
+from experiments.data import describe_images, load_datasets
 from experiments.data.containers import Part, TensorImages
 from experiments.data.info import STATISTICS_SAMPLE, pixel_statistics
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
 
 
-def thrice(dataset) -> Datasets:
-    return Datasets(dataset, dataset, dataset)
-
-
 def test_digits(digits, digits_info):
     info = digits_info
-    assert (info.num_classes, info.channels, info.image_size, info.native_size) == (10, 1, 32, 32)
-    assert info.class_names == tuple("0123456789")
+    assert (info.channels, info.image_size, info.native_size) == (1, 32, 32)
     pixels = torch.stack([digits.train[i][0] for i in range(len(digits.train))]).double() / 255
     assert info.mean == pytest.approx((pixels.mean().item(),), abs=1e-12)
     assert info.std == pytest.approx((pixels.std(correction=0).item(),), abs=1e-12)
 
 
 def test_values_of_the_config_come_first(digits):
-    info = describe(digits, DataConfig(mean=[0.25], std=[0.5], image_size=24, num_classes=12))
+    info = describe_images(digits.train, DataConfig(mean=[0.25], std=[0.5], image_size=24))
     assert (info.mean, info.std, info.image_size) == ((0.25,), (0.5,), 24)
-    assert info.num_classes == 12 and info.class_names[9:] == ("9", "10", "11")
-    only_mean = describe(digits, DataConfig(mean=[0.25]))
+    only_mean = describe_images(digits.train, DataConfig(mean=[0.25]))
     assert only_mean.mean == (0.25,) and 0.3 < only_mean.std[0] < 0.35
-    assert describe(digits, DataConfig(channels=3)).channels == 3
+    assert describe_images(digits.train, DataConfig(channels=3)).channels == 3
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_classes": 9}, r"data.num_classes=9: the dataset has 10 classes"),
         ({"mean": [0.5, 0.5, 0.5]}, r"data.mean=\[.*1 channel.*give 1 number"),
         ({"std": [0.5, 0.5], "channels": 3}, r"data.std=\[.*3 channel.*give 3 number"),
         ({"channels": 2}, r"data.channels=2: .* has 1 channel.*use data.channels=1"),
@@ -49,15 +42,15 @@ def test_values_of_the_config_come_first(digits):
 )
 def test_values_that_contradict_the_images_are_refused(digits, options, said):
     with pytest.raises(DataError, match=said):
-        describe(digits, DataConfig(**options))
+        describe_images(digits.train, DataConfig(**options))
 
 
 def test_folder_of_several_sizes_needs_an_image_size(tmp_path):
     write_tree(tmp_path, ["train", "test"], size=(12, 8))
     splits = load_datasets(DataConfig(name="folder", root=str(tmp_path)))
     with pytest.raises(DataError, match=r"data\.image_size=64"):
-        describe(splits, DataConfig())
-    info = describe(splits, DataConfig(image_size=16))
+        describe_images(splits.train, DataConfig())
+    info = describe_images(splits.train, DataConfig(image_size=16))
     assert (info.image_size, info.native_size, info.channels) == (16, None, 3)
     assert all(0.4 < m < 0.6 for m in info.mean)  # noise, not ImageNet's constants
 
@@ -68,25 +61,25 @@ def test_a_folder_is_grey_only_if_all_its_images_are(tmp_path, mixed):
     if mixed:
         write_images(tmp_path / "bee", 20, mode="RGB")
     splits = load_datasets(DataConfig(name="folder", root=str(tmp_path)))
-    info = describe(splits, DataConfig())
+    info = describe_images(splits.train, DataConfig())
     assert info.channels == (3 if mixed else 1) == len(info.mean)
 
 
 def test_a_dataset_of_your_own_with_nothing_but_items():
     generator = torch.Generator().manual_seed(0)
     items = [(torch.rand(4, 6, 6, generator=generator), i % 3) for i in range(30)]
-    info = describe(thrice(items), DataConfig())
-    assert (info.num_classes, info.channels, info.image_size) == (3, 4, 6)
-    assert info.class_names == ("0", "1", "2") and info.mean[0] == pytest.approx(0.5, abs=0.05)
+    info = describe_images((items), DataConfig())
+    assert (info.channels, info.image_size) == (4, 6)
+    assert info.mean[0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_an_item_of_another_kind_is_refused_with_the_contract():
     with pytest.raises(DataError, match=r"must give \(image, label\)"):
-        describe(thrice([(np.zeros((6, 6)), 0)] * 4), DataConfig())
+        describe_images(([(np.zeros((6, 6)), 0)] * 4), DataConfig())
     with pytest.raises(DataError, match=r"tensor of shape \(6, 6\)"):
-        describe(thrice([(torch.zeros(6, 6), 0)] * 4), DataConfig())
+        describe_images(([(torch.zeros(6, 6), 0)] * 4), DataConfig())
     with pytest.raises(DataError, match="no images"):
-        describe(thrice([]), DataConfig())
+        describe_images(([]), DataConfig())
 
 
 def test_statistics_of_a_constant_channel_can_be_divided_by():

@@ -17,8 +17,8 @@ import torch
 from generated_data import write_idx, write_idx_dataset
 from torchvision.datasets import CIFAR10, FashionMNIST
 
-from experiments.config.schema import DataConfig
-from experiments.data import DATASETS, describe, load_datasets
+from experiments.config.data import DataConfig
+from experiments.data import DATASETS, describe_images, load_datasets
 from experiments.data.containers import labels_of
 from experiments.data.download import Source, ensure_present
 from experiments.data.idx import IDX_FILES, read_idx
@@ -162,8 +162,8 @@ def test_cifar10_is_held_as_published(tmp_path, monkeypatch, no_network):
     stored = pickle.loads((folder / "test_batch").read_bytes())
     image, label = splits.test[7]
     assert np.array_equal(image.numpy(), stored["data"][7].reshape(3, 32, 32)) and label == 7
-    info = describe(splits, cfg)
-    assert info.class_names[3] == "thing 3" and info.mean == (0.4914, 0.4822, 0.4465)
+    info = describe_images(splits.train, cfg)
+    assert splits.train.classes[3] == "thing 3" and info.mean == (0.4914, 0.4822, 0.4465)
 
 
 def test_a_damaged_cifar_file_is_named(tmp_path, monkeypatch):

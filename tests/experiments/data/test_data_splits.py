@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.config.schema import DataConfig
+from experiments.config.data import DataConfig
 from experiments.data import complete_splits, load_datasets
 from experiments.data.containers import Part, TensorImages, labels_of
 from experiments.data.splits import hold_out, stratified_sample

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.config.schema import AugmentConfig
-from experiments.data.info import DataInfo
+from experiments.config.data import AugmentConfig
+from experiments.data.info import ImageInfo
 from experiments.data.seeding import seed_generators
 from experiments.data.transforms import build_eval_transform, build_mix, build_train_transform
 from experiments.errors import ConfigError
 
-RGB = DataInfo(10, 3, 32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), tuple("0123456789"), 32)
+RGB = ImageInfo(3, 32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), 32)
 GREY = replace(RGB, channels=1, mean=(0.4,), std=(0.2,))
 RANDOM_OPTIONS = [
     {"crop_padding": 4},
@@ -41,7 +41,7 @@ def photograph(channels: int = 3, side: int = 32) -> torch.Tensor:
     return (image + noise).to(torch.uint8)
 
 
-def views(options: dict, info: DataInfo, image, count: int = 20) -> list[torch.Tensor]:
+def views(options: dict, info: ImageInfo, image, count: int = 20) -> list[torch.Tensor]:
     pipeline = build_train_transform(AugmentConfig(**options), info)
     result = []
     for seed in range(count):

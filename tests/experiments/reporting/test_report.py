@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from experiments.errors import UserError
-from experiments.reporting.report import find_runs, main, read_run, render, short, summarize
+from experiments.reporting.read import find_runs, read_run
+from experiments.reporting.report import columns_of, main, render, short, summarize
 
 
 def make_run(path, seed=0, test=None, status="finished", device="cpu", validation=None, **changes):
@@ -134,8 +135,9 @@ def test_unfinished_and_broken_runs_are_listed(tmp_path):
     ]
     assert [row["model"] for row in rows] == ["net", "b", "c", "d", "e", "f"]
     assert rows[0]["test_accuracy"] is None and rows[0]["best_epoch"] is None
+    columns = columns_of([read_run(path) for path in find_runs([tmp_path])])
     for form in ("text", "csv", "markdown"):
-        assert "interrupted" in render(rows, form)
+        assert "interrupted" in render(rows, columns, form)
 
 
 def test_runs_are_found_below_folders_and_once(tmp_path):
@@ -173,7 +175,8 @@ def test_text(runs, capsys):
 def test_markup_in_names_is_text(tmp_path):
     make_run(tmp_path / "a", 0, 0.8, model={"name": "[bold]net"})
     make_run(tmp_path / "b", 0, 0.8, model={"name": "[bold]net", "widths": [1, 2]})
-    text = render(rows_of(tmp_path), "text")
+    columns = columns_of([read_run(path) for path in find_runs([tmp_path])])
+    text = render(rows_of(tmp_path), columns, "text")
     assert "[bold]net" in text and "model.widths=[1, 2]" in text
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from experiments.config.tasks import TASKS
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.runs.manifest import (
@@ -34,6 +35,8 @@ def manifest():
         parameters=10,
         macs=20,
         input_shape=torch.Size([3, 8, 8]),
+        task=TASKS["classification"],
+        monitor="loss",
     )
 
 
@@ -53,9 +56,16 @@ def test_the_command_can_be_pasted_into_a_shell(monkeypatch, manifest):
     monkeypatch.setattr(sys, "argv", ["cifar.py", "name=two words"])
     command = build_manifest(
         name="", seed=0, device="cpu", processes=1, precision="no", parameters=0, macs=0,
-        input_shape=(1,),
+        input_shape=(1,), task=TASKS["classification"], monitor="accuracy",
     )["command"]  # fmt: skip
     assert command.endswith("cifar.py 'name=two words'")
+
+
+def test_a_manifest_tells_how_a_report_is_to_read_the_run(manifest):
+    assert manifest["task"] == "classification"
+    assert [figure["name"] for figure in manifest["report"]["columns"]] == ["accuracy"]
+    assert manifest["report"]["monitor"]["name"] == "loss"
+    assert manifest["report"]["monitor"]["maximise"] is False
 
 
 def test_update_keeps_the_rest(tmp_path, manifest):

@@ -1,209 +1,65 @@
-"""Losses and penalties of a training step: values, and gradients to the analytic amount."""
+"""What classification learns about its data, and how it judges labels."""
+
+from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from conv_kan.layers import KANConv, KANLinear, MixtureOfExperts
-from experiments.config.schema import PenaltyConfig
-from experiments.errors import ConfigError
-from experiments.tasks.classification import ClassificationTask
-
-
-class Net(nn.Module):
-    """Two KAN layers and one that is none; no norm, so that samples do not depend on each other."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = KANConv(2, 4, 3, norm=None)
-        self.plain = nn.Linear(4, 6)
-        self.head = KANLinear(6, 3, norm=None, activation=None)
-
-    def forward(self, x):
-        return self.head(self.plain(self.conv(x).mean((2, 3))))
+from experiments.config.compose import load_config
+from experiments.config.data import DataConfig
+from experiments.data import Datasets, load_datasets
+from experiments.errors import ConfigError, DataError
+from experiments.tasks.base import create_task
+from experiments.tasks.classification import check_labels, class_names
 
 
-class TwoHeads(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.narrow, self.wide = nn.Linear(4, 3), nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.narrow(x), self.wide(x)
+@pytest.fixture(scope="module")
+def digits() -> Datasets:
+    return load_datasets(DataConfig())
 
 
-@pytest.fixture
-def setup():
-    torch.manual_seed(0)
-    images, targets = torch.randn(8, 2, 5, 5), torch.arange(8) % 3
-    return Net(), images, targets
+def test_the_model_is_made_for_the_classes_and_the_size(digits):
+    task = create_task(load_config("cifar", ["data=digits", "data.image_size=16"]), digits)
+    assert (task.num_outputs, task.input_shape, task.ndim) == (10, (1, 16, 16), 2)
 
 
-def gradients(model, loss):
-    return dict(
-        zip(
-            [name for name, _ in model.named_parameters()],
-            torch.autograd.grad(loss, list(model.parameters()), allow_unused=True),
-            strict=True,
-        )
-    )
+def test_class_names_are_the_datasets_or_its_labels(digits):
+    assert class_names(digits.train, DataConfig()) == tuple("0123456789")
+    assert class_names(digits.train, DataConfig(num_classes=12))[9:] == ("9", "10", "11")
+    items = [(torch.zeros(1, 2, 2), i % 3) for i in range(30)]
+    assert class_names(items, DataConfig()) == ("0", "1", "2")
+    with pytest.raises(DataError, match=r"data.num_classes=9: the dataset has 10 classes"):
+        class_names(digits.train, DataConfig(num_classes=9))
 
 
-def activations(model, images):
-    """Outputs of the two KAN layers, computed by hand."""
-    first = model.conv(images)
-    return first, model.head(model.plain(first.mean((2, 3))))
+@pytest.mark.parametrize("targets, wrong", [([0, 1, 2], None), ([0, 3, 9], 1), ([-1, 0, 0], 0)])
+def test_the_first_label_that_is_no_class_is_told(targets, wrong):
+    found = check_labels(3, torch.tensor(targets))
+    assert (found is None) if wrong is None else found[0] == wrong
+    if found is not None:
+        assert f"label {targets[wrong]}" in found[1] and "0 to 2" in found[1]
 
 
-def penalty_of(key, model, images):
-    """The documented formula of each penalty, written out."""
-    if key == "l1_decay":
-        layers = (model.conv, model.head)
-        return sum(w.abs().sum() for m in layers for w in (m.base_weight, m.basis_weight))
-    power = 1 if key == "activation_l1" else 2
-    return sum((y.abs() ** power).mean() for y in activations(model, images))
+def test_hits_of_mixed_targets_count_their_largest_share(digits):
+    task = create_task(load_config("cifar", ["data=digits"]), digits)
+    logits = torch.eye(10)[:4]
+    assert task.running(logits, torch.tensor([0, 1, 2, 0])) == 3
+    mixed = 0.6 * torch.eye(10)[:4] + 0.4 * torch.eye(10)[4:8]
+    assert task.running(logits, mixed) == 4 and task.running(logits, mixed.flip(0)) == 0
 
 
-@pytest.mark.parametrize("key", ["l1_decay", "activation_l1", "activation_l2"])
-@pytest.mark.parametrize("parts", [1, 2, 4])
-def test_penalty_changes_gradients_by_the_analytic_amount(setup, key, parts):
-    """Also under accumulation: the penalty acts once per optimizer step, not once per part."""
-    model, images, targets = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(**{key: 0.3}))
-    for x, y in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-        loss, _, _ = task.training_loss(model, x, y)
-        (loss / parts).backward()
-    task.close()
-    plain = gradients(model, F.cross_entropy(model(images), targets))
-    change = gradients(model, 0.3 * penalty_of(key, model, images))
-    assert any(value is not None and value.abs().max() > 1e-4 for value in change.values())
-    for name, parameter in model.named_parameters():
-        expected = plain[name] + (0 if change[name] is None else change[name])
-        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-6)
+def test_the_confusion_matrix_is_the_record_and_the_picture(digits, tmp_path):
+    task = create_task(load_config("cifar", ["data=digits"]), digits)
+    metrics = task.metrics(torch.device("cpu"))
+    metrics.update(torch.eye(10), torch.arange(10))
+    record = task.record(metrics)
+    assert record["confusion_matrix"] == torch.eye(10).int().tolist()
+    ((name, draw),) = task.pictures(record).items()
+    draw(tmp_path / f"{name}.png")
+    assert (tmp_path / "confusion_matrix.png").stat().st_size > 1000
 
 
-def test_weight_penalty_is_the_sign_of_kan_weights_alone(setup):
-    model, images, targets = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(l1_decay=0.3))
-    penalised = gradients(model, task.training_loss(model, images, targets)[0])
-    plain = gradients(model, F.cross_entropy(model(images), targets))
-    for name, parameter in model.named_parameters():
-        is_kan_weight = name.endswith(("base_weight", "basis_weight"))
-        expected = 0.3 * parameter.sign() if is_kan_weight else torch.zeros_like(parameter)
-        torch.testing.assert_close(penalised[name] - plain[name], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_logs_hold_each_term_and_sum_to_the_loss(setup):
-    model, images, targets = setup
-    factors = {"l1_decay": 0.1, "activation_l1": 0.2, "activation_l2": 0.3}
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(**factors))
-    loss, logits, logs = task.training_loss(model, images, targets)
-    torch.testing.assert_close(logs["criterion"], F.cross_entropy(logits, targets))
-    for key, factor in factors.items():
-        torch.testing.assert_close(logs[key], factor * penalty_of(key, model, images).detach())
-    terms = [value for key, value in logs.items() if key != "loss"]
-    torch.testing.assert_close(logs["loss"], torch.stack(terms).sum())
-    assert not any(value.requires_grad for value in [logits, *logs.values()])
-    assert loss.requires_grad
-
-
-def test_factors_of_zero_cost_nothing(setup):
-    model, images, targets = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig())
-    assert not any(module._forward_hooks for module in model.modules())
-    loss, _, logs = task.training_loss(model, images, targets)
-    assert list(logs) == ["loss"]
-    torch.testing.assert_close(loss, F.cross_entropy(model(images), targets))
-
-
-def test_evaluation_has_no_penalty_and_leaves_none_behind(setup):
-    model, images, targets = setup
-    factors = PenaltyConfig(l1_decay=1.0, activation_l1=1.0)
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), factors)
-    before = task.training_loss(model, images, targets)[0]
-    with torch.no_grad():
-        loss, logits = task.evaluation_loss(model, images, targets)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, targets))
-    torch.testing.assert_close(task.training_loss(model, images, targets)[0], before)
-
-
-def test_close_removes_the_hooks(setup):
-    model, _, _ = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(activation_l1=1.0))
-    assert any(module._forward_hooks for module in model.modules())
-    task.close()
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_several_outputs_share_the_loss_and_the_last_one_counts():
-    model, x, targets = TwoHeads(), torch.randn(6, 4), torch.arange(6) % 3
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig())
-    loss, logits, _ = task.training_loss(model, x, targets)
-    narrow, wide = model(x)
-    expected = (F.cross_entropy(narrow, targets) + F.cross_entropy(wide, targets)) / 2
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(logits, wide.detach())
-
-
-def test_the_wrapped_model_is_the_one_called(setup):
-    model, images, targets = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(activation_l2=0.5))
-    calls = []
-
-    def wrapped(x):
-        calls.append(x)
-        return model(x)
-
-    loss, _, logs = task.training_loss(wrapped, images, targets)
-    assert len(calls) == 1
-    torch.testing.assert_close(loss, logs["criterion"] + logs["activation_l2"])
-
-
-def test_penalties_without_kan_layers_are_refused():
-    with pytest.raises(
-        ConfigError, match=r"penalty.activation_l1=0.5: acts on KAN layers, and Two"
-    ):
-        ClassificationTask(TwoHeads(), nn.CrossEntropyLoss(), PenaltyConfig(activation_l1=0.5))
-
-
-class Mixed(nn.Module):
-    """A mixture of experts, and nothing to penalize beside it."""
-
-    def __init__(self):
-        super().__init__()
-        experts = {"expert": lambda: nn.Conv2d(2, 3, 3), "num_experts": 4, "k": 2}
-        self.mixture = MixtureOfExperts(2, **experts)
-
-    def forward(self, x):
-        return self.mixture(x).mean((2, 3))
-
-
-def test_the_balance_of_experts_is_part_of_the_loss(setup):
-    _, images, targets = setup
-    model = Mixed()
-    model.mixture.gate_weight.data.mul_(30)  # an unequal load
-
-    def loss_and_gradient(factor):
-        task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig(load_balance=factor))
-        torch.manual_seed(3)
-        loss, _, logs = task.training_loss(model, images, targets)
-        (gradient,) = torch.autograd.grad(loss, model.mixture.gate_weight)
-        return loss.detach(), gradient, logs
-
-    bare, gradient, logs = loss_and_gradient(0.0)
-    assert "load_balance" not in logs
-    total, with_balance, logs = loss_and_gradient(0.5)
-    torch.manual_seed(3)
-    model(images)
-    balance = 0.5 * model.mixture.penalty().detach()
-    torch.testing.assert_close(logs["load_balance"], balance)
-    torch.testing.assert_close(total, bare + balance)
-    assert (with_balance - gradient).abs().max() > 1e-4
-
-
-def test_balance_costs_nothing_without_experts(setup):
-    model, images, targets = setup
-    task = ClassificationTask(model, nn.CrossEntropyLoss(), PenaltyConfig())
-    _, _, logs = task.training_loss(model, images, targets)
-    assert set(logs) == {"loss"}
+def test_a_figure_that_cannot_exist_may_not_select(digits):
+    options = ["data=digits", "metrics.auc_max_classes=3", "trainer.monitor=auc_ovr"]
+    with pytest.raises(ConfigError, match=r"metrics\.auc_max_classes=10"):
+        create_task(load_config("cifar", options), digits)

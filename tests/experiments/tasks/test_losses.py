@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.config.schema import FocalConfig, LossConfig
+from experiments.config.losses import FocalConfig, LossConfig
 from experiments.errors import ConfigError
 from experiments.tasks.losses import build_loss
 

@@ -13,7 +13,7 @@ import torch
 from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments.config.schema import MONITORS, MetricsConfig
+from experiments.config.tasks import TASKS, MetricsConfig
 from experiments.errors import ConfigError
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 
@@ -159,7 +159,7 @@ def test_a_hundred_classes_take_no_longer_than_a_validation_may():
 SCRIPT = """
     import json, sys, torch
     from experiments.tasks.metrics import ClassificationMetrics
-    from experiments.config.schema import MetricsConfig
+    from experiments.config.tasks import TASKS, MetricsConfig
 
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
@@ -210,4 +210,5 @@ def test_a_monitor_that_cannot_exist_is_refused(monitor, num_classes, words):
 
 
 def test_every_monitor_is_a_metric():
-    assert set(MONITORS) == {*computed(*batch(50, 10)), "loss"}
+    monitors = {figure.name for figure in TASKS["classification"].monitors}
+    assert monitors == {*computed(*batch(50, 10)), "loss"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.config.schema import (
+from experiments.config.optim import (
     AdamWConfig,
     CosineConfig,
     LambConfig,

@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.errors import ConfigError, TrainingError
 from experiments.runs.session import Result
 from experiments.runs.setup import set_threads
-from experiments.tasks.classification import ClassificationTask
+from experiments.tasks.classification import Classification
 from experiments.training.checkpoint import read_tensors
 from experiments.training.trainer import Trainer
 
@@ -165,15 +165,15 @@ def test_the_moving_average_is_what_is_validated_and_kept(tiny_run: Run) -> None
 def test_a_loss_that_is_not_finite_stops_the_run(
     tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    compute = ClassificationTask.training_loss
+    compute = Classification.training_loss
     calls = {"n": 0}
 
-    def broken(self: ClassificationTask, *arguments: object) -> tuple:
+    def broken(self: Classification, *arguments: object) -> tuple:
         calls["n"] += 1
         loss, logits, logs = compute(self, *arguments)  # type: ignore[arg-type]
         return (loss * float("nan") if calls["n"] == 3 else loss), logits, logs
 
-    monkeypatch.setattr(ClassificationTask, "training_loss", broken)
+    monkeypatch.setattr(Classification, "training_loss", broken)
     with pytest.raises(TrainingError) as caught:
         tiny_run("trainer.checkpoint_steps=2", "optimizer.lr=0.0123")
     message = str(caught.value)

@@ -1,9 +1,6 @@
-"""From a config to a model, and the type of what brings the data."""
+"""From a config to a model."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,8 +8,6 @@ from torch import nn
 from experiments.config.schema import Config
 from experiments.errors import ConfigError
 from models import create_model
-
-GetData = Callable[[Config], tuple[Any, Any, Any]]  # (train, validation, test)
 
 
 def check_model(config: Config) -> None:

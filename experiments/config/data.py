@@ -1,0 +1,65 @@
+"""Groups `data` and `augment`: which images, and how they are changed at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.config.checks import require, require_choice
+
+
+@dataclass
+class DataConfig:
+    """Which images to read, from where, and how they are split and loaded."""
+
+    name: str = "digits"
+    root: str = "data"
+    download: bool = True
+    image_size: int | None = None  # None keeps the dataset's own size
+    validation_fraction: float = 0.1  # of the training images, stratified by class
+    train_size: int | None = None  # use only that many training images, stratified by class
+    split_seed: int = 0  # the split depends on this alone, not on the run's seed
+    workers: int = 0
+    mean: list[float] | None = None  # per channel, in [0, 1]; None: the dataset's own
+    std: list[float] | None = None
+    num_classes: int | None = None  # None: counted from the dataset
+    channels: int | None = None  # None: read from the dataset
+
+    def __post_init__(self) -> None:
+        fraction = self.validation_fraction
+        require(0 < fraction < 1, "data.validation_fraction", fraction, "must lie in (0, 1)")
+        require(self.workers >= 0, "data.workers", self.workers, "must be 0 or more")
+        for key in ("image_size", "train_size", "num_classes", "channels"):
+            value = getattr(self, key)
+            require(value is None or value > 0, f"data.{key}", value, "must be positive or null")
+        for key in ("mean", "std"):
+            value = getattr(self, key)
+            low = 0 if key == "mean" else 1e-6
+            ok = value is None or all(low <= v <= 1 for v in value)
+            require(ok, f"data.{key}", value, "must be one number in [0, 1] per channel (std > 0)")
+
+
+@dataclass
+class AugmentConfig:
+    """Random changes of training images; every probability or size of 0 switches its part off."""
+
+    crop_padding: int = 0  # pixels of reflection padding before a random crop
+    horizontal_flip: bool = False
+    rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
+    policy: str = "none"  # none | auto_augment | random_augment
+    policy_name: str = "cifar10"  # auto_augment: cifar10 | imagenet | svhn
+    random_augment: str = "rand-m9-mstd0.5-inc1"  # timm's notation
+    random_resized_crop: float = 0.0  # smallest area kept; 0: no random resized crop
+    erasing: float = 0.0  # probability of random erasing
+    mixup: float = 0.0  # alpha of the Beta distribution
+    cutmix: float = 0.0
+    mix_probability: float = 1.0  # of a batch being mixed at all
+
+    def __post_init__(self) -> None:
+        require_choice("augment.policy", self.policy, ("none", "auto_augment", "random_augment"))
+        require_choice("augment.policy_name", self.policy_name, ("cifar10", "imagenet", "svhn"))
+        for key in ("erasing", "mix_probability", "random_resized_crop"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, f"augment.{key}", value, "must lie in [0, 1]")
+        for key in ("crop_padding", "rotation", "mixup", "cutmix"):
+            value = getattr(self, key)
+            require(value >= 0, f"augment.{key}", value, "must be 0 (off) or more")

@@ -1,0 +1,54 @@
+"""Groups `loss` and `penalty`: what a training step minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.config.checks import require
+
+
+@dataclass
+class LossConfig:
+    name: str = "cross_entropy"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        value = self.label_smoothing
+        require(0 <= value < 1, "loss.label_smoothing", value, "must lie in [0, 1)")
+
+
+@dataclass
+class FocalConfig(LossConfig):
+    gamma: float = 1.5
+    alpha: list[float] | None = None  # one weight per class
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.gamma >= 0, "loss.gamma", self.gamma, "must be 0 or more")
+
+
+@dataclass
+class PenaltyConfig:
+    """Terms added to the loss; each factor of 0 switches its term off.
+
+    l1_decay * sum |w| over the weights of all KAN layers; activation_l1 * sum over KAN layers of
+    mean |y|; activation_l2 * sum over KAN layers of mean y^2 (y: the layer's output); load_balance
+    * sum over mixtures of experts of their balance penalty, where a model has any.
+    """
+
+    l1_decay: float = 0.0
+    activation_l1: float = 0.0
+    activation_l2: float = 0.0
+    load_balance: float = 0.01
+
+    def __post_init__(self) -> None:
+        for key in ("l1_decay", "activation_l1", "activation_l2", "load_balance"):
+            value = getattr(self, key)
+            require(value >= 0, f"penalty.{key}", value, "must be 0 (off) or more")
+
+
+LOSSES: dict[str, type[LossConfig]] = {
+    "cross_entropy": LossConfig,
+    "focal": FocalConfig,
+    "bce": LossConfig,
+}

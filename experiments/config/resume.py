@@ -1,0 +1,143 @@
+"""What may differ between a run and its continuation, and what a saved config means today.
+
+One table for all who go on with a run: resuming, prolonging, population-based training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from experiments.config.optim import OPTIMIZERS, SCHEDULERS
+from experiments.config.parse import PLAIN_GROUPS, plain_options
+from experiments.config.tasks import TASKS
+from models import list_models, model_options
+
+FREE = "free"  # changes where and how fast a run proceeds, never what it computes
+RECORDED = "recorded"  # changes roundings, or what is written beside; the manifest tells
+REFUSED = "refused"  # changes what is computed: that is another run
+
+# A key, or a group for all of its keys that have no row of their own.
+RESUME: dict[str, str] = {
+    "name": FREE,
+    "seed": REFUSED,
+    "runs_dir": FREE,
+    "model": REFUSED,
+    "model.backend": RECORDED,
+    "task": REFUSED,
+    "data.name": REFUSED,
+    "data.root": FREE,
+    "data.download": FREE,
+    "data.image_size": REFUSED,
+    "data.validation_fraction": REFUSED,
+    "data.train_size": REFUSED,
+    "data.split_seed": REFUSED,
+    "data.workers": FREE,
+    "data.mean": REFUSED,
+    "data.std": REFUSED,
+    "data.num_classes": REFUSED,
+    "data.channels": REFUSED,
+    "augment": REFUSED,
+    "optimizer": REFUSED,
+    "scheduler": REFUSED,
+    "loss": REFUSED,
+    "penalty": REFUSED,
+    "metrics": RECORDED,
+    "trainer.epochs": REFUSED,
+    "trainer.batch_size": REFUSED,
+    "trainer.accumulation": REFUSED,
+    "trainer.evaluation_batch_size": FREE,
+    "trainer.max_grad_norm": REFUSED,
+    "trainer.precision": REFUSED,
+    "trainer.compile": RECORDED,
+    "trainer.channels_last": RECORDED,
+    "trainer.ema_decay": REFUSED,
+    "trainer.deterministic": RECORDED,
+    "trainer.cpu": RECORDED,
+    "trainer.threads": RECORDED,
+    "trainer.resume": FREE,
+    "trainer.start_from": REFUSED,
+    "trainer.checkpoint_steps": FREE,
+    "trainer.keep_last": FREE,
+    "trainer.monitor": REFUSED,
+    "trainer.limit_steps": REFUSED,
+    "trainer.overfit_batches": REFUSED,
+    "trainer.progress": FREE,
+    "tracker": FREE,
+}
+
+# Keys that are younger than saved configs, where their default is not what was done before.
+BEFORE: dict[str, Any] = {"task.name": "classification"}
+
+
+def policy(key: str) -> str:
+    """Whether a continuation may change a dotted key: FREE, RECORDED or REFUSED.
+
+    A key without a row, of a config that this version does not know, is REFUSED.
+    """
+    return RESUME.get(key) or RESUME.get(key.partition(".")[0], REFUSED)
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """{dotted key: (saved value, current value)} of all keys that differ."""
+    old, new = dict(flatten(complete(saved))), dict(flatten(current))
+    keys = sorted(old.keys() | new.keys())
+    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config with all keys of today.
+
+    One that it lacks has the value that keeps what was done before: that of BEFORE, else its
+    default.
+    """
+    values = copy.deepcopy(dict(saved))
+    for key, value in BEFORE.items():
+        group, _, leaf = key.partition(".")
+        values.setdefault(group, {}).setdefault(leaf, value)
+    for group, defaults in _defaults(values).items():
+        if isinstance(values.get(group), dict):
+            values[group] = {**defaults, **values[group]}
+    return values
+
+
+def _defaults(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The defaults of every group, as chosen by the names in values."""
+    row = TASKS.get(_name(values, "task"))
+    classes: dict[str, type | None] = {
+        **PLAIN_GROUPS,
+        "optimizer": OPTIMIZERS.get(_name(values, "optimizer")),
+        "scheduler": SCHEDULERS.get(_name(values, "scheduler")),
+        "loss": None if row is None else row.losses.get(_name(values, "loss")),
+        "task": None if row is None else row.options,
+        "metrics": None if row is None else row.metrics,
+    }
+    defaults = {group: _of_class(cls) for group, cls in classes.items() if cls is not None}
+    model = _name(values, "model")
+    if model in list_models():
+        own = {key: option.default for key, option in model_options(model).items()}
+        defaults["model"] = plain_options(own)
+    return defaults
+
+
+def _of_class(cls: Any) -> dict[str, Any]:
+    made = {}
+    for f in fields(cls):
+        made[f.name] = f.default if f.default_factory is MISSING else f.default_factory()
+    return made
+
+
+def _name(values: Mapping[str, Any], group: str) -> str:
+    section = values.get(group)
+    return str(section.get("name")) if isinstance(section, dict) else ""
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dicts: {"a": {"b": 1}} -> ("a.b", 1)."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

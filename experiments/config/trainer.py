@@ -1,0 +1,69 @@
+"""Groups `trainer` and `tracker`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.config.checks import require, require_choice
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how large and how precise; see README for each key's meaning in use."""
+
+    epochs: int = 10
+    batch_size: int = 128  # images per optimizer step, over all processes and accumulation steps
+    accumulation: int = 1  # micro-batches per optimizer step
+    evaluation_batch_size: int = 256  # per process
+    max_grad_norm: float | None = None
+    precision: str | None = None  # no | bf16 | fp16; null: what `accelerate launch` was told
+    compile: bool = False
+    channels_last: bool = False
+    ema_decay: float | None = None
+    deterministic: bool = True
+    cpu: bool = False
+    threads: int | None = None  # of each process on a CPU; null: share the cores out
+    resume: str | None = None  # auto, or the path of a run directory
+    start_from: str | None = None  # a run or checkpoint that a run of its own begins with
+    checkpoint_steps: int | None = None  # also save every that many optimizer steps
+    keep_last: int = 2  # checkpoints kept beside the best weights
+    monitor: str | None = None  # what selects the best weights; null: the task's first figure
+    limit_steps: int | None = None  # optimizer steps per epoch at most; for debugging
+    overfit_batches: int = 0  # train and validate on that many fixed batches; for debugging
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "accumulation", "evaluation_batch_size", "keep_last"):
+            value = getattr(self, key)
+            require(value >= 1, f"trainer.{key}", value, "must be 1 or more")
+        for key in ("checkpoint_steps", "limit_steps", "max_grad_norm", "threads"):
+            value = getattr(self, key)
+            require(value is None or value > 0, f"trainer.{key}", value, "must be positive or null")
+        decay = self.ema_decay
+        rule = "must lie in (0, 1) or be null (no EMA)"
+        require(decay is None or 0 < decay < 1, "trainer.ema_decay", decay, rule)
+        if self.precision is not None:
+            require_choice("trainer.precision", self.precision, ("no", "bf16", "fp16"))
+        require(
+            self.overfit_batches >= 0,
+            "trainer.overfit_batches",
+            self.overfit_batches,
+            "must be 0 (off) or more",
+        )
+        rule = f"must divide trainer.batch_size={self.batch_size}"
+        require(
+            self.batch_size % self.accumulation == 0,
+            "trainer.accumulation",
+            self.accumulation,
+            rule,
+        )
+
+
+@dataclass
+class TrackerConfig:
+    name: str = "local"  # local | wandb | tensorboard; the local files are always written
+    project: str = "kan-images"
+    entity: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("tracker.name", self.name, ("local", "wandb", "tensorboard"))

@@ -1,0 +1,123 @@
+"""What run directories say of their runs, finished or not, whole or damaged."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.config.resume import FREE, complete, flatten, policy
+from experiments.config.tasks import TASKS, Figure
+from experiments.errors import UserError
+from experiments.reporting.plots import read_rows
+
+
+@dataclass
+class Run:
+    """What a run directory says of a run; `status` names what it lacks."""
+
+    path: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    status: str
+    validation: dict[str, Any] | None  # the row of the best epoch
+    test: dict[str, Any]  # figures of the test split; empty without a test
+    columns: tuple[Figure, ...]  # the figures of its task that a report shows
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config's keys that a result may depend on, flattened, without the seed."""
+        leaves = flatten(self.config)
+        return {k: value for k, value in leaves if k != "seed" and policy(k) != FREE}
+
+
+def find_runs(paths: Sequence[str | Path]) -> list[Path]:
+    """Run directories among paths and below them, each once, in order.
+
+    Raises:
+        UserError: a path is no directory; no run directory was found.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f"{path}: no such directory; give run directories or folders of them")
+        for directory, children, files in os.walk(path):
+            children.sort()
+            children[:] = [child for child in children if not child.startswith(".")]
+            if {"config.yaml", "manifest.json"} & set(files):
+                found[Path(directory).resolve()] = None
+                children.clear()
+    if not found:
+        given = ", ".join(map(str, paths))
+        raise UserError(
+            f"no run found in {given}: a run directory holds config.yaml and manifest.json; "
+            "give the folder that was printed as 'run directory', or the one it lies in"
+        )
+    return list(found)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run directory, finished or not; what cannot be read is named in the status."""
+    config, config_problem = _read(path / "config.yaml")
+    manifest, manifest_problem = _read(path / "manifest.json")
+    test, test_problem = _read(path / "test.json") if (path / "test.json").exists() else ({}, "")
+    problems = [text for text in (config_problem, manifest_problem, test_problem) if text]
+    status = f"broken ({'; '.join(problems)})" if problems else str(manifest.get("status", "?"))
+    metrics = test.get("metrics")
+    figures = metrics if isinstance(metrics, dict) else {}
+    config = complete(config) if config else {}
+    columns, monitor = _figures(config, manifest)
+    best = None if monitor is None else best_validation(path, monitor)
+    return Run(path, config, manifest, status, best, figures, columns)
+
+
+def best_validation(path: Path, monitor: Figure) -> dict[str, Any] | None:
+    """The validation row with the best figure, the earliest of equals."""
+    rows = [row for row in read_rows(path / "metrics.jsonl") if row.get("split") == "validation"]
+    usable = [row for row in rows if number(row, monitor.name) is not None]
+    sign = 1 if monitor.maximise else -1
+    return max(usable, key=lambda row: sign * row[monitor.name], default=None)
+
+
+def _figures(
+    config: dict[str, Any], manifest: dict[str, Any]
+) -> tuple[tuple[Figure, ...], Figure | None]:
+    """The figures that a report shows of a run, and the one that selects its best weights.
+
+    The manifest tells them, so that a report needs no script that registers a task. Those of older
+    runs do not: then the row of the task does.
+    """
+    try:
+        told = manifest["report"]
+        return tuple(Figure(**figure) for figure in told["columns"]), Figure(**told["monitor"])
+    except (KeyError, TypeError):
+        keys = dict(flatten(config))
+        row = TASKS.get(str(keys.get("task.name")))
+        if row is None:
+            return (), None
+        monitor = str(keys.get("trainer.monitor") or row.monitors[0].name)
+        return row.columns, next((f for f in row.monitors if f.name == monitor), None)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """(the mapping in a YAML or JSON file, "") or ({}, what is wrong with it)."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        return {}, f"no {path.name}"
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}, f"{path.name} is unreadable"
+    return (value, "") if isinstance(value, dict) else ({}, f"{path.name} is unreadable")
+
+
+def number(values: dict[str, Any], key: str) -> float | None:
+    """The finite number under key, or None."""
+    value = values.get(key)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None

@@ -1,0 +1,166 @@
+"""What a run learns, as an object: all that depends on the kind of target, and on nothing else.
+
+The trainer, a run and its reports know this protocol and no task. What must be known of a task
+without loading it (its figures, losses and options) stands in its row, in experiments.config.tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from experiments.config.schema import Config
+from experiments.config.tasks import TaskRow, task_row
+from experiments.data.containers import Datasets
+from experiments.data.recipe import Recipe
+from experiments.tasks.penalties import Penalties
+
+Picture = Callable[[Path], None]  # draws itself into a PNG file
+
+
+class Metrics(Protocol):
+    """Gathers the batches of one evaluation. torchmetrics.MetricCollection is one.
+
+    In a run of several processes compute() is called on all of them, and returns the same on each.
+    """
+
+    def update(self, outputs: Any, targets: Any) -> None: ...
+
+    def compute(self) -> Mapping[str, Any]:
+        """The figures of the task's row, and more if it likes, as numbers."""
+        ...
+
+
+class Task(ABC):
+    """What a batch's loss is, what its evaluation reports, and what the data must look like.
+
+    Built from the config and the datasets, before there is a model. Then `num_outputs` and
+    `input_shape` say what the model must be made for, `attach` takes the bare model, and `close`
+    ends it. A subclass sets those two and implements `recipe`, `criterion` and `metrics`; it may
+    refine the rest.
+
+    Attributes:
+        input_shape: (channels, *size) of one input; its length less one is the spatial rank.
+        num_outputs: what the model returns for one input, in numbers.
+    """
+
+    input_shape: tuple[int, ...]
+    num_outputs: int
+
+    def __init__(self, config: Config, datasets: Datasets) -> None:
+        self.config, self.row = config, task_row(config.task.name)
+        self._penalties: Penalties | None = None
+
+    # ------------------------------------------------------------------------------------- the data
+    @abstractmethod
+    def recipe(self, training: bool) -> Recipe:
+        """What the loaders do with samples: as they are to be evaluated, or changed at random."""
+
+    @property
+    def ndim(self) -> int:
+        """The spatial rank: 1 for signals, 2 for images, 3 for volumes."""
+        return len(self.input_shape) - 1
+
+    # ------------------------------------------------------------------------------------- the loss
+    @abstractmethod
+    def criterion(self, outputs: Tensor, targets: Any) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Take the bare model, before it is compiled or wrapped: penalties act on its layers."""
+        self._penalties = Penalties(model, self.config.penalty)
+
+    def training_loss(
+        self, model: Callable[[Tensor], Any], inputs: Tensor, targets: Any
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        """Return (loss, outputs, logs) of one micro-batch; model may be the wrapped model.
+
+        loss = criterion + penalties. logs holds the detached loss, and with penalties each of its
+        terms (factor included). Accumulation over A micro-batches divides each loss by A, so that
+        every penalty acts once per optimizer step.
+        """
+        assert self._penalties is not None, "attach(model) comes first"
+        criterion, outputs = self._criterion(model(inputs), targets)
+        terms = self._penalties.terms()
+        loss = criterion + sum(terms.values()) if terms else criterion
+        logs = {"loss": loss.detach()}
+        if terms:
+            logs["criterion"] = criterion.detach()
+            logs.update({name: term.detach() for name, term in terms.items()})
+        return loss, outputs.detach(), logs
+
+    def evaluation_loss(
+        self, model: Callable[[Tensor], Any], inputs: Tensor, targets: Any
+    ) -> tuple[Tensor, Any]:
+        """Return (criterion, outputs) of one batch, without penalties."""
+        outputs = model(inputs)
+        if self._penalties is not None:
+            self._penalties.forget()
+        return self._criterion(outputs, targets)
+
+    def _criterion(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """The mean criterion of all outputs of a model (deep supervision, Matryoshka widths), and
+        the last, which is the full model's."""
+        if not isinstance(outputs, (tuple, list)):
+            outputs = [outputs]
+        losses = [self.criterion(output, targets) for output in outputs]
+        criterion = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return criterion, outputs[-1]
+
+    def close(self) -> None:
+        """Remove the hooks of the penalties."""
+        if self._penalties is not None:
+            self._penalties.close()
+
+    # ---------------------------------------------------------------------------------- the figures
+    @abstractmethod
+    def metrics(self, device: torch.device) -> Metrics:
+        """Gathers one evaluation; its figures are those of the task's row."""
+
+    def running(self, outputs: Tensor, targets: Any) -> Tensor:
+        """The row's running figure summed over the samples of a batch: a scalar on its device.
+
+        Only called where the row names one.
+        """
+        raise NotImplementedError(f"task {self.row.name!r} names a running figure; return its sum")
+
+    def check_monitor(self) -> None:  # noqa: B027 - most tasks have all their figures always
+        """Refuse a trainer.monitor that cannot exist for these data. Raises: ConfigError."""
+
+    # -------------------------------------------------------------------------------------- the end
+    def record(self, metrics: Metrics) -> dict[str, Any]:
+        """What test.json holds beside the figures, as plain values. Called on all processes."""
+        return {}
+
+    def pictures(self, test: Mapping[str, Any]) -> dict[str, Picture]:
+        """Pictures of a test result, drawn from the content of test.json: {file name: picture}."""
+        return {}
+
+    def summary(self, values: Mapping[str, float]) -> list[tuple[str, str]]:
+        """The rows of the table that ends a run."""
+        return [(name, f"{value:.4f}") for name, value in values.items()]
+
+
+def create_task(config: Config, datasets: Datasets) -> Task:
+    """The task that the config names, for these data.
+
+    Raises: ConfigError or DataError for what cannot be learnt from them.
+    """
+    task = task_class(task_row(config.task.name))(config, datasets)
+    task.check_monitor()
+    return task
+
+
+def task_class(row: TaskRow) -> type[Task]:
+    """The class of a row, imported if its path is given."""
+    if isinstance(row.task, type):
+        return row.task
+    module, _, name = row.task.partition(":")
+    found: type[Task] = getattr(importlib.import_module(module), name)
+    return found

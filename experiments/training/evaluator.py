@@ -1,0 +1,64 @@
+"""One pass over a split: loss and figures over every sample once, on any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, send_to_device
+from torch import Tensor, nn
+
+from experiments.data.recipe import Batch
+from experiments.tasks.base import Metrics, Task
+
+# By the number of spatial dimensions; signals have only one memory format.
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+class Evaluator:
+    """Moves batches to the device, sums over processes and evaluates modules for one task."""
+
+    def __init__(self, accelerator: Accelerator, task: Task, channels_last: bool) -> None:
+        self.accelerator, self.task = accelerator, task
+        last = CHANNELS_LAST.get(task.ndim) if channels_last else None
+        self.memory_format = last or torch.preserve_format
+
+    def to_device(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        inputs = batch[0].to(device, non_blocking=True, memory_format=self.memory_format)
+        return inputs, send_to_device(batch[1], device, non_blocking=True)
+
+    def gather(self, row: Tensor) -> Tensor:
+        """Stack a small float64 row of every process: (n,) -> (processes, n)."""
+        if self.accelerator.num_processes == 1:
+            return row[None].cpu()
+        gathered = self.accelerator.gather(row.to(self.accelerator.device)[None])
+        return gathered.cpu()
+
+    @torch.no_grad()
+    def evaluate(
+        self, module: nn.Module, loader: Iterable[Batch]
+    ) -> tuple[dict[str, float], Metrics]:
+        """Loss and figures of a bare module, and what gathered them."""
+        self._share_buffers(module)
+        was_training = module.training
+        module.eval()
+        metrics = self.task.metrics(self.accelerator.device)
+        sums = torch.zeros(2, dtype=torch.float64)
+        for batch in loader:
+            inputs, targets = self.to_device(batch)
+            with self.accelerator.autocast():
+                loss, outputs = self.task.evaluation_loss(module, inputs, targets)
+            metrics.update(outputs, targets)
+            sums += torch.tensor([float(loss) * len(inputs), len(inputs)], dtype=torch.float64)
+        module.train(was_training)
+        sums = self.gather(sums).sum(0)
+        figures = {name: float(value) for name, value in metrics.compute().items()}
+        return {"loss": float(sums[0] / sums[1]), **figures}, metrics
+
+    def _share_buffers(self, module: nn.Module) -> None:
+        """Give all processes the first one's buffers: each has batch statistics of its own data."""
+        if self.accelerator.num_processes > 1:
+            for buffer in module.buffers():
+                broadcast(buffer)
