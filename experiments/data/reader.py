@@ -37,7 +37,7 @@ class BatchReader:
 
     def __init__(self, dataset: ImageDataset, recipe: Recipe, *, seed: int = 0) -> None:
         self.dataset, self.recipe, self.seed = dataset, recipe, seed
-        self._held = None if recipe.random else in_memory(dataset)
+        self._held = in_memory(dataset) if recipe.whole_batches else None
 
     def __getitem__(self, key: BatchKey) -> Batch | UserError:
         # An error is returned, not raised: torch would raise it anew in the main process with the

@@ -12,20 +12,30 @@ from torch.utils.data import default_collate
 Batch = tuple[Tensor, Any]  # inputs (B, C, *S), and targets of any nesting
 
 
+def nothing_wrong(targets: Any) -> None:
+    """For targets that need no check."""
+
+
+def as_they_are(inputs: Tensor, targets: Any) -> Batch:
+    """For batches that need nothing more."""
+    return inputs, targets
+
+
 @dataclass(frozen=True)
 class Recipe:
     """From samples (input, target) to batches. All parts must be picklable, for loader workers.
 
-    prepare(input, target) brings one sample to tensors of one shape and changes both together at
-    random; without `random` it takes whole batches, too. collate joins prepared samples. finish
-    acts on a batch, for what costs little there, and mix, if there is one, mixes its samples.
-    check(targets) says what is wrong with a batch's targets: (which sample, what the rule is), or
-    None.
+    prepare(input, target) brings one sample to tensors of one shape and changes both together,
+    perhaps at random. whole_batches: it also takes the stacked inputs and targets of a batch, and
+    nothing about it is random; data in memory are then prepared in a few operations. collate joins
+    prepared samples. check(targets) says what is wrong with those of a batch (which sample, and the
+    rule that it breaks), or None. finish acts on a batch, for what costs little there; then mix, if
+    there is one, mixes its samples.
     """
 
     prepare: Callable[[Any, Any], tuple[Any, Any]]
-    check: Callable[[Any], tuple[int, str] | None]
-    random: bool
-    finish: Callable[[Tensor, Any], Batch]
+    whole_batches: bool = False
     collate: Callable[[list[tuple[Any, Any]]], Batch] = default_collate
+    check: Callable[[Any], tuple[int, str] | None] = nothing_wrong
+    finish: Callable[[Tensor, Any], Batch] = as_they_are
     mix: Callable[[Tensor, Any], Batch] | None = None

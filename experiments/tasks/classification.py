@@ -80,8 +80,8 @@ def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | Non
     )
     return Recipe(
         prepare=PrepareImage(pipeline),
+        whole_batches=not pipeline.random,
         check=partial(check_labels, num_classes),
-        random=pipeline.random,
         finish=FinishImages(pipeline),
         mix=None if augment is None else build_mix(augment, num_classes),
     )

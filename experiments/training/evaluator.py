@@ -10,9 +10,10 @@ from accelerate.utils import broadcast, send_to_device
 from torch import Tensor, nn
 
 from experiments.data.recipe import Batch
+from experiments.errors import ConfigError
 from experiments.tasks.base import Metrics, Task
 
-# By the number of spatial dimensions; signals have only one memory format.
+# By the number of spatial dimensions.
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -21,8 +22,12 @@ class Evaluator:
 
     def __init__(self, accelerator: Accelerator, task: Task, channels_last: bool) -> None:
         self.accelerator, self.task = accelerator, task
-        last = CHANNELS_LAST.get(task.ndim) if channels_last else None
-        self.memory_format = last or torch.preserve_format
+        if channels_last and task.ndim not in CHANNELS_LAST:
+            raise ConfigError(
+                f"trainer.channels_last=true: inputs of {task.ndim} spatial dimension have only "
+                "one memory format; type trainer.channels_last=false"
+            )
+        self.memory_format = CHANNELS_LAST[task.ndim] if channels_last else torch.preserve_format
 
     def to_device(self, batch: Batch) -> Batch:
         device = self.accelerator.device
