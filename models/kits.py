@@ -14,13 +14,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from conv_kan.bases import BASES
-from conv_kan.bases.base import SCALES
+from conv_kan.bases import basis_squashes
 from conv_kan.layers import SelfAttention
-from conv_kan.layers.norm import NORMS, make_norm
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.backend import BACKENDS
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.layers.norm import make_norm
+from conv_kan.names import ACTIVATIONS, BACKENDS, NORMS, SCALES, WAVELETS
 from models.kinds import EXPERT_OPTIONS, KINDS, Kind
 from models.options import Option
 
@@ -32,7 +29,7 @@ _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
     "spline_order": {"type": int, "minimum": 0, "help": "order of the splines", "of_basis": True},
     "grid_range": {"type": tuple[float, float], "help": "where the grid begins and ends",
                    "of_basis": True},
-    "outer": {"type": str, "choices": tuple(ACTIVATIONS), "help": "activation applied to every "
+    "outer": {"type": str, "choices": ACTIVATIONS, "help": "activation applied to every "
               "polynomial", "of_basis": True},
     "a": {"type": float, "help": "the weight of the polynomials is (1-z)^a (1+z)^b, a > -1",
           "of_basis": True},
@@ -41,7 +38,7 @@ _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
     "k": {"type": int, "minimum": 0, "help": "a function spans k + 1 intervals", "of_basis": True},
     "train_phases": {"type": bool, "help": "learn where the functions begin and end",
                      "of_basis": True},
-    "wavelet": {"type": str, "choices": tuple(WAVELETS), "help": "function of every edge, "
+    "wavelet": {"type": str, "choices": WAVELETS, "help": "function of every edge, "
                 "scaled and shifted by it", "of_basis": True},
     "squash": {"type": str, "help": "applied to x before the basis"},
     "scale": {"type": str, "choices": SCALES, "help": "unit: E[sum phi^2] = 1 for x ~ N(0, 1); "
@@ -171,7 +168,7 @@ def kit_options(name: str | None) -> tuple[Option, ...]:
     for argument, default in kind.basis_defaults.items():
         row = dict(_BASIS_ARGUMENTS[argument])
         if argument == "squash":
-            row["choices"] = BASES[kind.basis].squashes
+            row["choices"] = basis_squashes(kind.basis)
         options.append(Option(name=argument, default=default, **row))
     text = "who computes the functions; auto: compiled kernels where they run, else torch"
     return (*options, Option("backend", str, "auto", text, choices=BACKENDS))
