@@ -31,6 +31,6 @@ def lazy_names(
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(module), *origins})
+        return sorted({*vars(module), *module.__all__})
 
     return get, names

@@ -18,7 +18,6 @@ from rich.console import Console
 from torch import nn
 
 from experiments.allocator import keep_large_allocations
-from experiments.complexity import count_macs, count_parameters
 from experiments.data import DataInfo
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
@@ -34,6 +33,7 @@ from experiments.run_directory import (
 )
 from experiments.schema import Config
 from experiments.tracking import describe_device
+from models.complexity import count_macs, count_parameters
 
 
 def make_accelerator(config: Config) -> Accelerator:

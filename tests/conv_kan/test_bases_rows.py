@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from conv_kan import bases
 from conv_kan.bases import BASES, Basis, basis_options, basis_squashes, create_basis
 from conv_kan.bases.rows import ROWS
 
@@ -24,5 +25,5 @@ def test_a_row_has_the_squashes_of_the_class(name):
         create_basis(name, squash=squash)
 
 
-def test_names_are_sorted():
-    assert list(ROWS) == sorted(ROWS)
+def test_every_class_is_exported():
+    assert {row.cls for row in ROWS.values()} < set(bases.__all__)

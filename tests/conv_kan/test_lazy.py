@@ -27,7 +27,7 @@ def test_a_name_that_is_not_there():
 def package(tmp_path, monkeypatch):
     """A package with one lazy name, from a module beside another one."""
     (tmp_path / "lazily").mkdir()
-    source = "from conv_kan.lazy import lazy_names\n"
+    source = "from conv_kan.lazy import lazy_names\n__all__ = ['Thing']\n"
     source += "__getattr__, __dir__ = lazy_names(__name__, {'Thing': 'lazily.things'})\n"
     (tmp_path / "lazily" / "__init__.py").write_text(source)
     (tmp_path / "lazily" / "things.py").write_text("class Thing: pass\n")
