@@ -1,7 +1,7 @@
 """The 4- and 8-layer networks of 3x3 convolutions that compare one layer family with another.
 
-Their rows stand in models.rows.baselines. Source: torch-conv-kan, baselines; with
-scale="none" they compute what the published networks compute from the same weights.
+Their rows stand in models.rows.baselines. Source: torch-conv-kan, baselines; with scale="none" they
+compute what the published networks compute from the same weights.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Packages that import their names at first use."""
 
 import importlib
+import pkgutil
 import sys
 
 import pytest
@@ -14,6 +15,13 @@ def test_every_public_name_is_there(package):
     for name in package.__all__:
         assert getattr(package, name) is not None
     assert set(package.__all__) <= set(dir(package))
+
+
+@pytest.mark.parametrize("package", [conv_kan, conv_kan.bases])
+def test_no_name_is_that_of_a_submodule(package):
+    """Whoever imports the submodule would put it in the name's place."""
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert modules and not modules & set(package.__all__)
 
 
 def test_a_name_that_is_not_there():
