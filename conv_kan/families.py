@@ -1,16 +1,21 @@
-"""The published families of KAN convolutions: one layer, a row of arguments each."""
+"""The published families of KAN convolutions: one layer, a row of arguments each.
+
+Rows are read without torch; it comes with the first layer that one makes.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conv_kan.bases import Basis, basis_options, create_basis
-from conv_kan.layers.conv import KANConv
-from conv_kan.layers.linear import KAN, KANLinear
+from conv_kan.bases import basis_options, create_basis
 from conv_kan.ops.checks import check_choice
+
+if TYPE_CHECKING:
+    from conv_kan.bases import Basis
+    from conv_kan.layers import KAN, KANConv
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Family:
 
         Raises: ValueError for an unknown option -> the nearest one; what KANConv raises.
         """
+        from conv_kan.layers import KANConv
+
         basis, layer = self._split(options, _options(KANConv))
         arguments: dict[str, Any] = {
             "base": self.base,
@@ -58,6 +65,8 @@ class Family:
 
     def mlp(self, sizes: Sequence[int], **options: Any) -> KAN:
         """A KAN of this family; options are the basis's (degree=5), KAN's and KANLinear's."""
+        from conv_kan.layers import KAN, KANLinear
+
         basis, layer = self._split(
             options, (_options(KAN) | _options(KANLinear)) - {"dropout_position", "linear"}
         )

@@ -1,11 +1,20 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
-Importing a module of networks registers its rows.
+Names and options are known without torch, which comes with the first model.
 """
 
-from models import baselines, vggkan
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conv_kan.lazy import lazy_names
 from models.options import Option
 from models.registry import check_options, create_model, list_models, model_options, register
+
+if TYPE_CHECKING:
+    from models import baselines, vggkan
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {})
 
 __all__ = [
     "Option",

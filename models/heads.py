@@ -1,6 +1,6 @@
 """Classifier heads over flat features: linear, the VGG perceptron, KAN, and nested (Matryoshka).
 
-A head is a row of `HEADS`; those marked `kan` need a family that has a fully connected layer.
+Their names stand in models.rows.common; some need a family that has a fully connected layer.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ def build_head(
 
     Raises: ValueError for a head unknown or in need of KAN layers where there are none.
     """
-    if name in _LINEAR_HEADS:
-        return nn.Sequential(*_LINEAR_HEADS[name](features, num_classes, dropout))
-    if name not in _KAN_HEADS:
-        raise ValueError(f"head={name!r} is not known; use {', '.join(HEADS)}")
+    if name in LINEAR_HEADS:
+        return nn.Sequential(*LINEAR_HEADS[name](features, num_classes, dropout))
+    if name not in KAN_HEADS:
+        known = ", ".join([*LINEAR_HEADS, *KAN_HEADS])
+        raise ValueError(f"head={name!r} is not known; use {known}")
     if mlp is None:
         raise ValueError(
             f"head={name!r} needs a KAN model; this one has the heads {', '.join(LINEAR_HEADS)}"
         )
-    return _KAN_HEADS[name](features, num_classes, dropout, mlp)
+    return KAN_HEADS[name](features, num_classes, dropout, mlp)
 
 
 def _linear(features: int, num_classes: int, dropout: float) -> list[nn.Module]:
@@ -87,15 +88,13 @@ def _kan_hidden(features: int, dropout: float, mlp: Mlp) -> list[nn.Module]:
     return [nn.Dropout(dropout), mlp([features, 512]), nn.Dropout(dropout)]
 
 
-_LINEAR_HEADS: dict[str, Callable[[int, int, float], list[nn.Module]]] = {
+LINEAR_HEADS: dict[str, Callable[[int, int, float], list[nn.Module]]] = {
     "linear": _linear,
     "vgg": _vgg,
     "matryoshka": _matryoshka,
 }
-_KAN_HEADS: dict[str, Callable[[int, int, float, Mlp], nn.Module]] = {
+KAN_HEADS: dict[str, Callable[[int, int, float, Mlp], nn.Module]] = {
     "kan": _kan,
     "hidden_kan": _hidden_kan,
     "kantryoshka": _kantryoshka,
 }
-LINEAR_HEADS = tuple(_LINEAR_HEADS)
-HEADS = (*LINEAR_HEADS, *_KAN_HEADS)

@@ -1,27 +1,21 @@
-"""Kinds of KAN layers that a network can be made of, as rows: a family and the form it takes."""
+"""Kinds of layers that a network can be made of, as rows, and the options that each brings.
+
+Reading them loads no torch; models.kits makes the layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache
 from typing import Any
 
-from torch import nn
-
-from conv_kan.bases import create_basis
+from conv_kan.bases import basis_squashes
 from conv_kan.families import FAMILIES, Family
-from conv_kan.layers import (
-    KAN,
-    Bottleneck,
-    KANConv,
-    MixtureOfExperts,
-    WavKANConv,
-    WavKANLinear,
-)
+from conv_kan.names import ACTIVATIONS, BACKENDS, NORMS, SCALES, WAVELETS
 from models.options import Option
 
-EXPERT_OPTIONS = (
+_EXPERTS = (
     Option("num_experts", int, 8, "experts of a convolution", minimum=1),
     Option("active_experts", int, 2, "experts that an image is sent to", minimum=1),
     Option("noisy_gating", bool, True, "noise on the gates in training, which balances the load"),
@@ -30,35 +24,58 @@ _BOTTLENECK = (
     Option("reduction", float, 8.0, "of the channels inside the bottleneck", minimum=1),
     Option("min_inner", int, 16, "fewest channels inside, if the layer has as many", minimum=1),
 )
+# How to check the arguments of bases; their defaults are the family's.
+_BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "degree": {"type": int, "minimum": 1, "help": "degree of the polynomials", "of_basis": True},
+    "grid_size": {"type": int, "minimum": 1, "help": "intervals of the grid (bspline) or number of "
+                  "centres (rbf)", "of_basis": True},
+    "spline_order": {"type": int, "minimum": 0, "help": "order of the splines", "of_basis": True},
+    "grid_range": {"type": tuple[float, float], "help": "where the grid begins and ends",
+                   "of_basis": True},
+    "outer": {"type": str, "choices": ACTIVATIONS, "help": "activation applied to every "
+              "polynomial", "of_basis": True},
+    "a": {"type": float, "help": "the weight of the polynomials is (1-z)^a (1+z)^b, a > -1",
+          "of_basis": True},
+    "b": {"type": float, "help": "see a", "of_basis": True},
+    "g": {"type": int, "minimum": 1, "help": "intervals of [0, 1]", "of_basis": True},
+    "k": {"type": int, "minimum": 0, "help": "a function spans k + 1 intervals", "of_basis": True},
+    "train_phases": {"type": bool, "help": "learn where the functions begin and end",
+                     "of_basis": True},
+    "wavelet": {"type": str, "choices": WAVELETS, "help": "function of every edge, "
+                "scaled and shifted by it", "of_basis": True},
+    "squash": {"type": str, "help": "applied to x before the basis"},
+    "scale": {"type": str, "choices": SCALES, "help": "unit: E[sum phi^2] = 1 for x ~ N(0, 1); "
+              "none: as published"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How the layers of a network are made.
+    """What the layers of a network are.
 
-    conv(c_in, c_out, kernel_size, **options) and mlp(sizes, **options) make layers. Options of both
-    are those of `basis_defaults`; of conv alone those of `own`. `base`, `activation` and `norm` are
-    the defaults of convolutions; with `norm_first` their norm acts on the input. `experts` makes
-    a mixture of convolutions: it takes conv's arguments and `gating`, those of the mixture.
+    `form` names the row of models.forms that makes them, from the family of that name, if there is
+    one. `base`, `activation` and `norm` are the defaults of convolutions; with `norm_first` their
+    norm acts on the input. `basis_defaults` are options of convolutions and of fully connected
+    layers, `own` those of convolutions alone; with `experts` these are mixtures.
     """
 
+    form: str
     basis: str
-    conv: Callable[..., nn.Module]
-    mlp: Callable[..., nn.Module]
     base: str | None
     activation: str | None
     norm: str | None
+    family: str = ""
     norm_first: bool = False
     basis_defaults: Mapping[str, Any] = field(default_factory=dict)
     own: Sequence[Option] = ()
-    experts: Callable[..., nn.Module] | None = None
+    experts: bool = False
 
 
 def _of_family(family: Family) -> Kind:
     return Kind(
+        form="family",
+        family=family.name,
         basis=family.basis,
-        conv=family.conv,
-        mlp=family.mlp,
         base=family.base,
         activation=family.activation,
         norm=family.norm,
@@ -67,43 +84,22 @@ def _of_family(family: Family) -> Kind:
     )
 
 
-def _bottleneck(
-    family: Family,
-    c_in: int,
-    c_out: int,
-    kernel_size: int,
-    *,
-    gating: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Bottleneck:
-    """A bottleneck around the family's functions, or around a mixture of them with `gating`.
-
-    Its dropout adds noise, as published. The norm stands outside the mixture: an expert sees few
-    images of a batch, or one, whose statistics would be noise.
-    """
-    basis = create_basis(family.basis, **{name: options.pop(name) for name in family.defaults})
-    layer = KANConv if gating is None else partial(_mixture, gating=gating)
-    options |= {"basis": basis, "layer": layer, "dropout_kind": "noise"}
-    return Bottleneck(c_in, c_out, kernel_size, **options)
-
-
-def _mixture(
-    c_in: int, c_out: int, kernel_size: int, *, gating: Mapping[str, Any], **options: Any
-) -> MixtureOfExperts:
-    expert = partial(KANConv, c_in, c_out, kernel_size, **options)
-    return MixtureOfExperts(c_in, expert=expert, **gating)
-
-
 def _rows() -> dict[str, Kind]:
     kinds = {name: _of_family(family) for name, family in FAMILIES.items()}
-    gram, squeezed = kinds["gram"], partial(_bottleneck, FAMILIES["gram"])
-    kinds["gram_bottleneck"] = replace(gram, conv=squeezed, own=_BOTTLENECK)
-    kinds["gram_bottleneck_experts"] = replace(kinds["gram_bottleneck"], experts=squeezed)
-    kinds["wavelet"] = Kind(
-        basis="wavelet", conv=WavKANConv, mlp=partial(KAN, linear=WavKANLinear), base="silu",
-        activation=None, norm="batch", basis_defaults={"wavelet": "mexican_hat"},
-    )  # fmt: skip
-    return kinds
+    squeezed = replace(kinds["gram"], form="bottleneck", own=_BOTTLENECK)
+    return {
+        **kinds,
+        "gram_bottleneck": squeezed,
+        "gram_bottleneck_experts": replace(squeezed, experts=True),
+        "wavelet": Kind(
+            form="wavelet",
+            basis="wavelet",
+            base="silu",
+            activation=None,
+            norm="batch",
+            basis_defaults={"wavelet": "mexican_hat"},
+        ),
+    }
 
 
 KINDS = _rows()
@@ -112,3 +108,35 @@ KINDS = _rows()
 def basis_of(kind: str | None) -> str | None:
     """The basis of a kind, for error messages; None for plain layers."""
     return None if kind is None else KINDS[kind].basis
+
+
+@cache
+def kind_options(name: str | None) -> tuple[Option, ...]:
+    """The options of the layers of a kind, or of plain layers if name is None."""
+    kind = None if name is None else KINDS[name]
+    norm = "batch" if kind is None else kind.norm or "none"
+    options = [
+        Option("norm", str, norm, "norm of the convolutions", choices=(*NORMS, "none")),
+        Option("affine", bool, True, "whether norms learn a scale and a shift"),
+    ]
+    if kind is None:
+        return tuple(options)
+    options += [*_activation_options(kind), *kind.own]
+    options += _EXPERTS if kind.experts else ()
+    for argument, default in kind.basis_defaults.items():
+        row = dict(_BASIS_ARGUMENTS[argument])
+        if argument == "squash":
+            row["choices"] = basis_squashes(kind.basis)
+        options.append(Option(name=argument, default=default, **row))
+    text = "who computes the functions; auto: compiled kernels where they run, else torch"
+    return (*options, Option("backend", str, "auto", text, choices=BACKENDS))
+
+
+def _activation_options(kind: Kind) -> list[Option]:
+    names = (*ACTIVATIONS, "none")
+    text = "of the convolutions' base branch; none: no such branch"
+    return [
+        Option("base", str, kind.base or "none", f"activation {text}", choices=names),
+        Option("activation", str, kind.activation or "none", "what ends a convolution",
+               choices=(*names, "prelu")),
+    ]  # fmt: skip

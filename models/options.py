@@ -42,11 +42,9 @@ class Option:
         """
         try:
             checked = _convert(self.type, value)
-        except TypeError:
-            raise ValueError(
-                f"{self.name}={value!r} must be {describe_type(self.type)}, "
-                f"got {type(value).__name__}"
-            ) from None
+        except _UnfitError as error:
+            rule = describe_type(self.type)
+            raise ValueError(f"{self.name}={value!r} must be {rule}, {error}") from None
         for element in checked if isinstance(checked, tuple) else (checked,):
             if element is not None:
                 self._check_limits(value, element)
@@ -55,33 +53,54 @@ class Option:
     def _check_limits(self, value: Any, element: Any) -> None:
         given = f"{self.name}={value!r}"
         if self.choices is not None and element not in self.choices:
-            shown = ", ".join(str(choice) for choice in self.choices)
-            raise ValueError(f"{given} is not known{nearest(element, self.choices)}; use {shown}")
+            raise ValueError(f"{given} is not known; {advise(element, self.choices)}")
         if self.minimum is not None and element < self.minimum:
             raise ValueError(f"{given} must be {self.minimum} or more")
         if self.below is not None and element >= self.below:
             raise ValueError(f"{given} must be less than {self.below}")
 
 
-def nearest(word: Any, choices: Iterable[Any]) -> str:
-    """Return "; did you mean 'x'?" for the choice spelt most like word, or ""."""
-    spelt = {str(choice).lower(): str(choice) for choice in choices}
-    match = difflib.get_close_matches(str(word).lower(), list(spelt), n=1, cutoff=0.5)
-    return f"; did you mean {spelt[match[0]]!r}?" if match else ""
+def advise(word: Any, choices: Iterable[Any]) -> str:
+    """Return "did you mean 'x'? Others are y, z" if x is spelt like word, else "use x, y, z"."""
+    names = [str(choice) for choice in choices]
+    close = nearest_names(word, names, 1)
+    if not close:
+        return f"use {', '.join(names)}"
+    others = ", ".join(name for name in names if name not in close)
+    return f"did you mean {close[0]!r}?" + (f" Others are {others}" if others else "")
+
+
+def nearest_names(word: Any, choices: Iterable[str], count: int) -> list[str]:
+    """Return up to count choices spelt like word, in capital letters or not, the nearest first."""
+    spelt = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(str(word).lower(), list(spelt), n=count, cutoff=0.5)
+    return [spelt[name] for name in close]
 
 
 def describe_type(kind: Any) -> str:
     """Name a type in words: `tuple[int, int]` is "a list of 2 integers"."""
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-    if kind in names:
-        return names[kind]
+    if kind in _NAMES:
+        return _NAMES[kind][0]
     arguments = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return " or ".join(
             "null" if argument is type(None) else describe_type(argument) for argument in arguments
         )
     length = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-    return f"a list of {length}{'integers' if arguments[0] is int else 'numbers'}"
+    return f"a list of {length}{_NAMES[arguments[0]][1]}"
+
+
+# One and many.
+_NAMES = {
+    bool: ("true or false", "true or false"),
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("a string", "strings"),
+}
+
+
+class _UnfitError(Exception):
+    """A value of another type; says in what it differs."""
 
 
 def _convert(kind: Any, value: Any) -> Any:
@@ -94,18 +113,23 @@ def _convert(kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     # bool is a subclass of int: only the exact type counts.
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise TypeError
+    if type(value) is not kind:
+        raise _UnfitError(f"got {type(value).__name__}")
+    if kind is float and not math.isfinite(value):
+        raise _UnfitError("and a finite one")
     return value
 
 
 def _convert_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     # Sequences of configuration libraries are no list or tuple, but iterate like one.
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__len__"):
-        raise TypeError
+        raise _UnfitError(f"got {type(value).__name__}")
     elements = tuple(value)
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(elements)
     if len(kinds) != len(elements) or not elements:
-        raise TypeError
-    return tuple(_convert(kind, element) for kind, element in zip(kinds, elements, strict=True))
+        raise _UnfitError(f"got {len(elements) or 'none'}")
+    try:
+        return tuple(_convert(kind, element) for kind, element in zip(kinds, elements, strict=True))
+    except _UnfitError as error:
+        raise _UnfitError(f"{error} in it") from None

@@ -5,35 +5,34 @@ For example `create_model("simple_conv_kagn", num_classes=10, input_channels=3, 
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from models.entry import Entry
+from models.options import Option, advise, nearest_names
+from models.rows import ROWS
 
-from models.options import Option, nearest
+if TYPE_CHECKING:
+    from torch import nn
 
-Builder = Callable[..., nn.Module]
+    from models.entry import Builder
 
 _SIZES = (
     Option("num_classes", int, None, "logits per image", minimum=1),
     Option("input_channels", int, None, "channels of the images", minimum=1),
 )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the registry: `build(num_classes, input_channels, **options)` makes the model."""
-
-    name: str
-    build: Builder
-    options: Mapping[str, Option]
-    basis: str | None  # None: the model has no basis
-
-
 _MODELS: dict[str, Entry] = {}
+
+
+def _add(entry: Entry) -> None:
+    if entry.name in _MODELS:
+        raise ValueError(f"model {entry.name!r} is registered already; choose another name")
+    _MODELS[entry.name] = entry
+
+
+for _row in ROWS:
+    _add(_row)
 
 
 def register(
@@ -46,14 +45,9 @@ def register(
 
     Raises: ValueError if the name is taken or two options share a name.
     """
-    table = {option.name: option for option in options}
-    if name in _MODELS:
-        raise ValueError(f"model {name!r} is registered already; choose another name")
-    if len(table) != len(options):
-        raise ValueError(f"model {name!r}: two options have the same name")
 
     def add(build: Builder) -> Builder:
-        _MODELS[name] = Entry(name, build, table, basis)
+        _add(Entry(name, build, options, basis))
         return build
 
     return add
@@ -69,7 +63,7 @@ def model_options(name: str) -> dict[str, Option]:
 
     Raises: ValueError for an unknown model, naming the nearest ones.
     """
-    return dict(_entry(name).options)
+    return dict(_entry(name).by_name)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,11 +72,11 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises: ValueError for an unknown model or option, a wrong type or a value out of limits.
     """
     entry = _entry(name)
-    values = {key: option.default for key, option in entry.options.items()}
+    values = {key: option.default for key, option in entry.by_name.items()}
     for key, value in options.items():
-        if key not in entry.options:
+        if key not in entry.by_name:
             raise ValueError(_unknown_option(entry, key))
-        values[key] = _checked(entry.name, entry.options[key], value)
+        values[key] = _checked(entry.name, entry.by_name[key], value)
     return values
 
 
@@ -96,15 +90,16 @@ def create_model(name: str, *, num_classes: int, input_channels: int, **options:
     values = check_options(name, options)
     for option, value in zip(_SIZES, (num_classes, input_channels), strict=True):
         _checked(name, option, value)
+    build = _entry(name).load()
     try:
-        return _entry(name).build(num_classes=num_classes, input_channels=input_channels, **values)
+        return build(num_classes=num_classes, input_channels=input_channels, **values)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
 def _entry(name: str) -> Entry:
     if name not in _MODELS:
-        close = difflib.get_close_matches(str(name).lower(), _MODELS, n=3, cutoff=0.5)
+        close = nearest_names(name, _MODELS, 3)
         hint = f"; the nearest are {', '.join(close)}" if close else ""
         raise ValueError(f"unknown model {name!r}{hint}; list_models() names all {len(_MODELS)}")
     return _MODELS[name]
@@ -119,16 +114,15 @@ def _checked(model: str, option: Option, value: Any) -> Any:
 
 def _unknown_option(entry: Entry, key: str) -> str:
     """Say whether key is another basis's option, another model's, or misspelt."""
-    having = [other for other in _MODELS.values() if key in other.options]
-    owners = {o.basis: None for o in having if o.basis and o.options[key].of_basis}
+    having = [other for other in _MODELS.values() if key in other.by_name]
+    owners = {o.basis: None for o in having if o.basis and o.by_name[key].of_basis}
     if owners:
         kind = entry.basis or "no basis"
-        own = [option.name for option in entry.options.values() if option.of_basis]
+        own = [option.name for option in entry.options if option.of_basis]
         has = f" has {', '.join(own)}" if own else " has no such options"
         return f"{key} is an option of {_join(owners)} models; {entry.name} ({kind}){has}"
     where = f" (it belongs to {', '.join(o.name for o in having[:3])})" if having else ""
-    hint = nearest(key, entry.options)
-    return f"{entry.name} has no option {key!r}{where}{hint}; options: {', '.join(entry.options)}"
+    return f"{entry.name} has no option {key!r}{where}; {advise(key, entry.by_name)}"
 
 
 def _join(words: Iterable[str]) -> str:

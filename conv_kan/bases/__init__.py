@@ -1,25 +1,33 @@
-"""Bases by name."""
+"""Bases by name. Their options are known without torch, which comes with the first class."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conv_kan.bases.base import Basis
-from conv_kan.bases.bernstein import Bernstein
-from conv_kan.bases.bspline import BSpline
-from conv_kan.bases.chebyshev import Chebyshev
-from conv_kan.bases.fourier import Fourier
-from conv_kan.bases.gram import Gram
-from conv_kan.bases.jacobi import Jacobi
-from conv_kan.bases.legendre import Legendre
-from conv_kan.bases.monomial import Monomial
-from conv_kan.bases.rational import Rational
-from conv_kan.bases.rbf import RBF
-from conv_kan.bases.relu import ReLU
-from conv_kan.bases.shared_spline import SharedSpline
-from conv_kan.bases.wavelet import Wavelet
+from conv_kan.bases.rows import ROWS
+from conv_kan.lazy import lazy_names
 from conv_kan.ops.checks import check_choice
+
+if TYPE_CHECKING:
+    from conv_kan.bases.base import Basis
+    from conv_kan.bases.bernstein import Bernstein
+    from conv_kan.bases.bspline import BSpline
+    from conv_kan.bases.chebyshev import Chebyshev
+    from conv_kan.bases.classes import BASES
+    from conv_kan.bases.fourier import Fourier
+    from conv_kan.bases.gram import Gram
+    from conv_kan.bases.jacobi import Jacobi
+    from conv_kan.bases.legendre import Legendre
+    from conv_kan.bases.monomial import Monomial
+    from conv_kan.bases.rational import Rational
+    from conv_kan.bases.rbf import RBF
+    from conv_kan.bases.relu import ReLU
+    from conv_kan.bases.shared_spline import SharedSpline
+    from conv_kan.bases.wavelet import Wavelet
+else:
+    _ORIGINS = {"BASES": "conv_kan.bases.classes", "Basis": "conv_kan.bases.base"}
+    _ORIGINS |= {row.cls: row.module for row in ROWS.values()}
+    __getattr__, __dir__ = lazy_names(__name__, _ORIGINS)
 
 __all__ = [
     "BASES",
@@ -38,36 +46,25 @@ __all__ = [
     "SharedSpline",
     "Wavelet",
     "basis_options",
+    "basis_squashes",
     "create_basis",
     "list_bases",
 ]
 
-BASES: dict[str, type[Basis]] = {
-    "bernstein": Bernstein,
-    "bspline": BSpline,
-    "chebyshev": Chebyshev,
-    "fourier": Fourier,
-    "gram": Gram,
-    "jacobi": Jacobi,
-    "legendre": Legendre,
-    "monomial": Monomial,
-    "rational": Rational,
-    "rbf": RBF,
-    "relu": ReLU,
-    "shared_spline": SharedSpline,
-    "wavelet": Wavelet,
-}
-
 
 def list_bases() -> list[str]:
     """The names of the bases, sorted."""
-    return sorted(BASES)
+    return sorted(ROWS)
 
 
 def basis_options(name: str) -> dict[str, Any]:
     """The arguments of the basis called `name` and their defaults."""
-    parameters = inspect.signature(BASES[check_choice("basis", name, BASES)]).parameters
-    return {option: parameter.default for option, parameter in parameters.items()}
+    return dict(ROWS[check_choice("basis", name, ROWS)].options)
+
+
+def basis_squashes(name: str) -> tuple[str, ...]:
+    """What the basis called `name` may be given as `squash`."""
+    return ROWS[check_choice("basis", name, ROWS)].squashes
 
 
 def create_basis(name: str, **options: Any) -> Basis:
@@ -75,6 +72,8 @@ def create_basis(name: str, **options: Any) -> Basis:
 
     Raises: ValueError for an unknown name or option -> the nearest one; what the basis raises.
     """
+    from conv_kan.bases.classes import BASES  # here: it loads torch
+
     known = basis_options(name)
     for option in options:
         check_choice(f"option of basis {name!r}", option, known)

@@ -12,8 +12,8 @@ from conv_kan.layers.activation import Activation
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.noise import DROPOUT_KINDS, drop
 from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
+from conv_kan.names import BACKENDS
 from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.backend import BACKENDS
 from conv_kan.ops.checks import check_choice, check_int, check_probability
 from conv_kan.ops.expand import Expansion
 from conv_kan.ops.expand_conv import expand_conv

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from conv_kan.names import NORMS
 from conv_kan.ops.checks import check_choice
 from conv_kan.ops.norm_act import ChannelLayerNorm
 
-NORMS = ("batch", "instance", "group", "layer")
 NormLike = str | Callable[[int], nn.Module] | None
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)

@@ -22,7 +22,6 @@ from conv_kan.ops.expand import Expansion
 from conv_kan.ops.geometry import Geometry
 from conv_kan.ops.weights import ForwardWeights
 
-BACKENDS = ("auto", "torch", "cpp", "cupy")
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
 _MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy_backend"}
 # Elements of an input below which "auto" does not compile: a network's smallest layers gain less

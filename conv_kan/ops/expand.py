@@ -34,7 +34,7 @@ class Expansion:
     `functions(u, *shape)` returns the K - n functions that vary; `constants` holds the values of
     the n leading functions that do not; `scale` multiplies all K of them (never the base).
     `formula` and `base_name` say the same to compiled kernels; without a formula there is only
-    torch. `backend` is one of conv_kan.ops.backend.BACKENDS.
+    torch. `backend` is one of conv_kan.names.BACKENDS.
     """
 
     functions: Callable[..., list[Tensor]]

@@ -45,7 +45,7 @@ def group_rational(
     Shapes: x (..., C) if channels_last, else (B, C, *S); numerator (n + 1,); denominator (G, d)
     with G dividing C.
     Numerics: computed at least in float32, returned in the dtype of x.
-    `backend` is one of conv_kan.ops.backend.BACKENDS; on a CPU it is torch that computes.
+    `backend` is one of conv_kan.names.BACKENDS; on a CPU it is torch that computes.
     Raises: RuntimeError if backend="cupy" cannot run -> reason and remedy.
     """
     kernels = takes_cupy(x.device.type, x.dtype, backend)

@@ -46,7 +46,7 @@ def wavelet_conv(
     Numerics: psi at least in float32, the products in the dtype of the weight, which y has too.
     Training keeps x; psi and v are computed again in backward. Differentiable once; exporters and
     torch.func get a composition, which holds the wavelets of all edges at once.
-    `backend` is one of conv_kan.ops.backend.BACKENDS.
+    `backend` is one of conv_kan.names.BACKENDS.
     Raises: RuntimeError if an explicit backend cannot run -> reason and remedy.
     """
     if x.device.type == "cpu" and backend != "cupy":

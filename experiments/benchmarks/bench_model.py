@@ -22,7 +22,7 @@ from experiments.benchmarks.models import (
 )
 from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
-from experiments.complexity import count_parameters
+from models.complexity import count_parameters
 
 BENCH = "bench_model"
 BATCH = 64

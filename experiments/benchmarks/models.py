@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.complexity import count_parameters
 from experiments.errors import ConfigError
 from models import create_model, list_models, model_options
+from models.complexity import count_parameters
 
 CLASSES, CHANNELS, SIDE = 10, 3, 32
 

@@ -18,7 +18,6 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from torch import nn
 
-from experiments.complexity import count_macs, count_parameters
 from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
@@ -40,6 +39,7 @@ from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
 from experiments.training.checkpoint import META, sha256_of
+from models.complexity import count_macs, count_parameters
 
 
 def make_accelerator(config: Config) -> Accelerator:

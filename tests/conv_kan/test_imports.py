@@ -9,6 +9,8 @@ ROOT = Path(__file__).parent.parent.parent
 SKIPPED = {"tests", "build", "dist", "runs", "outputs", "multirun"}
 # A file belongs to the first prefix that fits; a level may import its own and higher numbers.
 LEVELS = [
+    ("conv_kan.names", 7),
+    ("conv_kan.lazy", 7),
     ("conv_kan.ops", 6),
     ("conv_kan.bases", 5),
     ("conv_kan.layers", 4),

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from torch import nn
 
-from models import create_model, list_models, model_options, register
-from models.options import Option
+from models import Option, check_options, create_model, list_models, model_options, register
+from models.registry import _MODELS
 
 create = partial(create_model, num_classes=10, input_channels=3)
 KAGN, KAN = "simple_conv_kagn", "simple_conv_kan"
@@ -29,7 +30,8 @@ def test_options_say_type_default_and_help() -> None:
     ("name", "options", "words"),
     [
         ("simple_conv_kagm", {}, ["unknown model 'simple_conv_kagm'", "simple_conv_kagn"]),
-        (KAGN, {"degre": 4}, ["no option 'degre'", "did you mean 'degree'?"]),
+        ("SIMPLE_CONV", {}, ["unknown model 'SIMPLE_CONV'; the nearest are simple_conv, simple"]),
+        (KAGN, {"degre": 4}, ["no option 'degre'; did you mean 'degree'? Others are layer_sizes"]),
         (
             KAGN,
             {"grid_size": 4},
@@ -44,13 +46,20 @@ def test_options_say_type_default_and_help() -> None:
         (KAGN, {"affine": 1}, ["affine=1 must be true or false"]),
         (KAGN, {"dropout": -0.1}, ["dropout=-0.1 must be 0 or more"]),
         (KAGN, {"dropout": 1}, ["dropout=1 must be less than 1"]),
-        (KAGN, {"dropout": float("nan")}, ["dropout=nan must be a number"]),
-        (KAGN, {"norm": "bacth"}, ["norm='bacth' is not known", "did you mean 'batch'?"]),
-        (KAGN, {"layer_sizes": [8, 8]}, ["layer_sizes=[8, 8] must be a list of 4 integers"]),
+        (KAGN, {"dropout": float("nan")}, ["dropout=nan must be a number, and a finite one"]),
+        (
+            KAGN,
+            {"norm": "bacth"},
+            ["did you mean 'batch'? Others are instance, group, layer, none"],
+        ),
+        (KAGN, {"layer_sizes": [8, 8]}, ["layer_sizes=[8, 8] must be a list of 4 integers, got 2"]),
+        (KAGN, {"layer_sizes": []}, ["layer_sizes=[] must be a list of 4 integers, got none"]),
+        (KAGN, {"layer_sizes": [8, 8, 8, "8"]}, ["a list of 4 integers, got str in it"]),
         (KAGN, {"layer_sizes": 8}, ["layer_sizes=8 must be a list of 4 integers, got int"]),
         (KAGN, {"layer_sizes": [8, 8, 0, 8]}, ["layer_sizes=[8, 8, 0, 8] must be 1 or more"]),
         (KAGN, {"groups": 3}, ["groups=3", "the layer 32 -> 64", "[1, 2, 4, 8, 16, 32]"]),
         (KAN, {"grid_range": [1, -1]}, ["grid_range", "two increasing numbers"]),
+        ("vgg", {"vgg_type": "vgg13"}, ["vgg_type='vgg13' is not known", "mean 'VGG13'?"]),
         ("vgg", {"head": "kan"}, ["head='kan' is not known", "linear, vgg, matryoshka"]),
         ("vgg", {"groups": 5}, ["groups=5", "the layer 16 -> 32", "[1, 2, 4, 8, 16]"]),
     ],
@@ -58,7 +67,8 @@ def test_options_say_type_default_and_help() -> None:
 def test_wrong_options(name: str, options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         create(name, **options)
-    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
 
 
 @pytest.mark.parametrize("sizes", [{"num_classes": 0}, {"input_channels": True}])
@@ -72,9 +82,51 @@ def test_an_int_serves_as_a_float_and_a_list_as_a_tuple() -> None:
     assert model.features[0].basis.low == -2.0
 
 
+@pytest.fixture
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr("models.registry._MODELS", dict(_MODELS))
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_builder_of_ones_own_becomes_a_model() -> None:
+    @register("MyNet", options=[Option("width", int, 4, "channels", minimum=1)])
+    def build(num_classes: int, input_channels: int, width: int) -> nn.Module:
+        if width == 13:
+            raise ValueError("width=13 brings bad luck")
+        return nn.Linear(input_channels * width, num_classes)
+
+    assert "MyNet" in list_models() and build(2, 3, 4).weight.shape == (2, 12)
+    assert check_options("MyNet", {}) == {"width": 4}
+    model: Any = create("MyNet", width=5)
+    assert model.weight.shape == (10, 15)
+    with pytest.raises(ValueError, match=r"^MyNet: width=13 brings bad luck"):
+        create("MyNet", width=13)
+    with pytest.raises(ValueError, match="unknown model 'mynet'; the nearest are MyNet"):
+        create("mynet")
+
+
+@pytest.mark.usefixtures("clean_registry")
 def test_registering_a_name_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="registered already"):
-        register(KAGN, options=())
+        register(KAGN, options=())(nn.Identity)
     option = Option("depth", int, 1, "layers")
     with pytest.raises(ValueError, match="two options have the same name"):
-        register("other", options=(option, option))
+        register("other", options=(option, option))(nn.Identity)
+    assert "other" not in list_models()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        (tuple[int, ...], [], "a list of integers, got none"),
+        (tuple[str, ...], [1], "a list of strings, got int in it"),
+        (tuple[float, float], [0, float("inf")], "a list of 2 numbers, and a finite one in it"),
+        (tuple[int, int] | None, 3, "a list of 2 integers or null, got int"),
+        (bool | None, "yes", "true or false or null, got str"),
+    ],
+)
+def test_values_of_another_type(kind: Any, value: Any, words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Option("size", kind, None, "").check(value)
+    assert str(caught.value) == f"size={value!r} must be {words}"

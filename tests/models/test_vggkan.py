@@ -8,8 +8,10 @@ from torch import nn
 
 from conv_kan.layers import SelfAttention
 from models import create_model, list_models
-from models.heads import HEADS
-from models.vggkan import ROWS, VGG_TYPES, plan_vgg
+from models.heads import KAN_HEADS, LINEAR_HEADS
+from models.rows import common
+from models.rows.vggkan import NAMES, VGG_TYPES
+from models.vggkan import plan_vgg
 
 VGGS = list_models("*vgg*")
 
@@ -20,7 +22,7 @@ def build(name: str = "vggkagn", **options: Any) -> Any:
 
 
 def test_every_row_is_registered() -> None:
-    assert sorted(ROWS) == VGGS
+    assert sorted(NAMES) == VGGS
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,11 @@ def test_projection_options_that_cannot_work() -> None:
         build(vgg_type="VGG11sa", sa_inner_projection=8, groups=4)
 
 
-@pytest.mark.parametrize("head", HEADS)
+def test_names_of_heads_are_those_of_their_builders() -> None:
+    assert (tuple(LINEAR_HEADS), tuple(KAN_HEADS)) == (common.LINEAR_HEADS, common.KAN_HEADS)
+
+
+@pytest.mark.parametrize("head", [*LINEAR_HEADS, *KAN_HEADS])
 def test_heads(head: str) -> None:
     model = build(head=head, feature_shape=[2, 1])
     logits = model(torch.randn(2, 3, 32, 32))

@@ -37,9 +37,9 @@ from experiments.benchmarks.record import (
     timed_rows,
 )
 from experiments.benchmarks.worker import run_isolated
-from experiments.complexity import count_parameters
 from experiments.errors import DataError, UserError
 from models import list_models
+from models.complexity import count_parameters
 
 TINY = {"batch": 2, "channels": 4, "size": 6}
 ONCE = {"seconds": 0.0, "min_rounds": 1, "warm_up": 1}

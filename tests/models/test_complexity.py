@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from conv_kan.layers import KANConv
-from experiments.complexity import count_macs, count_parameters
+from models.complexity import count_macs, count_parameters
 
 
 def test_parameters_that_train_are_counted_once():

@@ -1,0 +1,49 @@
+"""A row of the registry: a model's name, its options, and who builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from models.options import Option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Builder = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by name.
+
+    `build` is "module:function", imported when a model is made and not before, or the function
+    itself. It is called as `build(num_classes=..., input_channels=..., **arguments, **options)`
+    with a value for every option. `basis` says whose options the model has, for error messages;
+    None: it has no basis.
+
+    Raises: ValueError if two options share a name.
+    """
+
+    name: str
+    build: str | Builder
+    options: Sequence[Option]
+    basis: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.by_name) != len(self.options):
+            raise ValueError(f"model {self.name!r}: two options have the same name")
+
+    @cached_property
+    def by_name(self) -> dict[str, Option]:
+        """The options by their names."""
+        return {option.name: option for option in self.options}
+
+    def load(self) -> Builder:
+        """Import the builder, and torch with it: build(num_classes, input_channels, **options)."""
+        build = resolve_name(self.build) if isinstance(self.build, str) else self.build
+        return partial(build, **self.arguments)

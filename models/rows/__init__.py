@@ -1,0 +1,9 @@
+"""All models as rows, a file for every family: what each is called and which options it has.
+
+Reading them loads no torch. The networks themselves are built by the modules that rows name.
+"""
+
+from models.rows import baselines, vggkan
+
+FAMILIES = (baselines, vggkan)
+ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

@@ -1,0 +1,91 @@
+"""VGG networks of KAN convolutions, and their plain twin.
+
+Published default -> default here, where they differ: norm instance -> the family's ("batch"),
+affine False -> True, feature_shape (7, 7) -> (1, 1), scale none -> unit. The published ones were
+chosen for images of 224x224; at 32x32 an instance norm sees maps of 2x2 or less, and a 7x7 average
+of those repeats every feature 49 times. Published networks are reached by options, for example
+`norm="instance", affine=False, feature_shape=(7, 7), scale="none"` for vggkagn; fast_vggkan also
+had grid_size=5, grid_range=(-1, 1), base="gelu".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.entry import Entry
+from models.kinds import basis_of, kind_options
+from models.options import Option
+from models.rows.common import DROPOUT, GROUPS, KAN_HEADS, LINEAR_HEADS
+
+_BASE = {
+    "VGG11": "16 M 32 M 64 64 M 128 128 M 128 128",
+    "VGG13": "16 16 M 32 32 M 64 64 M 128 128 M 128 128",
+    "VGG16": "16 16 M 32 32 M 64 64 64 M 128 128 128 M 128 128 128",
+    "VGG19": "16 16 M 32 32 M 64 64 64 64 M 128 128 128 128 M 128 128 128 128",
+}
+_ENDINGS = {"": "", "v2": " M 128 128", "v3": " M 128 256", "v4": " M 256 256"}
+# Which pools, counted from 0, have a self-attention before them.
+_ATTENTION = {"sa": ("", (2, 3)), "v4sa": ("v4", (3, 4))}
+
+# Name -> kind of its layers; None is the plain twin.
+NAMES: dict[str, str | None] = {
+    "vgg": None,
+    "vggkan": "bspline",
+    "fast_vggkan": "rbf",
+    "vggkaln": "legendre",
+    "vggkacn": "chebyshev",
+    "vggkagn": "gram",
+    "vggkajn": "jacobi",
+    "vggkabn": "bernstein",
+    "vggrelukan": "relu",
+    "vgg_wav_kan": "wavelet",
+    "vggkagn_bn": "gram_bottleneck",
+    "moe_vggkagn_bn": "gram_bottleneck_experts",
+}
+
+
+def _size_tables() -> dict[str, tuple[str, ...]]:
+    """Tokens of every vgg_type: channels of a convolution, M (pool), SA (self-attention)."""
+    tables = {}
+    for name, base in _BASE.items():
+        for suffix, ending in _ENDINGS.items():
+            tables[name + suffix] = tuple((base + ending).split())
+        for suffix, (variant, pools) in _ATTENTION.items():
+            tables[name + suffix] = _with_attention(tables[name + variant], pools)
+    return tables
+
+
+def _with_attention(tokens: Sequence[str], pools: Sequence[int]) -> tuple[str, ...]:
+    result: list[str] = []
+    for token in tokens:
+        if token == "M" and result.count("M") in pools:
+            result.append("SA")
+        result.append(token)
+    return tuple(result)
+
+
+VGG_TYPES = _size_tables()
+
+
+def _options(kind: str | None) -> list[Option]:
+    heads = LINEAR_HEADS if kind is None else (*LINEAR_HEADS, *KAN_HEADS)
+    return [
+        Option("vgg_type", str, "VGG11", "size table", choices=tuple(VGG_TYPES)),
+        Option("width_scale", float, 1.0, "factor on the channels of the table", minimum=0.01),
+        Option("head", str, "linear", "classifier", choices=heads),
+        Option("feature_shape", tuple[int, int], (1, 1), "of the averaged maps", minimum=1),
+        GROUPS,
+        DROPOUT,
+        Option("dropout_linear", float, 0.25, "of features, in the head", 0, 1),
+        Option("last_attention", bool, False, "attention in place of the last convolution"),
+        Option(
+            "sa_inner_projection", int | None, None, "attention on C // this channels", minimum=1
+        ),
+        *kind_options(kind),
+    ]
+
+
+ROWS = tuple(
+    Entry(name, "models.vggkan:build_vgg", _options(kind), basis_of(kind), {"kind": kind})
+    for name, kind in NAMES.items()
+)
