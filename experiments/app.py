@@ -11,12 +11,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
 
 from experiments.config.compose import CONFIG_DIR, check_command_line, store_rows, to_config
+from experiments.config.help import help_text
 from experiments.config.schema import Config
 from experiments.errors import UserError
 from experiments.training.interrupt import Interrupted
@@ -57,7 +59,11 @@ def launch(config_name: str, get_data: GetData = default_data) -> None:
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     arguments = [a for a in sys.argv[1:] if not a.startswith("-")]
-    if not {"--help", "-h", "--hydra-help", "--info", "-i", "--cfg", "-c"} & set(sys.argv):
+    if {"--help", "-h"} & set(sys.argv):
+        with exit_with_message():
+            print(help_text(Path(sys.argv[0]).name, config_name, arguments), end="")
+        return
+    if not {"--hydra-help", "--info", "-i", "--cfg", "-c"} & set(sys.argv):
         with exit_with_message():
             check_command_line(config_name, arguments)
 

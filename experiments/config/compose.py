@@ -81,7 +81,8 @@ def store_rows() -> None:
         store(group="loss", name=f"_{name}", node=loss)
 
 
-def _group_options(group: str) -> list[str]:
+def group_options(group: str) -> list[str]:
+    """The choices of a config group."""
     files = (CONFIG_DIR / group).glob("*.yaml")
     names = {f.stem for f in files if not f.stem.startswith("_")}
     registered = {"model": list_models(), "task": list(TASKS)}
@@ -93,7 +94,7 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Co
     """Say what is wrong with an override: the key and the nearest one, or the group's options."""
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-        options = _group_options(group)
+        options = group_options(group)
         return ConfigError(
             f"{group}={name} does not exist{nearest(name, options)}\n"
             f"Choose one of: {', '.join(options)}"

@@ -19,21 +19,21 @@ from conv_kan import KANConv
 from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
-from experiments.config.tasks import Figure, register_task
+from experiments.config.tasks import TASKS, Figure, register_task
 from experiments.data import Recipe, load_datasets
 from experiments.errors import ConfigError
 from experiments.reporting.read import read_rows
 from experiments.reporting.report import main
 from experiments.runs.session import Result
 from experiments.tasks.base import Task
-from models import register
+from models import register, registry
 from tests.experiments.conftest import TINY
 
 MAE = Figure("mae", "MAE", maximise=False)
+ACCURACY = Figure("accuracy", percent=True)
 
 
 # ------------------------------------------------------------------------- a number from an image
-@register_task("number", figures=(MAE,), running="mae", unit="image")
 class Number(Task):
     """The digit that an image shows, as a number."""
 
@@ -66,7 +66,6 @@ class Number(Task):
 
 
 # ------------------------------------------------------------------------------ classes of signals
-@register_task("signals", figures=(Figure("accuracy", percent=True),), unit="signal")
 class Signals(Task):
     """Which digit the rows of its image, one after the other, belong to."""
 
@@ -87,10 +86,19 @@ class Signals(Task):
         return MetricCollection({"accuracy": MulticlassAccuracy(10, average="micro")}).to(device)
 
 
-@register("toy_signal_net", options=[])
 def build_signal_net(num_classes: int, input_channels: int) -> nn.Module:
     conv = KANConv(input_channels, 8, 3, ndim=1, stride=2)
     return nn.Sequential(conv, nn.AdaptiveAvgPool1d(4), nn.Flatten(), nn.Linear(32, num_classes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """As decorators of a script would; taken back, since other tests go over all that there is."""
+    register_task("number", figures=(MAE,), running="mae", unit="image")(Number)
+    register_task("signals", figures=(ACCURACY,), unit="signal")(Signals)
+    register("toy_signal_net", options=[])(build_signal_net)
+    yield
+    del TASKS["number"], TASKS["signals"], registry._MODELS["toy_signal_net"]
 
 
 SMALL = [option for option in TINY if not option.startswith("model")]

@@ -87,7 +87,7 @@ def test_objects_are_never_unpickled(store: CheckpointStore, tmp_path: Path) -> 
     meta = json.loads((path / "checkpoint.json").read_text())
     meta["files"]["state.pt"] = {
         "bytes": (path / "state.pt").stat().st_size,
-        "sha256": module._sha256(path / "state.pt"),
+        "sha256": module.sha256_of(path / "state.pt"),
     }
     (path / "checkpoint.json").write_text(json.dumps(meta))
     with pytest.raises(CheckpointError):
