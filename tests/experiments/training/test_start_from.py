@@ -44,10 +44,9 @@ def test_with_the_same_settings_it_goes_on_as_its_parent_did(tiny_run: Run, pare
 def test_its_settings_are_its_own_and_the_manifest_names_the_parent(
     tiny_run: Run, parent: Path
 ) -> None:
-    options = [*STATEFUL, "optimizer.lr=0.0125", "scheduler=constant", "name=child"]
-    child = tiny_run(
-        *options, f"trainer.start_from={second(parent)}", "trainer.keep_last=3"
-    ).run_dir
+    options = [*STATEFUL, "optimizer.lr=0.0125", "scheduler=constant", "name=child",
+               "trainer.keep_last=3", f"trainer.start_from={second(parent)}"]  # fmt: skip
+    child = tiny_run(*options).run_dir
     rates = [row["lr"] for row in read_rows(child / "metrics.jsonl") if row["split"] == "train"]
     assert rates == [0.0125, 0.0125]
     told = json.loads((child / "manifest.json").read_text())["parent"]
