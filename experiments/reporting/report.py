@@ -42,7 +42,7 @@ BEFORE: Columns = {
 }
 AFTER: Columns = {"best_epoch": ("best epoch", "{}"), "status": ("status", "{}")}
 MIN_WIDTH = 130  # characters; below it the text table would lose columns
-ROW_NAMES = ("model.name", "data.name")
+ROW_NAMES = ("model.name", "data.name", "task.name")
 Row = dict[str, Any]
 
 

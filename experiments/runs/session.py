@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from conv_kan.ops.backend import backends_that_ran
@@ -24,6 +23,7 @@ from experiments.data import Datasets, EvaluationLoader, TrainLoader
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
 from experiments.reporting.plots import plot_curves
+from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.model import make_model
@@ -31,7 +31,6 @@ from experiments.runs.setup import (
     Opened,
     make_accelerator,
     open_run_directory,
-    print_processes,
     read_test,
     start_files,
 )
@@ -41,8 +40,6 @@ from experiments.training.checkpoint import load_weights, read_tensors
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
-
-WORDS = {"best.safetensors": "weights", "test.json": "results"}  # what people call these files
 
 
 @dataclass
@@ -71,13 +68,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
         test = read_test(directory)
         return Result(directory.path, test["epoch"], test["metrics"])
     manifest = start_files(opened, config, accelerator, model, task)
-    unit = task.row.unit
-    console.print(
-        f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters, "
-        f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training, "
-        f"{len(data.validation)} validation, {len(data.test)} test {unit}s"
-    )
-    console.print(f"run directory: {directory.path}")
+    print_start(console, config, manifest, data, directory)
     session = Session(config, accelerator, data, task, model, directory, console, started)
     return session.run(opened)
 
@@ -289,26 +280,3 @@ def training_loader(
         limit_steps=trainer.limit_steps,
         overfit_batches=trainer.overfit_batches,
     )
-
-
-def print_summary(
-    console: Console,
-    config: Config,
-    task: Task,
-    directory: RunDirectory,
-    values: dict[str, float],
-    best_epoch: int,
-    pictures: list[Path],
-) -> None:
-    title = (
-        f"{config.model['name']} on {config.data.name}, test split, weights of epoch {best_epoch}"
-    )
-    table = Table(title=title)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in task.summary(values):
-        table.add_row(name, value)
-    console.print(table)
-    for path in (*pictures, directory.best, directory.test):
-        label = WORDS.get(path.name, path.stem.partition("_")[0])
-        console.print(f"{label:>10}: {path}")

@@ -21,7 +21,6 @@ from torch import nn
 from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
-from experiments.config.tasks import task_row
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.runs.directory import (
@@ -85,19 +84,6 @@ def set_threads(wanted: int | None, processes: int) -> None:
         wanted = max(cores // local, 1)
     if wanted is not None:
         torch.set_num_threads(wanted)
-
-
-def print_processes(console: Console, accelerator: Accelerator, config: Config) -> None:
-    count = accelerator.num_processes
-    backend = f" ({torch.distributed.get_backend()})" if torch.distributed.is_initialized() else ""
-    share = config.trainer.batch_size // (count * config.trainer.accumulation)
-    unit = task_row(config.task.name).unit
-    console.print(
-        f"{count} process{'es' if count > 1 else ''}{backend} on "
-        f"{describe_device(accelerator.device)}{' each' if count > 1 else ''}; precision "
-        f"{accelerator.mixed_precision}; {config.trainer.batch_size} {unit}s per step = "
-        f"{count} x {config.trainer.accumulation} x {share}"
-    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""What a run says on the terminal before its first step and after its last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.table import Table
+
+from experiments.config.schema import Config
+from experiments.config.tasks import task_row
+from experiments.data import Datasets
+from experiments.runs.directory import RunDirectory
+from experiments.runs.tracking import describe_device
+from experiments.tasks.base import Task
+
+WORDS = {"best.safetensors": "weights", "test.json": "results"}  # what people call these files
+
+
+def print_processes(console: Console, accelerator: Accelerator, config: Config) -> None:
+    count = accelerator.num_processes
+    backend = f" ({torch.distributed.get_backend()})" if torch.distributed.is_initialized() else ""
+    share = config.trainer.batch_size // (count * config.trainer.accumulation)
+    unit = task_row(config.task.name).unit
+    console.print(
+        f"{count} process{'es' if count > 1 else ''}{backend} on "
+        f"{describe_device(accelerator.device)}{' each' if count > 1 else ''}; precision "
+        f"{accelerator.mixed_precision}; {config.trainer.batch_size} {unit}s per step = "
+        f"{count} x {config.trainer.accumulation} x {share}"
+    )
+
+
+def print_start(
+    console: Console,
+    config: Config,
+    manifest: dict[str, Any],
+    data: Datasets,
+    directory: RunDirectory,
+) -> None:
+    unit = task_row(config.task.name).unit
+    console.print(
+        f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters, "
+        f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training, "
+        f"{len(data.validation)} validation, {len(data.test)} test {unit}s"
+    )
+    console.print(f"run directory: {directory.path}")
+
+
+def print_summary(
+    console: Console,
+    config: Config,
+    task: Task,
+    directory: RunDirectory,
+    values: dict[str, float],
+    best_epoch: int,
+    pictures: list[Path],
+) -> None:
+    title = (
+        f"{config.model['name']} on {config.data.name}, test split, weights of epoch {best_epoch}"
+    )
+    table = Table(title=title)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in task.summary(values):
+        table.add_row(name, value)
+    console.print(table)
+    for path in (*pictures, directory.best, directory.test):
+        label = WORDS.get(path.name, path.stem.partition("_")[0])
+        console.print(f"{label:>10}: {path}")
