@@ -18,7 +18,7 @@ from conv_kan.layers import (
     WavKANConv,
     WavKANLinear,
 )
-from conv_kan.ops.tiling import expansion_limit
+from conv_kan.ops.maths.tiling import expansion_limit
 
 __all__ = [
     "FAMILIES",

@@ -10,7 +10,7 @@ from typing import Any
 from conv_kan.bases import Basis, basis_options, create_basis
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.linear import KAN, KANLinear
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from conv_kan.bases import BASES
 from conv_kan.bases.base import SCALES
 from conv_kan.layers import SelfAttention
 from conv_kan.layers.norm import NORMS, make_norm
-from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.backend import BACKENDS
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.wavelets import WAVELETS
 from models.kinds import EXPERT_OPTIONS, KINDS, Kind
 from models.options import Option
 

@@ -19,7 +19,7 @@ from conv_kan.bases.rbf import RBF
 from conv_kan.bases.relu import ReLU
 from conv_kan.bases.shared_spline import SharedSpline
 from conv_kan.bases.wavelet import Wavelet
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice
 
 __all__ = [
     "BASES",

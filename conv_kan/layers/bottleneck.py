@@ -15,10 +15,10 @@ from conv_kan.layers.layer import Layer, mix_groups, scale_outputs_
 from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.wavkan import WavKANLayer
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.expand import memory_format
-from conv_kan.ops.geometry import Geometry, make_geometry
 from conv_kan.ops.layout import to_fastest_format, to_format
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.memory import memory_format
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _Pointwise = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d

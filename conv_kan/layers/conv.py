@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.geometry import make_geometry
+from conv_kan.ops.maths.geometry import make_geometry
 
 
 class KANConv(KANLayer):

@@ -12,11 +12,12 @@ from conv_kan.bases import Basis, create_basis
 from conv_kan.layers.init import init_variance_
 from conv_kan.layers.layer import Layer, scale_outputs_
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.expand import Expansion, promote
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.kept import KeptWeights
 from conv_kan.ops.norm_act import norm_act
-from conv_kan.ops.weights import KeptWeights
 
 
 class KANLayer(Layer):

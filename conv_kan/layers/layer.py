@@ -12,15 +12,15 @@ from conv_kan.layers.activation import Activation
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.noise import DROPOUT_KINDS, drop
 from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
-from conv_kan.ops.activations import ACTIVATIONS
 from conv_kan.ops.backend import BACKENDS
-from conv_kan.ops.checks import check_choice, check_int, check_probability
-from conv_kan.ops.expand import Expansion
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.formula import NOTHING
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.checks import check_choice, check_int, check_probability
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import NOTHING
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.norm_act import norm_act
-from conv_kan.ops.quadrature import gaussian_mean
 
 DROPOUT_POSITIONS = ("basis", "input", "output", "functions")
 NORM_POSITIONS = ("output", "input")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.checks import check_probability
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.checks import check_probability
+from conv_kan.ops.maths.geometry import Geometry
 
 
 class KANLinear(KANLayer):

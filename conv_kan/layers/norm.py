@@ -8,8 +8,8 @@ from collections.abc import Callable
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from conv_kan.ops.checks import check_choice
-from conv_kan.ops.norm_act import ChannelLayerNorm
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.norms import ChannelLayerNorm
 
 NORMS = ("batch", "instance", "group", "layer")
 NormLike = str | Callable[[int], nn.Module] | None

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from conv_kan.layers.layer import DROPOUT_POSITIONS, Layer, mix_groups
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.checks import check_choice
 from conv_kan.ops.expand_conv import convolution_dtype
-from conv_kan.ops.geometry import Geometry, make_geometry
-from conv_kan.ops.quadrature import gaussian_mean
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.quadrature import gaussian_mean
+from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.wavelet_conv import wavelet_conv
-from conv_kan.ops.wavelets import WAVELETS
 
 
 class WavKANLayer(Layer):

@@ -16,15 +16,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch, torch_backend
+from conv_kan.ops import plain
 from conv_kan.ops.cpp.build import CannotCompileError
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import ForwardWeights
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import ForwardWeights
 
 BACKENDS = ("auto", "torch", "cpp", "cupy")
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
-_MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy_backend"}
+_MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy"}
 # Elements of an input below which "auto" does not compile: a network's smallest layers gain less
 # in an hour of training than their compiler takes.
 _WORTH_COMPILING = 1 << 14
@@ -40,9 +41,9 @@ class BackendError(RuntimeError):
 
 
 class Backend(Protocol):
-    """What computes an expansion and weights; conv_kan.ops.torch_backend is the reference."""
+    """What computes an expansion and weights; conv_kan.ops.plain is the reference."""
 
-    def expand(
+    def expand_inputs(
         self,
         x: Tensor,
         u: Tensor | None,
@@ -141,17 +142,17 @@ def backends_that_ran() -> str:
 def _choose(x: Tensor, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> Backend:
     name = expansion.backend
     if name == "torch":
-        return torch_backend
+        return plain
     compiled = _COMPILED.get(x.device.type)
     if name == "auto":
         if compiled is None or x.numel() < _WORTH_COMPILING:
-            return torch_backend
+            return plain
         backend, reason = _load(compiled)
         reason = reason or backend.why_not(value, stored, expansion)
         if reason is None:
             return backend
         _say_once(f"backend 'torch' in place of {compiled!r}: {reason}")
-        return torch_backend
+        return plain
     backend, reason = _load(name)
     reason = reason or backend.why_not(value, stored, expansion)
     if reason is None and name != compiled:
@@ -214,7 +215,7 @@ def _load(name: str) -> tuple[Backend, str | None]:
     try:
         return importlib.import_module(_MODULES[name]), None  # type: ignore[return-value]
     except ImportError as error:
-        return torch_backend, f"{error}."
+        return plain, f"{error}."
 
 
 @functools.cache

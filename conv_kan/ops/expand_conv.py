@@ -21,13 +21,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
-from conv_kan.ops.constants import constant_offset, sum_per_channel
-from conv_kan.ops.expand import Expansion, buffer_size, memory_format
-from conv_kan.ops.geometry import Geometry, convolution_arguments
-from conv_kan.ops.modes import needs_composition
-from conv_kan.ops.scratch import lend_scratch
-from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
-from conv_kan.ops.weights import KeptWeights, joint_weight
+from conv_kan.ops.maths.buffers import buffer_size
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
+from conv_kan.ops.maths.kept import KeptWeights
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.scratch import lend_scratch
+from conv_kan.ops.maths.tiling import add_tiles, join_inputs, sample_tiles
+from conv_kan.ops.plain.constants import constant_offset, sum_per_channel
+from conv_kan.ops.plain.weights import joint_weight
 
 
 def expand_conv(
@@ -139,7 +142,7 @@ class _ExpandConv(torch.autograd.Function):
             local_mask, *inputs = _samples([mask, x, u], tile)
             with lend_scratch():
                 local_x, local_u = _in_format(backend, inputs, layout)
-                buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
+                buffer = backend.expand_inputs(local_x, local_u, shape, expansion, geometry, dtype)
                 y = convolve(_masked_(buffer, local_mask), weight, bias, geometry)
             parts.append(backend.in_format(y, memory_format(x)))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -241,7 +244,7 @@ def _tile_grads(
             buffer = _masked_(buffer, mask)
             inputs = backend.pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
         elif needs_weight:
-            buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
+            buffer = backend.expand_inputs(x, u, shape, expansion, geometry, dtype)
         if needs_weight:
             grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
     inputs[:2] = _in_format(backend, inputs[:2], given)

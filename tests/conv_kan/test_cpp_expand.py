@@ -6,12 +6,13 @@ from oracle import shaped_basis
 
 from conv_kan.bases import create_basis, list_bases
 from conv_kan.ops import cpp
-from conv_kan.ops import expand as reference
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.formula import NOTHING
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops import plain as reference
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import NOTHING
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.memory import memory_format
 
 C = 20  # more than one pack of channels, and not a multiple of one
 BASE = {"bspline": "gelu", "legendre": "identity", "chebyshev": None}
@@ -42,8 +43,8 @@ def expansion_of(basis, base):
 
 def compute(backend, x, u, shape, expansion, geometry, dtype, grad):
     """The expansion; the expansion as it is refilled; the gradients of x, u and the shape."""
-    buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
-    layout = reference.memory_format(x)
+    buffer = backend.expand_inputs(x, u, shape, expansion, geometry, dtype)
+    layout = memory_format(x)
     other = grad.to(dtype).contiguous(memory_format=layout).clone()
     needs = [True, u is not None, *[True] * len(shape)]
     grads = backend.pull_back(other, x, u, shape, expansion, needs, True)
@@ -223,7 +224,7 @@ def test_only_wanted_gradients():
     only_shape = cpp.pull_back(grad, *arguments, [False, False, True], False)
     everything = cpp.pull_back(grad, *arguments, [True, False, True], True)
     assert only_shape[0] is None and torch.equal(only_shape[2], everything[2])
-    expanded = cpp.expand(*arguments, case.geometry, torch.float32)
+    expanded = cpp.expand_inputs(*arguments, case.geometry, torch.float32)
     torch.testing.assert_close(grad, expanded, rtol=1e-6, atol=1e-6)
 
 
@@ -253,7 +254,7 @@ def test_sums_do_not_depend_on_chance():
 def identity(x, stored):
     """x, written by the kernel into a buffer of a dtype and read into the gradient of x."""
     expansion, geometry = expansion_of(None, "identity"), make_geometry(2, 1, 1, 0, 1, 1)
-    buffer = cpp.expand(x, None, (), expansion, geometry, stored)
+    buffer = cpp.expand_inputs(x, None, (), expansion, geometry, stored)
     (grad, _) = cpp.pull_back(buffer.clone(), x, None, (), expansion, [True, False], False)
     return buffer, grad
 

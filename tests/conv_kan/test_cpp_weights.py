@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from conv_kan.ops import weights as reference
-from conv_kan.ops.borders import box_table
 from conv_kan.ops.cpp import weights as compiled
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.plain import weights as reference
+from conv_kan.ops.plain.borders import box_table
 
 GEOMETRIES = {  # spatial dimensions, arguments of make_geometry after it, size
     "linear": (0, None, ()),

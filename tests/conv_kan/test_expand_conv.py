@@ -9,10 +9,10 @@ from oracle import BASES, IMAGE, gradients, naive_conv, plain_layer, shaped_basi
 from torch.utils.checkpoint import checkpoint
 
 from conv_kan import KANConv
-from conv_kan.ops import expand as expand_module
 from conv_kan.ops import expand_conv as expand_conv_module
-from conv_kan.ops.cpp import launch
-from conv_kan.ops.tiling import expansion_limit, sample_tiles
+from conv_kan.ops.cpp import expand as cpp_expand
+from conv_kan.ops.maths.tiling import expansion_limit, sample_tiles
+from conv_kan.ops.plain import expand as expand_module
 
 GEOMETRIES = {
     "plain": {"kernel_size": 3},
@@ -310,7 +310,7 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
         real = getattr(module, name)
         monkeypatch.setattr(module, name, watched)
 
-    watch(expand_module, "empty_buffer"), watch(launch, "empty_buffer")
+    watch(expand_module, "empty_buffer"), watch(cpp_expand, "empty_buffer")
     watch(expand_conv_module, "_buffer_grad")
 
     def step():

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases import Basis, create_basis
-from conv_kan.ops import cupy_backend, wavelet_conv
-from conv_kan.ops import expand as reference
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops import cupy, plain, wavelet_conv
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.buffers import empty_buffer
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.rational import group_rational
 
 F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64
@@ -116,20 +116,20 @@ def run_expansion(case: Case, u: Tensor | None = None) -> Iterator[Outcome]:
     """Forward and backward, with everything wanted and the buffer filled again."""
     x, shape, expansion, geometry, into = case
     needs = [True, u is not None, *[True] * len(shape)]
-    grad = torch.randn_like(reference.empty_buffer(x, expansion, geometry, F32)).to(into)
+    grad = torch.randn_like(empty_buffer(x, expansion, geometry, F32)).to(into)
 
     def run(module: Any, wide: torch.dtype | None, dtype: torch.dtype) -> list[Tensor]:
         inputs = [None if t is None else t.to(wide or t.dtype) for t in (x, u)]
         shapes = [s.to(wide or s.dtype) for s in shape]
-        e = module.expand(*inputs, shapes, expansion, geometry, dtype)
+        e = module.expand_inputs(*inputs, shapes, expansion, geometry, dtype)
         buffer = grad.to(dtype, copy=True)
         grads = module.pull_back(buffer, *inputs, shapes, expansion, needs, True)
         return [e, buffer, *(g for g in grads if g is not None)]
 
     names = ["e", "e filled again", "dx", *(["du"] if u is not None else [])]
     names += [f"dshape {i}" for i in range(len(shape))]
-    kernel, eager = run(cupy_backend, None, into), run(reference, None, into)
-    yield from map(Outcome, names, kernel, eager, run(reference, F64, F64))
+    kernel, eager = run(cupy, None, into), run(plain, None, into)
+    yield from map(Outcome, names, kernel, eager, run(plain, F64, F64))
 
 
 def run_rational(

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-from conv_kan.ops import backend, cupy_launch, cupy_wavelet, wavelet_conv
-from conv_kan.ops.cupy_sources import Kernel, sources
+from conv_kan.ops import backend, wavelet_conv
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.cupy import wavelet as cupy_wavelet
+from conv_kan.ops.cupy.sources import Kernel, sources
 from tests.cuda_on_cpu.build import edited_copy
 from tests.cuda_on_cpu.module import How, Module, Traffic
 

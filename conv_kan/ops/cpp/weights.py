@@ -9,15 +9,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conv_kan.ops import weights as reference
-from conv_kan.ops.borders import BoxTable, box_table
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.cpp.build import CannotCompileError, load_library
-from conv_kan.ops.cpp.launch import TYPES
+from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import ForwardWeights
+from conv_kan.ops.maths.dtypes import promote, working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import ForwardWeights
+from conv_kan.ops.plain import weights as reference
+from conv_kan.ops.plain.borders import BoxTable, box_table
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 _TENSORS = ("basis", "base", "weight", "level", "table", "grad_map", "constants", "inside", "box")
@@ -54,7 +53,7 @@ def kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL | None:
 def joint_weight(
     basis_weight: Tensor, base_weight: Tensor | None, expansion: Expansion, dtype: torch.dtype
 ) -> Tensor:
-    """conv_kan.ops.weights.joint_weight, in one pass over the weights."""
+    """conv_kan.ops.plain.joint_weight, in one pass over the weights."""
     library = kernels(basis_weight.dtype, dtype)
     if library is None or basis_weight.numel() == 0:
         return reference.joint_weight(basis_weight, base_weight, expansion, dtype)
@@ -72,7 +71,7 @@ def forward_weights(
     dtype: torch.dtype,
     size: Sequence[int],
 ) -> ForwardWeights:
-    """conv_kan.ops.weights.forward_weights, in one pass over the weights."""
+    """conv_kan.ops.plain.forward_weights, in one pass over the weights."""
     library = kernels(basis_weight.dtype, dtype)
     if library is None or basis_weight.numel() == 0:
         return reference.forward_weights(
@@ -119,7 +118,7 @@ def weight_grads(
     geometry: Geometry,
     size: Sequence[int],
 ) -> tuple[Tensor, Tensor | None]:
-    """conv_kan.ops.weights.weight_grads, in one pass over the gradient."""
+    """conv_kan.ops.plain.weight_grads, in one pass over the gradient."""
     library = kernels(basis_weight.dtype, grad_weight.dtype)
     if library is None or basis_weight.numel() == 0:
         return reference.weight_grads(

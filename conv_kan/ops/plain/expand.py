@@ -9,87 +9,23 @@ that conv_kan.ops.backend may put in their place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops import scratch
-from conv_kan.ops.formula import Formula
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.buffers import clear_extra, empty_buffer
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.memory import memory_format
 
 # Elements of one tile. The temporaries of the functions exist for one tile at a time, which bounds
 # the memory they take; larger tiles are not faster.
 _TILE, _TILE_CPU = 1 << 24, 1 << 20
 
-# By the number of dimensions of a tensor; the others have only one memory format.
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
-
-@dataclass(frozen=True)
-class Expansion:
-    """What one channel becomes.
-
-    `functions(u, *shape)` returns the K - n functions that vary; `constants` holds the values of
-    the n leading functions that do not; `scale` multiplies all K of them (never the base).
-    `formula` and `base_name` say the same to compiled kernels; without a formula there is only
-    torch. `backend` is one of conv_kan.ops.backend.BACKENDS.
-    """
-
-    functions: Callable[..., list[Tensor]]
-    num_functions: int
-    constants: tuple[float, ...]
-    scale: float
-    base: Callable[[Tensor], Tensor] | None
-    base_name: str | None = None
-    formula: Formula | None = None
-    backend: str = "torch"
-
-    @property
-    def num_maps(self) -> int:
-        """M: maps per channel in the buffer."""
-        return self.num_functions - len(self.constants) + (self.base is not None)
-
-    def maps(self, x: Tensor, u: Tensor | None, shape: Sequence[Tensor]) -> list[Tensor]:
-        """[base(x), phi_n(u), ...], computed at least in float32."""
-        base = [] if self.base is None else [self.base(promote(x))]
-        return base + self.functions(x if u is None else u, *shape)
-
-
-def promote(x: Tensor) -> Tensor:
-    """x in float32 if it is in half precision: basis arithmetic in bfloat16 loses 1e-2."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def memory_format(x: Tensor) -> torch.memory_format:
-    """channels_last if x is stored so and not contiguous, else contiguous."""
-    last = CHANNELS_LAST.get(x.dim())
-    if last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last):
-        return last
-    return torch.contiguous_format
-
-
-def dense_inputs(x: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """x and u in one dtype, without gaps in the memory format of x: what compiled kernels read."""
-    layout = memory_format(x)
-    if u is not None:
-        wide = torch.promote_types(x.dtype, u.dtype)
-        x, u = x.to(wide), u.to(wide).contiguous(memory_format=layout)
-    return x.contiguous(memory_format=layout), u
-
-
-def buffer_size(x: Tensor, expansion: Expansion, geometry: Geometry) -> tuple[int, ...]:
-    """(B, C*M, *S padded)."""
-    return (x.shape[0], x.shape[1] * expansion.num_maps, *geometry.padded_size(x.shape[2:]))
-
-
-def empty_buffer(x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype) -> Tensor:
-    """An uninitialised buffer (B, C*M, *S padded) in the memory format of x."""
-    return scratch.empty(buffer_size(x, expansion, geometry), dtype, x.device, memory_format(x))
-
-
-def expand(
+def expand_inputs(
     x: Tensor,
     u: Tensor | None,
     shape: Sequence[Tensor],
@@ -205,13 +141,6 @@ def _write(block: Tensor, maps: Sequence[Tensor]) -> None:
     """Write the maps of one tile into its block (b, C, M, *s) of a buffer."""
     for m, values in enumerate(maps):
         block[:, :, m].copy_(values.detach())
-
-
-def clear_extra(buffer: Tensor, size: Sequence[int]) -> None:
-    """Set the extra positions of a buffer to 0."""
-    for dim, length in enumerate(size[2:], start=2):
-        if buffer.shape[dim] > length:
-            buffer.narrow(dim, length, buffer.shape[dim] - length).zero_()
 
 
 def channel_maps(buffer: Tensor, expansion: Expansion, size: Sequence[int]) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conv_kan.ops.borders import axis_runs, boxes, run_values, tap_sums
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.plain.borders import axis_runs, boxes, run_values, tap_sums
 
 
 def constant_offset(

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops.constants import bias_and_borders, taps_grad
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.plan import ForwardWeights
+from conv_kan.ops.plain.constants import bias_and_borders, taps_grad
 
 _SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
-
-
-class ForwardWeights(NamedTuple):
-    """All that a forward pass makes of weights alone.
-
-    weight (O, C/groups * M, *kernel); bias (O,) or None; table (1, O, *S_out) of what differs at
-    the border of an image, or None.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    table: Tensor | None
 
 
 def forward_weights(
@@ -48,42 +37,6 @@ def forward_weights(
     for box, difference in borders:
         table[box].add_(difference.view(-1, *[1] * geometry.ndim))
     return ForwardWeights(weight, bias, table)
-
-
-class KeptWeights:
-    """ForwardWeights, made anew only for another kind of image or other values of the weights."""
-
-    _MOST = 16  # kinds of images, above which nobody keeps track
-
-    def __init__(self) -> None:
-        self._state: tuple[Any, ...] = ()
-        self._kept: dict[tuple[Any, ...], ForwardWeights] = {}
-
-    def get(
-        self,
-        weights: Sequence[Tensor | None],
-        kind: tuple[Any, ...],
-        make: Callable[[], ForwardWeights],
-    ) -> ForwardWeights:
-        """What `make` returns for these weights and this kind of image."""
-        state = tuple(None if w is None else _state(w) for w in weights)
-        if state != self._state or len(self._kept) >= self._MOST:
-            self._kept.clear()
-            self._state = state
-        if kind not in self._kept:
-            self._kept[kind] = make()
-        return self._kept[kind]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> KeptWeights:
-        return KeptWeights()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return KeptWeights, ()
-
-
-def _state(weight: Tensor) -> tuple[int, object]:
-    """What is another one if the weight has changed, or if nobody can tell (inference mode)."""
-    return weight.data_ptr(), object() if weight.is_inference() else weight._version
 
 
 def joint_weight(

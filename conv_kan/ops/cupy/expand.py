@@ -1,6 +1,6 @@
 """The expansion and its gradient by the CUDA kernels of cuda/expand.cu.
 
-The functions have the signatures of conv_kan.ops.expand, which is the reference. Autograd, the
+The functions have the signatures of conv_kan.ops.plain, which is the reference. Autograd, the
 convolution and torch.compile are the business of conv_kan.ops.expand_conv: under a compiler it
 takes the plain composition, which Inductor fuses itself. Inside a CUDA graph the kernels run like
 any other, after one step outside of it, which compiles and loads them.
@@ -15,31 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch
-from conv_kan.ops.cupy_sources import Kernel, instance
-from conv_kan.ops.expand import (
-    Expansion,
-    clear_extra,
-    dense_inputs,
-    empty_buffer,
-    fastest_format,
-    in_format,
-    memory_format,
-)
-from conv_kan.ops.formula import camel_case, pack_shape, unpack_grad
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import forward_weights, joint_weight, weight_grads
-
-__all__ = [
-    "expand",
-    "fastest_format",
-    "forward_weights",
-    "in_format",
-    "joint_weight",
-    "pull_back",
-    "weight_grads",
-    "why_not",
-]
+from conv_kan.ops.cupy import launch
+from conv_kan.ops.cupy.sources import Kernel, instance
+from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import camel_case, pack_shape, unpack_grad
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.memory import memory_format
 
 FLAT, LAST, COLUMNS = 0, 1, 2  # Layout of cuda/expand.cu
 _PACK_BYTES = 16  # of one load
@@ -48,7 +30,7 @@ _BLOCK_BYTES = 256  # of the maps that one thread holds in registers
 
 def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
     """Why the kernels cannot serve these dtypes, with the remedy; None if they can."""
-    reason = cupy_launch.why_not(value)
+    reason = launch.why_not(value)
     if reason is not None:
         return reason
     if expansion.formula is None:
@@ -75,7 +57,7 @@ class _Plan:
         return [self.number(n) for n in (self.packs, *self.sizes)]
 
 
-def expand(
+def expand_inputs(
     x: Tensor,
     u: Tensor | None,
     shape: Sequence[Tensor],
@@ -92,9 +74,9 @@ def expand(
         name = instance(
             "expand_forward", x.dtype, dtype, plan.index, plan.pack, plan.layout, plan.padded
         )
-        cupy_launch.launch(
+        launch.launch(
             Kernel("expand.cu", name, _macros(expansion, u)),
-            cupy_launch.cover(plan.packs),
+            launch.cover(plan.packs),
             [x, u, packed, buffer, *plan.arguments],
             x.device,
         )
@@ -157,7 +139,7 @@ def _launch_backward(
         "expand_backward",
         *(x.dtype, buffer.dtype, plan.index, plan.pack, plan.layout, plan.padded, refill, store),
     )
-    cupy_launch.launch(
+    launch.launch(
         Kernel("expand.cu", name, _macros(expansion, u)),
         blocks,
         [x, u, packed, buffer, *grads, sums, *plan.arguments],
@@ -173,14 +155,14 @@ def _launch_backward(
 def _blocks(plan: _Plan, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
     """The number of blocks of a backward kernel, and how many of them share a row of the shape."""
     if packed is None:
-        return cupy_launch.cover(plan.packs), 1
+        return launch.cover(plan.packs), 1
     if plan.layout == COLUMNS:
         channels = x.shape[1]
         tiles, pixels = -(-channels // 32), x.numel() // channels
-        chunks = cupy_launch.cover_rows(pixels, tiles, x.device, cupy_launch.THREADS // 32)
+        chunks = launch.cover_rows(pixels, tiles, x.device, launch.THREADS // 32)
         return tiles * chunks, chunks
     rows = packed.shape[0]
-    chunks = cupy_launch.cover_rows(plan.packs // rows, rows, x.device)
+    chunks = launch.cover_rows(plan.packs // rows, rows, x.device)
     return rows * chunks, chunks
 
 
@@ -227,7 +209,7 @@ def _plan(
     pack = 1
     if not padded and layout != COLUMNS:
         pack = _pack(run, expansion.num_maps, [x, u, buffer])
-    index, number = cupy_launch.index_type(buffer.numel())
+    index, number = launch.index_type(buffer.numel())
     height, width = ([1, 1, *size])[-2:]
     padded_height, padded_width = ([1, 1, *padded_size])[-2:]
     sizes = (positions, channels, rows, padded_size.numel())
@@ -247,6 +229,6 @@ def _pack(run: int, num_maps: int, tensors: Sequence[Tensor | None]) -> int:
     largest = max(t.element_size() for t in tensors if t is not None)
     for pack in (4, 2):
         fits = pack * largest <= _PACK_BYTES and pack * largest * num_maps <= _BLOCK_BYTES
-        if fits and run % pack == 0 and cupy_launch.is_aligned(tensors, pack):
+        if fits and run % pack == 0 and launch.is_aligned(tensors, pack):
             return pack
     return 1

@@ -10,20 +10,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conv_kan.ops.channels import working_dtype
 from conv_kan.ops.cpp import layout
-from conv_kan.ops.cpp.build import CannotCompileError, load_library
+from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
-from conv_kan.ops.formula import Formula, camel_case, pack_shape, unpack_grad
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import Formula, camel_case, pack_shape, unpack_grad
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.memory import memory_format
 
-TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.bfloat16: "kan::BFloat16",
-    torch.float16: "kan::Half",
-}
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 
 
@@ -79,13 +75,13 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
     if expansion.formula is None:
         return "this basis has no compiled formula (a legacy squash, or a basis of your own)."
     if expansion.base is not None and expansion.base_name is None:
-        return "the base function has no name in conv_kan.ops.activations."
+        return "the base function has no name in conv_kan.ops.maths.activations."
     if value not in TYPES:
         return f"there is no kernel for {value}; pass x.float()."
     return _compiler_problem(expansion.formula, expansion.base_name, value, stored)
 
 
-def expand(
+def expand_inputs(
     x: Tensor,
     u: Tensor | None,
     shape: Sequence[Tensor],
@@ -93,7 +89,7 @@ def expand(
     geometry: Geometry,
     dtype: torch.dtype,
 ) -> Tensor:
-    """conv_kan.ops.expand.expand, in one pass over x."""
+    """conv_kan.ops.plain.expand_inputs, in one pass over x."""
     buffer = empty_buffer(x, expansion, geometry, dtype)
     if buffer.numel():
         x, u = dense_inputs(x, u)
@@ -113,7 +109,7 @@ def pull_back(
     needs: Sequence[bool],
     refill: bool,
 ) -> list[Tensor | None]:
-    """conv_kan.ops.expand.pull_back, in one pass over the buffer."""
+    """conv_kan.ops.plain.pull_back, in one pass over the buffer."""
     sources: list[Tensor | None] = [x, u, *shape]
     wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
     dtypes = [None if source is None else source.dtype for source in sources]

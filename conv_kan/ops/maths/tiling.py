@@ -9,9 +9,10 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
 
 _LIMIT: ContextVar[int | None] = ContextVar("expansion_limit", default=None)
 
