@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -20,8 +20,7 @@ from conv_kan.ops import plain
 from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.cupy import launch as cupy_launch
 from conv_kan.ops.maths.expansion import Expansion
-from conv_kan.ops.maths.geometry import Geometry
-from conv_kan.ops.maths.plan import ForwardWeights
+from conv_kan.ops.maths.plan import ForwardWeights, Inputs, Plan, Wanted, Weights
 
 BACKENDS = ("auto", "torch", "cpp", "cupy")
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
@@ -43,28 +42,13 @@ class BackendError(RuntimeError):
 class Backend(Protocol):
     """What computes an expansion and weights; conv_kan.ops.plain is the reference."""
 
-    def expand_inputs(
-        self,
-        x: Tensor,
-        u: Tensor | None,
-        shape: Sequence[Tensor],
-        expansion: Expansion,
-        geometry: Geometry,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def expand_inputs(self, inputs: Inputs, plan: Plan) -> Tensor:
         """The expansion in a new buffer."""
 
     def pull_back(
-        self,
-        buffer: Tensor,
-        x: Tensor,
-        u: Tensor | None,
-        shape: Sequence[Tensor],
-        expansion: Expansion,
-        needs: Sequence[bool],
-        refill: bool,
+        self, buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted
     ) -> list[Tensor | None]:
-        """Gradients of (x, u, *shape) from that of the expansion."""
+        """Gradients of (x, u, *shape) from that of the expansion, which the buffer holds."""
 
     def fastest_format(
         self, x: Tensor, buffer: int, weight: int, dtype: torch.dtype
@@ -74,38 +58,16 @@ class Backend(Protocol):
     def in_format(self, x: Tensor, layout: torch.memory_format) -> Tensor:
         """x, which may be a copy, in a memory format."""
 
-    def joint_weight(
-        self,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        expansion: Expansion,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def joint_weight(self, weights: Weights, plan: Plan) -> Tensor:
         """The weight of the convolution."""
 
-    def forward_weights(
-        self,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        bias: Tensor | None,
-        expansion: Expansion,
-        geometry: Geometry,
-        dtype: torch.dtype,
-        size: Sequence[int],
-    ) -> ForwardWeights:
-        """The weight, the bias and the border of the convolution over images of a size."""
+    def forward_weights(self, weights: Weights, plan: Plan) -> ForwardWeights:
+        """The weight, the bias and the border of the convolution."""
 
     def weight_grads(
-        self,
-        grad_weight: Tensor,
-        grad_y: Tensor,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        expansion: Expansion,
-        geometry: Geometry,
-        size: Sequence[int],
+        self, grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients of (basis_weight, base_weight) from that of the convolution's weight."""
+        """Gradients of the basis and base weights from that of the convolution's weight."""
 
     def why_not(self, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
         """Why this backend cannot expand numbers of the dtype `value` into a buffer of `stored`.

@@ -17,7 +17,7 @@ from conv_kan.ops.cpp.build import TYPES
 from conv_kan.ops.cpp.norm import Sharing, fused_norm_act, kernels
 from conv_kan.ops.maths.memory import memory_format
 from conv_kan.ops.maths.modes import needs_composition
-from conv_kan.ops.maths.norms import update_running
+from conv_kan.ops.maths.norms import Affine, Statistics, update_running
 from conv_kan.ops.plain.norm import NormPlan, plan_norm
 
 aten = torch.ops.aten
@@ -56,8 +56,8 @@ def norm_act(
         return (z if act is None else act(z, *act_params)).to(y.dtype)
     with torch.autocast(device_type=y.device.type, enabled=False):
         with torch.no_grad():
-            z, mean, rstd = plan.normalize(y, norm)
-        return _NormAct.apply(plan, act, y, norm.weight, norm.bias, z, mean, rstd, *act_params)
+            z, statistics = plan.normalize(y, norm)
+        return _NormAct.apply(plan, act, y, *Affine.of(norm), z, *statistics, *act_params)
 
 
 def fuses(y: Tensor, activation: str, backend: str) -> bool:
@@ -79,9 +79,9 @@ def _fused(
         else:
             running = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
             mean, variance = (t.double().unsqueeze(0) for t in running)
-    weight, bias = cast("Tensor | None", norm.weight), cast("Tensor | None", norm.bias)
+    statistics = Statistics(mean, torch.rsqrt(variance + sharing.eps))
     slope = act_params[0] if act_params else None
-    return fused_norm_act(y, weight, bias, mean, variance, activation, slope, sharing)
+    return fused_norm_act(y, Affine.of(norm), statistics, sharing, activation, slope)
 
 
 class _NormAct(torch.autograd.Function):
@@ -110,16 +110,17 @@ class _NormAct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_a: Tensor) -> tuple[Tensor | None, ...]:
         y, weight, bias, mean, rstd, *act_params = ctx.saved_tensors
+        affine, statistics = Affine(weight, bias), Statistics(mean, rstd)
         needs_y, needs_weight, needs_bias, _, _, _, *needs_params = ctx.needs_input_grad[2:]
         mask = [needs_y, needs_weight, needs_bias]
         with torch.autocast(device_type=y.device.type, enabled=False):
-            z = ctx.plan.recompute(y, weight, bias, mean, rstd)
+            z = ctx.plan.recompute(y, affine, statistics)
             grad_z, *grad_params = _pull_back_act(
                 ctx.act, grad_a, z, act_params, [any(mask), *needs_params]
             )
             grads: tuple[Tensor | None, ...] = (None, None, None)
             if grad_z is not None:
-                grads = ctx.plan.backward(grad_z, y, weight, bias, mean, rstd, mask)
+                grads = ctx.plan.backward(grad_z, y, affine, statistics, mask)
         # Native operations may fill what the mask leaves out.
         kept = [grad if need else None for grad, need in zip(grads, mask, strict=True)]
         return (None, None, *kept, None, None, None, *grad_params)

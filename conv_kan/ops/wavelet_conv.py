@@ -9,6 +9,7 @@ Zero padding acts on psi: a padded position contributes 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def wavelet_conv(
     with torch.autocast(device_type=x.device.type, enabled=False):
         if needs_composition() and not only_compiles():
             return _compose(x, weight, scale, translation, mix, wavelet, geometry)
-        return _forward(x, weight, scale, translation, mix, wavelet, *_numbers(geometry), kernels)
+        return _forward(x, weight, scale, translation, mix, wavelet, _numbers(geometry), kernels)
 
 
 def _compose(
@@ -87,15 +88,17 @@ def _compose(
     return torch.einsum("gop,bgp...->bgo...", blocks, v).flatten(1, 2)
 
 
-def _numbers(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int], int]:
+def _numbers(geometry: Geometry) -> list[int]:
     """A geometry as an operator of torch takes it; the kernel is read off the weight."""
     g = geometry
-    return list(g.stride), list(g.padding), list(g.dilation), list(g.extra), g.groups
+    return [g.groups, *g.stride, *g.padding, *g.dilation, *g.extra]
 
 
-def _geometry(weight: Tensor, numbers: Sequence[Any]) -> Geometry:
-    stride, padding, dilation, extra = (tuple(entries) for entries in numbers[:4])
-    return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, numbers[4])
+def _geometry(weight: Tensor, numbers: Sequence[int]) -> Geometry:
+    groups, ndim = numbers[0], weight.dim() - 2
+    ends = pairwise(1 + i * ndim for i in range(5))
+    stride, padding, dilation, extra = (tuple(numbers[i:j]) for i, j in ends)
+    return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, groups)
 
 
 @torch.library.custom_op("conv_kan::wavelet_conv", mutates_args=())
@@ -106,18 +109,14 @@ def _forward(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    extra: list[int],
-    groups: int,
+    numbers: list[int],
     kernels: bool = False,
 ) -> Tensor:
-    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
+    geometry = _geometry(weight, numbers)
     edges = Edges(x, weight, scale, translation, geometry)
     v = edges.new_maps()
     (_module(x) if kernels else plain_wavelet).add_outputs(edges, v, wavelet)
-    y = v if mix is None else _mix(v, mix, groups)
+    y = v if mix is None else _mix(v, mix, geometry.groups)
     return _images(y, x, weight.dtype)
 
 
@@ -134,7 +133,8 @@ def _(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    *numbers: Any,
+    numbers: list[int],
+    kernels: bool = False,
 ) -> Tensor:
     size = _geometry(weight, numbers).output_size(x.shape[2:])
     y = x.new_empty((x.shape[0], weight.shape[0], *size), dtype=weight.dtype)
@@ -150,16 +150,12 @@ def _backward(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    extra: list[int],
-    groups: int,
+    numbers: list[int],
     kernels: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight, scale, translation and mix (empty without one)."""
-    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
-    edges = Edges(x, weight, scale, translation, geometry)
+    geometry = _geometry(weight, numbers)
+    edges, groups = Edges(x, weight, scale, translation, geometry), geometry.groups
     grad_out = promote(grad_y).movedim(1, 0).contiguous()
     if mix is None:
         grad_mix, grad_v, v = x.new_empty(0), grad_out, None

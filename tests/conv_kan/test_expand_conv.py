@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from conv_kan import KANConv
 from conv_kan.ops import expand_conv as expand_conv_module
 from conv_kan.ops.cpp import expand as cpp_expand
+from conv_kan.ops.maths.plan import Plan
 from conv_kan.ops.maths.tiling import expansion_limit, sample_tiles
 from conv_kan.ops.plain import expand as expand_module
 
@@ -332,6 +333,8 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
     assert 0 < max(sizes) <= whole // 3
     with expansion_limit(1):  # one sample at a time
-        assert len(sample_tiles(x, layer.expansion, layer.geometry, x.dtype)) == 7
+        assert (
+            len(sample_tiles(x, Plan(layer.expansion, layer.geometry, x.dtype, x.shape[2:]))) == 7
+        )
     with pytest.raises(ValueError, match="num_bytes=0 must be at least 1"), expansion_limit(0):
         pass

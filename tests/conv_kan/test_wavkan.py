@@ -106,7 +106,7 @@ def test_operator_is_registered_as_torch_asks():
         layer = make(**options)
         arguments = (
             x, layer.wavelet_weight, layer.scale, layer.translation, layer.mix_weight, "dog",
-            [1, 1], [1, 1], [1, 1], [0, 0], layer.geometry.groups,
+            [layer.geometry.groups, 1, 1, 1, 1, 1, 1, 0, 0],
         )  # fmt: skip
         torch.library.opcheck(torch.ops.conv_kan.wavelet_conv.default, arguments)
         plain = [a.detach() if isinstance(a, torch.Tensor) else a for a in arguments]

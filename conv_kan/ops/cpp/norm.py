@@ -27,6 +27,7 @@ from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import camel_case
 from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.norms import Affine, Statistics
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 _TENSORS = ("y", "grad_a", "out", "factor", "shift", "mean", "slope", "pull", "level", "sums")
@@ -151,20 +152,17 @@ class Sharing:
 
 def fused_norm_act(
     y: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
+    affine: Affine,
+    statistics: Statistics,
+    sharing: Sharing,
     activation: str,
     slope: Tensor | None,
-    sharing: Sharing,
 ) -> Tensor:
     """act(norm(y)) for known statistics of y, which must be dense.
 
-    Shapes: y (B, C, *S), mean and variance as `sharing` pools, weight and bias (C,), slope (G,).
+    Shapes: y (B, C, *S), statistics as `sharing` pools, slope (G,).
     """
-    rstd = torch.rsqrt(variance + sharing.eps)
-    return _FusedNormAct.apply(sharing, activation, y, weight, bias, mean, rstd, slope)
+    return _FusedNormAct.apply(sharing, activation, y, *affine, *statistics, slope)
 
 
 class _FusedNormAct(torch.autograd.Function):
@@ -184,7 +182,7 @@ class _FusedNormAct(torch.autograd.Function):
     ) -> Tensor:
         ctx.sharing, ctx.activation = sharing, activation
         ctx.save_for_backward(y, weight, bias, mean, rstd, slope)
-        numbers = _numbers(sharing, y, weight, bias, mean, rstd, slope)
+        numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, y.shape[1])
         del numbers["mean"]
         return _forward(y, activation, **numbers)
 
@@ -195,7 +193,7 @@ class _FusedNormAct(torch.autograd.Function):
         needs_y, needs_weight, needs_bias, _, _, needs_slope = ctx.needs_input_grad[2:]
         sharing, channels = ctx.sharing, y.shape[1]
         grad_a = grad_a.to(y.dtype).contiguous(memory_format=memory_format(y))
-        numbers = _numbers(sharing, y, weight, bias, mean, rstd, slope)
+        numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, channels)
         total, product, slopes = _grad_sums(y, grad_a, ctx.activation, **numbers)
         wide_rstd = sharing.spread(rstd, channels)
         grads: list[Tensor | None] = [None] * 4
@@ -219,16 +217,14 @@ class _FusedNormAct(torch.autograd.Function):
 
 def _numbers(
     sharing: Sharing,
-    y: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    rstd: Tensor,
+    affine: Affine,
+    statistics: Statistics,
     slope: Tensor | None,
+    channels: int,
 ) -> dict[str, Tensor]:
     """factor, shift, mean and slope of every channel, in float64."""
-    channels = y.shape[1]
-    mean, factor = sharing.spread(mean, channels), sharing.spread(rstd, channels)
+    weight, bias = affine
+    mean, factor = (sharing.spread(t, channels) for t in statistics)
     if weight is not None:
         factor = factor * weight.double()
     shift = -mean * factor

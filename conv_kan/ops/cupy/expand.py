@@ -20,8 +20,8 @@ from conv_kan.ops.cupy.sources import Kernel, instance
 from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import camel_case, pack_shape, unpack_grad
-from conv_kan.ops.maths.geometry import Geometry
 from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 FLAT, LAST, COLUMNS = 0, 1, 2  # Layout of cuda/expand.cu
 _PACK_BYTES = 16  # of one load
@@ -41,7 +41,7 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Walk:
     """How the elements of x and the buffer lie in memory, and how a kernel goes through them."""
 
     layout: int
@@ -57,61 +57,48 @@ class _Plan:
         return [self.number(n) for n in (self.packs, *self.sizes)]
 
 
-def expand_inputs(
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> Tensor:
+def expand_inputs(inputs: Inputs, plan: Plan) -> Tensor:
     """The expansion e in one buffer of the convolution's dtype."""
-    buffer = empty_buffer(x, expansion, geometry, dtype)
-    if x.numel():
-        x, u = dense_inputs(x, u)
+    expansion = plan.expansion
+    buffer = empty_buffer(inputs.x, plan)
+    if inputs.x.numel():
+        x, u, shape = dense_inputs(inputs)
         packed = _packed_shape(shape, expansion, x)
-        plan = _plan(x, u, buffer, packed, expansion, backward=False)
+        walk = _walk(x, u, buffer, packed, expansion, backward=False)
         name = instance(
-            "expand_forward", x.dtype, dtype, plan.index, plan.pack, plan.layout, plan.padded
+            "expand_forward", x.dtype, plan.dtype, walk.index, walk.pack, walk.layout, walk.padded
         )
         launch.launch(
             Kernel("expand.cu", name, _macros(expansion, u)),
-            launch.cover(plan.packs),
-            [x, u, packed, buffer, *plan.arguments],
+            launch.cover(walk.packs),
+            [x, u, packed, buffer, *walk.arguments],
             x.device,
         )
-    clear_extra(buffer, x.shape)
+    clear_extra(buffer, plan.size)
     return buffer
 
 
-def pull_back(
-    buffer: Tensor,
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    needs: Sequence[bool],
-    refill: bool,
-) -> list[Tensor | None]:
-    """The gradients of (x, u, *shape), where `needs` asks for them; see the reference.
+def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> list[Tensor | None]:
+    """The gradients of (x, u, *shape), where they are wanted; see the reference.
 
     Numerics: the gradient of a learned shape is summed in float32 (float64 for float64), by atomic
     additions of one number per block and coefficient, in an order that varies; under
     torch.use_deterministic_algorithms the blocks' numbers are stored and added in a fixed order.
     """
-    sources: list[Tensor | None] = [x, u, *shape]
-    x, u = dense_inputs(x, u)
+    expansion, needs = plan.expansion, wanted.grads
+    sources: list[Tensor | None] = [inputs.x, inputs.u, *inputs.shape]
+    x, u, shape = dense_inputs(inputs)
     packed = _packed_shape(shape, expansion, x)
     grads: list[Tensor | None] = [None] * len(sources)
     for i, source in enumerate((x, u)):
         grads[i] = torch.empty_like(source) if needs[i] and source is not None else None
     packed_grad = torch.zeros_like(packed) if packed is not None and any(needs[2:]) else None
     if x.numel():
-        _launch_backward(x, u, packed, buffer, grads[:2], packed_grad, refill, expansion)
+        _launch_backward(x, u, packed, buffer, grads[:2], packed_grad, wanted.refill, expansion)
     if packed_grad is not None and expansion.formula is not None:
         grads[2:] = unpack_grad(packed_grad, shape, expansion.formula, x)
-    if refill:
-        clear_extra(buffer, x.shape)
+    if wanted.refill:
+        clear_extra(buffer, plan.size)
     return [
         grad.to(source.dtype) if need and grad is not None and source is not None else None
         for grad, source, need in zip(grads, sources, needs, strict=True)
@@ -130,46 +117,46 @@ def _launch_backward(
 ) -> None:
     """Run the backward kernel, which fills the gradients of x, u and the packed shape."""
     store = torch.are_deterministic_algorithms_enabled()
-    plan = _plan(x, u, buffer, packed, expansion, backward=True)
-    blocks, chunks = _blocks(plan, packed, x)
+    walk = _walk(x, u, buffer, packed, expansion, backward=True)
+    blocks, chunks = _blocks(walk, packed, x)
     sums = None
     if packed_grad is not None:
-        sums = _sums(plan, packed_grad, x, chunks if store else 1)
+        sums = _sums(walk, packed_grad, x, chunks if store else 1)
     name = instance(
         "expand_backward",
-        *(x.dtype, buffer.dtype, plan.index, plan.pack, plan.layout, plan.padded, refill, store),
+        *(x.dtype, buffer.dtype, walk.index, walk.pack, walk.layout, walk.padded, refill, store),
     )
     launch.launch(
         Kernel("expand.cu", name, _macros(expansion, u)),
         blocks,
-        [x, u, packed, buffer, *grads, sums, *plan.arguments],
+        [x, u, packed, buffer, *grads, sums, *walk.arguments],
         x.device,
     )
     if sums is not None and packed_grad is not None:
         # What the blocks stored, and the channels that share a row, in a fixed order.
-        if plan.layout == COLUMNS:
+        if walk.layout == COLUMNS:
             sums = sums.sum(0).view(-1, *packed_grad.shape).transpose(0, 1)
         packed_grad.copy_(sums.sum(1))
 
 
-def _blocks(plan: _Plan, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
+def _blocks(walk: _Walk, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
     """The number of blocks of a backward kernel, and how many of them share a row of the shape."""
     if packed is None:
-        return launch.cover(plan.packs), 1
-    if plan.layout == COLUMNS:
+        return launch.cover(walk.packs), 1
+    if walk.layout == COLUMNS:
         channels = x.shape[1]
         tiles, pixels = -(-channels // 32), x.numel() // channels
         chunks = launch.cover_rows(pixels, tiles, x.device, launch.THREADS // 32)
         return tiles * chunks, chunks
     rows = packed.shape[0]
-    chunks = launch.cover_rows(plan.packs // rows, rows, x.device)
+    chunks = launch.cover_rows(walk.packs // rows, rows, x.device)
     return rows * chunks, chunks
 
 
-def _sums(plan: _Plan, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
+def _sums(walk: _Walk, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
     """Zeros where blocks leave the gradient of the shape: (chunks, C, S) or (rows, chunks, S)."""
     rows, size = packed_grad.shape
-    shape = (chunks, x.shape[1], size) if plan.layout == COLUMNS else (rows, chunks, size)
+    shape = (chunks, x.shape[1], size) if walk.layout == COLUMNS else (rows, chunks, size)
     return packed_grad.new_zeros(shape, dtype=torch.float64)
 
 
@@ -189,14 +176,14 @@ def _macros(expansion: Expansion, u: Tensor | None) -> tuple[tuple[str, str], ..
     return tuple(macros)
 
 
-def _plan(
+def _walk(
     x: Tensor,
     u: Tensor | None,
     buffer: Tensor,
     packed: Tensor | None,
     expansion: Expansion,
     backward: bool,
-) -> _Plan:
+) -> _Walk:
     """x is dense; the buffer has its memory format, and extra positions if it is padded."""
     channels, size, padded_size = x.shape[1], x.shape[2:], buffer.shape[2:]
     padded, positions = size != padded_size, size.numel()
@@ -213,7 +200,7 @@ def _plan(
     height, width = ([1, 1, *size])[-2:]
     padded_height, padded_width = ([1, 1, *padded_size])[-2:]
     sizes = (positions, channels, rows, padded_size.numel())
-    return _Plan(
+    return _Walk(
         layout,
         padded,
         pack,

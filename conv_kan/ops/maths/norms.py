@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, cast
+
 from torch import Tensor, nn
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Affine(NamedTuple):
+    """What a norm has learned, (C,) or None each."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, norm: nn.Module) -> Affine:
+        return cls(cast("Tensor | None", norm.weight), cast("Tensor | None", norm.bias))
+
+
+class Statistics(NamedTuple):
+    """The mean of what shares one, and 1 / sqrt(variance + eps)."""
+
+    mean: Tensor
+    rstd: Tensor
 
 
 class ChannelLayerNorm(nn.LayerNorm):

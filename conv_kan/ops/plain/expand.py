@@ -17,61 +17,48 @@ from torch import Tensor
 from conv_kan.ops.maths.buffers import clear_extra, empty_buffer
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
-from conv_kan.ops.maths.geometry import Geometry
 from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 # Elements of one tile. The temporaries of the functions exist for one tile at a time, which bounds
 # the memory they take; larger tiles are not faster.
 _TILE, _TILE_CPU = 1 << 24, 1 << 20
 
 
-def expand_inputs(
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> Tensor:
+def expand_inputs(inputs: Inputs, plan: Plan) -> Tensor:
     """The expansion e in one buffer of the convolution's dtype.
 
     Shapes: x, u (B, C, *S) -> (B, C*M, *S + extra), index c*M + m. The extra positions are 0.
     """
-    buffer = empty_buffer(x, expansion, geometry, dtype)
-    rows = channel_maps(buffer, expansion, x.shape)
+    x, u, shape = inputs
+    buffer = empty_buffer(x, plan)
+    rows = channel_maps(buffer, x.shape[1], plan)
     for tile in tiles(x):
         local_u = None if u is None else cut(u, tile, 2)
-        _write(cut(rows, tile, 3), expansion.maps(cut(x, tile, 2), local_u, shape))
-    clear_extra(buffer, x.shape)
+        _write(cut(rows, tile, 3), plan.expansion.maps(cut(x, tile, 2), local_u, shape))
+    clear_extra(buffer, plan.size)
     return buffer
 
 
-def pull_back(
-    buffer: Tensor,
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    needs: Sequence[bool],
-    refill: bool,
-) -> list[Tensor | None]:
-    """The gradient of sum(buffer * e) in (x, u, *shape), where `needs` asks for it.
+def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> list[Tensor | None]:
+    """The gradient of sum(buffer * e) in (x, u, *shape), where it is wanted.
 
     On entry the buffer holds the gradient of e. With `refill` it holds e itself on return: the
     functions are computed once for both, and one buffer is enough for the whole backward pass.
     The graph of the functions exists for one tile at a time.
     """
+    x, u, shape = inputs
     sources: list[Tensor | None] = [x, u, *shape]
-    wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
+    needs = [need and s is not None for need, s in zip(wanted.grads, sources, strict=True)]
     grads = [
-        _accumulator(source, is_input=i < 2) if want and source is not None else None
-        for i, (want, source) in enumerate(zip(wanted, sources, strict=True))
+        _accumulator(source, is_input=i < 2) if need and source is not None else None
+        for i, (need, source) in enumerate(zip(needs, sources, strict=True))
     ]
-    rows = channel_maps(buffer, expansion, x.shape)
+    rows = channel_maps(buffer, x.shape[1], plan)
     for tile in tiles(x):
         block = cut(rows, tile, 3)
         local = [cut(x, tile, 2), None if u is None else cut(u, tile, 2), *shape]
-        maps, found = _pull_back_tile(block, local, expansion, wanted)
+        maps, found = _pull_back_tile(block, local, plan.expansion, needs)
         for i, (grad, target) in enumerate(zip(found, grads, strict=True)):
             if grad is None or target is None:
                 continue
@@ -79,10 +66,10 @@ def pull_back(
                 cut(target, tile, 2).copy_(grad)
             else:
                 target.add_(grad)
-        if refill:  # only now: a gradient may be a view of the block
+        if wanted.refill:  # only now: a gradient may be a view of the block
             _write(block, maps)
-    if refill:
-        clear_extra(buffer, x.shape)
+    if wanted.refill:
+        clear_extra(buffer, plan.size)
     return [
         None if grad is None or source is None else grad.to(source.dtype)
         for grad, source in zip(grads, sources, strict=True)
@@ -99,13 +86,13 @@ def _pull_back_tile(
     block: Tensor,
     local: Sequence[Tensor | None],
     expansion: Expansion,
-    wanted: Sequence[bool],
+    needs: Sequence[bool],
 ) -> tuple[list[Tensor], list[Tensor | None]]:
     """The maps of one tile and the gradients of its sources; block is (b, C, M, *s)."""
     with torch.enable_grad():
         leaves = [
-            None if source is None else source.detach().requires_grad_(want)
-            for source, want in zip(local, wanted, strict=True)
+            None if source is None else source.detach().requires_grad_(need)
+            for source, need in zip(local, needs, strict=True)
         ]
         x, u, *shape = leaves
         assert x is not None
@@ -143,10 +130,10 @@ def _write(block: Tensor, maps: Sequence[Tensor]) -> None:
         block[:, :, m].copy_(values.detach())
 
 
-def channel_maps(buffer: Tensor, expansion: Expansion, size: Sequence[int]) -> Tensor:
+def channel_maps(buffer: Tensor, channels: int, plan: Plan) -> Tensor:
     """View a buffer (B, C*M, *S + extra) as (B, C, M, *S), without the extra positions."""
-    rows = buffer.unflatten(1, (size[1], expansion.num_maps))
-    for dim, length in enumerate(size[2:], start=3):
+    rows = buffer.unflatten(1, (channels, plan.expansion.num_maps))
+    for dim, length in enumerate(plan.size, start=3):
         rows = rows.narrow(dim, 0, length)
     return rows
 

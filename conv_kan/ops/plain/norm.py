@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from conv_kan.ops.maths.dtypes import promote
-from conv_kan.ops.maths.norms import BATCH_NORMS, ChannelLayerNorm, has_hooks, step_momentum
+from conv_kan.ops.maths.norms import (
+    BATCH_NORMS,
+    Affine,
+    ChannelLayerNorm,
+    Statistics,
+    has_hooks,
+    step_momentum,
+)
 
 aten = torch.ops.aten
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -27,13 +33,15 @@ class NormPlan:
     channels_first: bool = False  # layer: over dimension 1 instead of the last
     uses_batch: bool = True  # batch: statistics of the batch, not the running ones
 
-    def normalize(self, y: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """norm(y), the mean and 1 / sqrt(variance + eps)."""
+    def normalize(self, y: Tensor, norm: nn.Module) -> tuple[Tensor, Statistics]:
+        """norm(y) and its statistics."""
         if self.kind == "batch":
-            return _batch_norm(y, norm, self.uses_batch)
-        weight, bias = cast("Tensor | None", norm.weight), cast("Tensor | None", norm.bias)
-        z, mean, rstd = self._native(self.arrange(y, weight), weight, bias)
-        return self.restore(z).to(y.dtype), mean, rstd
+            z, mean, rstd = _batch_norm(y, norm, self.uses_batch)
+        else:
+            affine = Affine.of(norm)
+            z, mean, rstd = self._native(self.arrange(y, affine.weight), affine)
+            z = self.restore(z).to(y.dtype)
+        return z, Statistics(mean, rstd)
 
     def arrange(self, y: Tensor, weight: Tensor | None) -> Tensor:
         """y as the native operation of a group or layer norm takes it."""
@@ -46,19 +54,16 @@ class NormPlan:
     def restore(self, z: Tensor) -> Tensor:
         return z.movedim(-1, 1) if self.channels_first else z
 
-    def _native(
-        self, y: Tensor, weight: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _native(self, y: Tensor, affine: Affine) -> tuple[Tensor, Tensor, Tensor]:
         if self.kind == "layer":
-            return aten.native_layer_norm(y, self.normalized_shape, weight, bias, self.eps)
-        return aten.native_group_norm(y, weight, bias, *_group_sizes(y, self), self.eps)
+            return aten.native_layer_norm(y, self.normalized_shape, *affine, self.eps)
+        return aten.native_group_norm(y, *affine, *_group_sizes(y, self), self.eps)
 
-    def recompute(
-        self, y: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, rstd: Tensor
-    ) -> Tensor:
+    def recompute(self, y: Tensor, affine: Affine, statistics: Statistics) -> Tensor:
         """norm(y) from the kept statistics; one pass over y."""
+        (weight, bias), (mean, rstd) = affine, statistics
         if self.kind == "layer":
-            return self.restore(self._native(self.arrange(y, weight), weight, bias)[0])
+            return self.restore(self._native(self.arrange(y, weight), affine)[0])
         if self.kind == "group":
             repeats = y.shape[1] // self.num_groups
             mean = mean.unsqueeze(2).expand(-1, -1, repeats).reshape(y.shape[:2])
@@ -74,13 +79,12 @@ class NormPlan:
         self,
         grad_z: Tensor,
         y: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor,
-        rstd: Tensor,
+        affine: Affine,
+        statistics: Statistics,
         mask: list[bool],
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Gradients of y, weight and bias."""
+        (weight, bias), (mean, rstd) = affine, statistics
         if self.kind == "batch":
             running = None if self.uses_batch else mean
             variance = None if self.uses_batch else rstd.pow(-2) - self.eps
