@@ -124,7 +124,6 @@ def _choose(x: Tensor, value: torch.dtype, stored: torch.dtype, expansion: Expan
     return backend
 
 
-@torch.compiler.assume_constant_result
 def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
     """Whether a layer with kernels for CUDA alone takes them; otherwise torch computes.
 
@@ -143,6 +142,11 @@ def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
         raise BackendError(f"backend='cupy' cannot run: {reason} Or pass backend='auto'.")
     _say_once(f"backend 'torch' in place of 'cupy': {reason}")
     return False
+
+
+# What torch.compiler.assume_constant_result does; calling it would import the compiler, which takes
+# as long as torch itself.
+takes_cupy._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _wrong_device(name: str, device: str) -> str:
