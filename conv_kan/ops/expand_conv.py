@@ -147,7 +147,7 @@ class _ExpandConv(torch.autograd.Function):
         _, x, u, *weights = saved[:6]
         backend = choose_backend(x, u, ctx.plan.expansion, ctx.plan.dtype)
         with torch.autocast(device_type=x.device.type, enabled=False):
-            inputs, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
+            grads, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
             grad_basis = grad_base = grad_bias = None
             if grad_weight is not None:
                 grad_basis, grad_base = backend.weight_grads(
@@ -155,7 +155,7 @@ class _ExpandConv(torch.autograd.Function):
                 )
             if ctx.needs_input_grad[7]:
                 grad_bias = sum_per_channel(grad_y).to(weights[2].dtype)
-        grad_x, grad_u, *grad_shape = inputs
+        grad_x, grad_u, *grad_shape = grads
         return (None, None, None, grad_x, grad_u, grad_basis, grad_base, grad_bias, *grad_shape)
 
 
@@ -189,8 +189,8 @@ def _convolution_grads(
         parts.append(_tile_grads(ctx, backend, weight, inputs, local_mask, local_grad))
     if len(parts) == 1:
         return parts[0]
-    weights = [grad for _, grad in parts if grad is not None]
-    return join_inputs([inputs for inputs, _ in parts]), add_tiles(weights) if weights else None
+    found = [grad for _, grad in parts if grad is not None]
+    return join_inputs([grads for grads, _ in parts]), add_tiles(found) if found else None
 
 
 def _tile_grads(

@@ -20,7 +20,6 @@ from conv_kan.ops.maths.modes import needs_composition
 from conv_kan.ops.maths.norms import Affine, Statistics, update_running
 from conv_kan.ops.plain.norm import NormPlan, plan_norm
 
-aten = torch.ops.aten
 Activation = Callable[..., Tensor]
 
 

@@ -44,7 +44,7 @@ class Executor:
     modules: dict[Kernel, Module] = field(default_factory=dict)
 
     def launch(self, kernel: Kernel, blocks: int, arguments: Sequence[Any], device: Any) -> None:
-        """Stands for conv_kan.ops.cupy_launch.launch."""
+        """Stands for launch of conv_kan.ops.cupy.launch."""
         assert torch.device(device).type == "cpu"
         if kernel not in self.modules:
             folder = sources() if not self.edits else self._edited_sources()

@@ -89,7 +89,7 @@ def _grad_sums(
 
 
 def _backward(y: Tensor, grad_a: Tensor, activation: str, **numbers: Tensor) -> Tensor:
-    """dy = factor dz - pull (y - mean) - level; `numbers` as for `grad_sums`, pull and level."""
+    """dy = factor dz - pull (y - mean) - level; `numbers` as for `_grad_sums`, pull and level."""
     out = torch.empty_like(y)
     _run("kan_norm_backward", y, activation, grad_a=grad_a, out=out, **numbers)
     return out

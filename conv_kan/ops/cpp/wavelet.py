@@ -1,8 +1,6 @@
 """The wavelets of all edges by the kernels of wavelet.cpp.
 
-The functions do the work of one operator of conv_kan.ops.wavelet_conv, which is the reference; an
-`Edges` of it holds the edges in the layout in which they are computed. The matrix products remain
-torch's.
+conv_kan.ops.plain.wavelet is the reference. The matrix products remain torch's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The wavelets of all edges by the CUDA kernels of cuda/wavelet.cu.
 
-The functions do the work of one operator of conv_kan.ops.wavelet_conv, which is the reference; an
-`Edges` of it holds the edges in the layout in which they are computed.
+conv_kan.ops.plain.wavelet is the reference.
 """
 
 from __future__ import annotations

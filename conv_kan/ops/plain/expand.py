@@ -3,8 +3,8 @@
     e = [base(x_c), phi_n(u_c), ..., phi_{K-1}(u_c)]    for every channel c
 
 The n leading functions of a basis are constant and are left out here: nothing about them depends on
-the sample. The two functions `expand` and `pull_back` are the reference for the compiled kernels
-that conv_kan.ops.backend may put in their place.
+the sample. `expand_inputs` and `pull_back` are the reference for the compiled kernels that
+conv_kan.ops.backend may put in their place.
 """
 
 from __future__ import annotations
