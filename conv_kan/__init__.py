@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         WavKANConv,
         WavKANLinear,
     )
-    from conv_kan.ops.tiling import expansion_limit
+    from conv_kan.ops.maths.tiling import expansion_limit
 
 __all__ = [
     "FAMILIES",
@@ -58,7 +58,7 @@ __all__ = [
 if not TYPE_CHECKING:
     _OTHERS = {
         "Basis": "conv_kan.bases",
-        "expansion_limit": "conv_kan.ops.tiling",
+        "expansion_limit": "conv_kan.ops.maths.tiling",
         "fold": "conv_kan.folding",
     }
     _LAYERS = [name for name in __all__ if name not in globals() and name not in _OTHERS]

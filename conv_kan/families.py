@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conv_kan.bases import basis_options, create_basis
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice
 
 if TYPE_CHECKING:
     from conv_kan.bases import Basis

@@ -9,7 +9,7 @@ from torch import nn
 
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.layer import Layer
-from conv_kan.ops.norm_act import BATCH_NORMS, has_hooks
+from conv_kan.ops.maths.norms import BATCH_NORMS, has_hooks
 
 
 def fold(model: nn.Module) -> nn.Module:

@@ -1,5 +1,5 @@
 // Activations and squashing functions: value(x), and both(x, slope), which also gives the
-// derivative. conv_kan/ops/activations.py is the reference; names are its names in CamelCase.
+// derivative. conv_kan/ops/maths/activations.py is the reference; names are its names in CamelCase.
 #pragma once
 
 #include "platform.cuh"

@@ -11,7 +11,7 @@
 //     };
 //
 // conv_kan/bases/*.py is the reference. A functor's constants are macros; its file is read if its
-// macros are there. conv_kan/ops/formula.py says which they are.
+// macros are there. conv_kan/ops/maths/formula.py says which they are.
 #pragma once
 
 #include "activations.cuh"

@@ -1,5 +1,5 @@
 // Mother wavelets psi(u): value(u), and both(u, slope), which also gives psi'(u).
-// conv_kan/ops/wavelets.py is the reference; names are its names in CamelCase.
+// conv_kan/ops/maths/wavelets.py is the reference; names are its names in CamelCase.
 #pragma once
 
 #include "platform.cuh"

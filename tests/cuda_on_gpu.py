@@ -25,9 +25,12 @@ from conv_kan import KANConv
 from conv_kan.bases import BASES
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANConv
-from conv_kan.ops import cupy_backend, cupy_launch, cupy_rational
-from conv_kan.ops.cupy_sources import TYPES
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops import cupy
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.cupy import rational as cupy_rational
+from conv_kan.ops.cupy.sources import TYPES
+from conv_kan.ops.maths.plan import Inputs, Wanted
+from conv_kan.ops.maths.wavelets import WAVELETS
 from tests.cuda_on_cpu import cases
 
 RESULT = Path(__file__).parent.parent / "experiments" / "results" / "kernels_gpu.csv"
@@ -189,17 +192,13 @@ def _bandwidths(batch: int, channels: int, size: int) -> Iterator[Row]:
     yield "bandwidth", "copy", 2 * source.nbytes / seconds / 1e9, "GB/s"
     for name in ("gram", "bspline", "relu"):
         case = cases.make_case(name, channels, (batch, size, size), base="silu")
-        arguments = case.x, None, case.shape, case.expansion, case.geometry, case.into
-        buffer = cupy_backend.expand(*arguments)
-        seconds, _ = measure(lambda a=arguments: cupy_backend.expand(*a))
+        arguments = Inputs(case.x, None, case.shape), case.plan
+        buffer = cupy.expand_inputs(*arguments)
+        seconds, _ = measure(lambda a=arguments: cupy.expand_inputs(*a))
         moved = case.x.nbytes + buffer.nbytes
         yield "bandwidth", f"expand_forward {name}", moved / seconds / 1e9, "GB/s"
-        needs = [True, False, *[True] * len(case.shape)]
-        seconds, _ = measure(
-            lambda b=buffer, c=case, n=needs: cupy_backend.pull_back(
-                b, c.x, None, c.shape, c.expansion, n, True
-            )
-        )
+        wanted = Wanted([True, False, *[True] * len(case.shape)], True)
+        seconds, _ = measure(lambda b=buffer, a=arguments, w=wanted: cupy.pull_back(b, *a, w))
         moved = 2 * case.x.nbytes + 2 * buffer.nbytes
         yield "bandwidth", f"expand_backward {name}", moved / seconds / 1e9, "GB/s"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from conv_kan.bases.rows import ROWS
 from conv_kan.lazy import lazy_names
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice
 
 if TYPE_CHECKING:
     from conv_kan.bases.base import Basis

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.names import SCALES
-from conv_kan.ops.activations import SQUASHES
-from conv_kan.ops.checks import check_choice
-from conv_kan.ops.expand import promote
-from conv_kan.ops.formula import Formula, camel_case
-from conv_kan.ops.quadrature import gaussian_mean
+from conv_kan.ops.maths.activations import SQUASHES
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.formula import Formula, camel_case
+from conv_kan.ops.maths.quadrature import gaussian_mean
 
 
 class Basis(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases.base import Basis
-from conv_kan.ops.checks import check_int, check_range
-from conv_kan.ops.formula import Formula, literal
+from conv_kan.ops.maths.checks import check_int, check_range
+from conv_kan.ops.maths.formula import Formula, literal
 
 
 class BSpline(Basis):

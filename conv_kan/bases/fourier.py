@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases.base import Basis
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.formula import Formula
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.formula import Formula
 
 
 class Fourier(Basis):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.polynomial import Polynomial
-from conv_kan.ops.activations import ACTIVATIONS, get_activation
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.formula import Formula, camel_case
+from conv_kan.ops.maths.activations import ACTIVATIONS, get_activation
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.formula import Formula, camel_case
 
 
 class Gram(Polynomial):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from conv_kan.bases.polynomial import Polynomial
-from conv_kan.ops.formula import Formula, literal
+from conv_kan.ops.maths.formula import Formula, literal
 
 
 class Jacobi(Polynomial):

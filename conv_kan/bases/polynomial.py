@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases.base import Basis
-from conv_kan.ops.checks import check_int
+from conv_kan.ops.maths.checks import check_int
 
 
 class Polynomial(Basis):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases.polynomial import Polynomial
-from conv_kan.ops.channels import per_group
-from conv_kan.ops.expand import promote
-from conv_kan.ops.formula import Formula
+from conv_kan.ops.maths.channels import per_group
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.formula import Formula
 
 # The range of a batch that the scale of the legacy squash assumes.
 _NOMINAL_RANGE = 4.0

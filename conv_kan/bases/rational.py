@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
 from conv_kan.bases.rational_init import RATIONALS
-from conv_kan.ops.channels import per_group, working_dtype
-from conv_kan.ops.checks import check_choice, check_int
-from conv_kan.ops.formula import Formula
-from conv_kan.ops.rational import quotient
+from conv_kan.ops.maths.channels import per_group
+from conv_kan.ops.maths.checks import check_choice, check_int
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.formula import Formula
+from conv_kan.ops.maths.rational import quotient
 
 
 class Rational(Basis):

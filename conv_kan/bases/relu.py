@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
-from conv_kan.ops.channels import per_channel
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.formula import Formula, literal
+from conv_kan.ops.maths.channels import per_channel
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.formula import Formula, literal
 
 
 class ReLU(Basis):

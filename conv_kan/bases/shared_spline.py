@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
 from conv_kan.bases.bspline import BSpline
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.formula import Formula
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.formula import Formula
 
 
 class SharedSpline(Basis):

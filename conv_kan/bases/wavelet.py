@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.checks import check_choice, check_int
-from conv_kan.ops.formula import Formula, camel_case
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops.maths.checks import check_choice, check_int
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.formula import Formula, camel_case
+from conv_kan.ops.maths.wavelets import WAVELETS
 
 _REACH = 2.0  # the first and last translation
 
@@ -17,7 +17,7 @@ _REACH = 2.0  # the first and last translation
 class Wavelet(Basis):
     """phi_j(x) = psi((x - tau_j) / s_j), j = 0..K-1, K = num_wavelets.
 
-    psi is "mexican_hat", "morlet", "dog", "meyer" or "shannon" (conv_kan.ops.wavelets). The
+    psi is "mexican_hat", "morlet", "dog", "meyer" or "shannon" (conv_kan.ops.maths.wavelets). The
     translations tau and dilations s are learned and shared by all channels; at first tau is evenly
     spaced on [-2, 2] (0 for a single function) and s = 1.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from conv_kan.ops.activations import ACTIVATIONS, prelu
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.activations import ACTIVATIONS, prelu
+from conv_kan.ops.maths.checks import check_choice
 
 _INITIAL_SLOPE = 0.25
 

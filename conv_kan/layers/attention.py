@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
 from conv_kan.layers.rope import RotaryEmbedding
-from conv_kan.ops.checks import check_int
+from conv_kan.ops.maths.checks import check_int
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

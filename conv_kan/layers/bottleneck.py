@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,11 +13,12 @@ from conv_kan.layers.core import KANLayer
 from conv_kan.layers.layer import Layer, mix_groups, scale_outputs_
 from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.norm import NormLike
+from conv_kan.layers.style import Style
 from conv_kan.layers.wavkan import WavKANLayer
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.expand import memory_format
-from conv_kan.ops.geometry import Geometry, make_geometry
 from conv_kan.ops.layout import to_fastest_format, to_format
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.memory import memory_format
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _Pointwise = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -41,10 +41,17 @@ class BottleneckLayer(Layer):
     """
 
     def __init__(
-        self, c_in: int, c_out: int, geometry: Geometry, projection_bias: bool, **options: Any
+        self,
+        c_in: int,
+        c_out: int,
+        geometry: Geometry,
+        style: Style,
+        *,
+        inner: Callable[[int], nn.Module],
+        per_group: int,
+        projection_bias: bool,
     ) -> None:
-        inner, per_group = options.pop("inner"), options.pop("channels")
-        super().__init__(c_in, c_out, geometry, dropout_position="input", **options)
+        super().__init__(c_in, c_out, geometry, style)
         channels = per_group * geometry.groups
         self.squeeze = _pointwise(c_in, channels, geometry, projection_bias)
         self.inner = inner(channels)
@@ -142,6 +149,7 @@ class Bottleneck(BottleneckLayer):
     ) -> None:
         if ndim not in (1, 2, 3):
             raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also BottleneckLinear.")
+        style = Style.of(locals(), dropout_position="input")
         geometry = make_geometry(ndim, kernel_size, stride, padding, dilation, groups)
 
         def inner(channels: int) -> nn.Module:
@@ -152,11 +160,14 @@ class Bottleneck(BottleneckLayer):
             )  # fmt: skip
 
         super().__init__(
-            c_in, c_out, geometry, projection_bias=False, inner=inner,
-            channels=inner_channels(c_in // groups, c_out // groups, reduction, min_inner),
-            base=base, norm=norm, affine=affine, activation=activation, dropout=dropout,
-            dropout_kind=dropout_kind, backend=backend,
-        )  # fmt: skip
+            c_in,
+            c_out,
+            geometry,
+            style,
+            inner=inner,
+            per_group=inner_channels(c_in // groups, c_out // groups, reduction, min_inner),
+            projection_bias=False,
+        )
 
 
 class BottleneckLinear(BottleneckLayer):
@@ -186,6 +197,8 @@ class BottleneckLinear(BottleneckLayer):
         dropout_kind: str = "channel",
         backend: str = "auto",
     ) -> None:
+        style = Style.of(locals(), dropout_position="input")
+
         def inner(channels: int) -> nn.Module:
             return layer(
                 channels, channels, basis=basis, base=None, norm=None, activation=None,
@@ -196,16 +209,10 @@ class BottleneckLinear(BottleneckLayer):
             in_features,
             out_features,
             Geometry(),
-            projection_bias=True,
+            style,
             inner=inner,
-            channels=inner_channels(in_features, out_features, reduction, min_inner),
-            base=base,
-            norm=norm,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_kind=dropout_kind,
-            backend=backend,
+            per_group=inner_channels(in_features, out_features, reduction, min_inner),
+            projection_bias=True,
         )
 
 

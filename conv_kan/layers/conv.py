@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.geometry import make_geometry
+from conv_kan.layers.style import Style
+from conv_kan.ops.maths.geometry import make_geometry
 
 
 class KANConv(KANLayer):
@@ -66,15 +67,6 @@ class KANConv(KANLayer):
             c_in,
             c_out,
             make_geometry(ndim, kernel_size, stride, padding, dilation, groups),
+            Style.of(locals()),
             basis=basis,
-            base=base,
-            base_bias=False,
-            norm=norm,
-            norm_position=norm_position,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_position=dropout_position,
-            dropout_kind=dropout_kind,
-            backend=backend,
         )

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from conv_kan.bases import Basis, create_basis
 from conv_kan.layers.init import init_variance_
 from conv_kan.layers.layer import Layer, scale_outputs_
-from conv_kan.layers.norm import NormLike
-from conv_kan.ops.expand import Expansion, promote
+from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.kept import KeptWeights
 from conv_kan.ops.norm_act import norm_act
-from conv_kan.ops.weights import KeptWeights
 
 
 class KANLayer(Layer):
@@ -27,40 +28,20 @@ class KANLayer(Layer):
     """
 
     base_bias: Tensor | None
+    dropout_positions = (*Layer.dropout_positions, "functions")
 
     def __init__(
         self,
         c_in: int,
         c_out: int,
         geometry: Geometry,
+        style: Style,
         *,
         basis: str | Basis,
-        base: str | None,
-        base_bias: bool,
-        norm: NormLike,
-        norm_position: str,
-        affine: bool,
-        activation: str | None,
-        dropout: float,
-        dropout_position: str,
-        dropout_kind: str,
-        backend: str = "auto",
+        base_bias: bool = False,
     ) -> None:
-        super().__init__(
-            c_in,
-            c_out,
-            geometry,
-            base=base,
-            norm=norm,
-            norm_position=norm_position,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_position=dropout_position,
-            dropout_kind=dropout_kind,
-            backend=backend,
-        )
-        _check_dropout(dropout_position, dropout_kind)
+        super().__init__(c_in, c_out, geometry, style)
+        _check_dropout(style)
         self.basis = _own_basis(basis)
         self.basis.bind(c_in, geometry.groups)
         shape = (c_out, c_in // geometry.groups, self.basis.num_functions, *geometry.kernel_size)
@@ -166,8 +147,8 @@ class KANLayer(Layer):
         return edges if base is None else edges + base
 
 
-def _check_dropout(position: str, kind: str) -> None:
-    if position == "functions" and kind == "noise":
+def _check_dropout(style: Style) -> None:
+    if style.dropout_position == "functions" and style.dropout_kind == "noise":
         raise ValueError(
             "dropout_kind='noise' cannot act on the functions, whose values are not kept; "
             "pass dropout_position='basis' or dropout_kind='channel'."

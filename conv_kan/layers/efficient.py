@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.linear import check_sizes
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.checks import check_choice, check_int, check_range
-from conv_kan.ops.expand import Expansion, promote
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.checks import check_choice, check_int, check_range
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
 
 _RIDGE = 1e-10
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from conv_kan.layers.activation import Activation
 from conv_kan.layers.inputs import check_input
-from conv_kan.layers.noise import DROPOUT_KINDS, drop
-from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
-from conv_kan.names import BACKENDS
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.checks import check_choice, check_int, check_probability
-from conv_kan.ops.expand import Expansion
+from conv_kan.layers.noise import drop
+from conv_kan.layers.norm import make_norm, warn_if_features_vanish
+from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.formula import NOTHING
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.checks import check_choice, check_int
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import NOTHING
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.norm_act import norm_act
-from conv_kan.ops.quadrature import gaussian_mean
-
-DROPOUT_POSITIONS = ("basis", "input", "output", "functions")
-NORM_POSITIONS = ("output", "input")
 
 
 class Layer(nn.Module):
@@ -35,41 +33,24 @@ class Layer(nn.Module):
     """
 
     base_weight: Tensor | None
+    dropout_positions: ClassVar[tuple[str, ...]] = ("basis", "input", "output")
 
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        geometry: Geometry,
-        *,
-        base: str | None,
-        norm: NormLike,
-        norm_position: str = "output",
-        affine: bool,
-        activation: str | None,
-        dropout: float,
-        dropout_position: str,
-        dropout_kind: str,
-        backend: str = "auto",
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, geometry: Geometry, style: Style) -> None:
         super().__init__()
         _check_channels(c_in, c_out, geometry.groups)
         self.c_in, self.c_out, self.geometry = c_in, c_out, geometry
-        self.base = base if base is None else check_choice("base", base, ACTIVATIONS)
-        self.norm_position = check_choice("norm_position", norm_position, NORM_POSITIONS)
-        self.dropout = check_probability("dropout", dropout)
-        self.dropout_position = check_choice(
-            "dropout_position", dropout_position, DROPOUT_POSITIONS
-        )
-        self.dropout_kind = check_choice("dropout_kind", dropout_kind, DROPOUT_KINDS)
-        self.backend = check_choice("backend", backend, BACKENDS)
+        check_choice("dropout_position", style.dropout_position, self.dropout_positions)
+        self.base, self.norm_position, self.backend = style.base, style.norm_position, style.backend
+        self.dropout, self.dropout_position = float(style.dropout), style.dropout_position
+        self.dropout_kind = style.dropout_kind
         shape = (c_out, c_in // geometry.groups, *geometry.kernel_size)
-        weight = None if base is None else nn.Parameter(torch.empty(shape))
+        weight = None if style.base is None else nn.Parameter(torch.empty(shape))
         self.register_parameter("base_weight", weight)
-        channels = c_out if norm_position == "output" else c_in
-        self.norm = make_norm(norm, channels, geometry.ndim, affine)
-        self.activation = None if activation is None else Activation(activation, geometry.groups)
-        if activation is None and norm_position == "output":
+        channels = c_out if style.norm_position == "output" else c_in
+        self.norm = make_norm(style.norm, channels, geometry.ndim, style.affine)
+        name = style.activation
+        self.activation = None if name is None else Activation(name, geometry.groups)
+        if name is None and style.norm_position == "output":
             warn_if_features_vanish(self.norm, stacklevel=4)
 
     def branches(self, x: Tensor) -> Tensor:

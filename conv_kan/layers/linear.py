@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.checks import check_probability
-from conv_kan.ops.geometry import Geometry
+from conv_kan.layers.style import Style
+from conv_kan.ops.maths.checks import check_probability
+from conv_kan.ops.maths.geometry import Geometry
 
 
 class KANLinear(KANLayer):
@@ -46,17 +47,9 @@ class KANLinear(KANLayer):
             in_features,
             out_features,
             Geometry(),
+            Style.of(locals()),
             basis=basis,
-            base=base,
             base_bias=base_bias,
-            norm=norm,
-            norm_position=norm_position,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_position=dropout_position,
-            dropout_kind=dropout_kind,
-            backend=backend,
         )
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.expand import promote
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.modes import needs_composition
 
 _LEAST_NOISE = 1e-2
 _TINY = 1e-10

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conv_kan.ops.expand import promote
+from conv_kan.ops.maths.dtypes import promote
 
 DROPOUT_KINDS = ("channel", "noise")
 _STRENGTH = 0.05

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from conv_kan.names import NORMS
-from conv_kan.ops.checks import check_choice
-from conv_kan.ops.norm_act import ChannelLayerNorm
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.norms import ChannelLayerNorm
 
 NormLike = str | Callable[[int], nn.Module] | None
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

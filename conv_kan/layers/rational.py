@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from conv_kan.bases.rational import check_divides, fill_rational_
 from conv_kan.bases.rational_init import RATIONALS
 from conv_kan.names import BACKENDS
-from conv_kan.ops.checks import check_choice, check_int
+from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.rational import group_rational
 
 

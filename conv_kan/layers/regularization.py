@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from conv_kan.layers.efficient import EfficientKANLinear
 from conv_kan.layers.layer import Layer
-from conv_kan.ops.expand import promote
+from conv_kan.ops.maths.dtypes import promote
 
 KANModule = Layer | EfficientKANLinear
 

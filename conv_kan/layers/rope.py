@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from conv_kan.ops.checks import check_choice, check_int
-from conv_kan.ops.expand import promote
+from conv_kan.ops.maths.checks import check_choice, check_int
+from conv_kan.ops.maths.dtypes import promote
 
 ROPE_MODES = ("mixed", "axial")
 

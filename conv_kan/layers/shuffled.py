@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from conv_kan.layers.conv import KANConv
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.maths.modes import needs_composition
 
 _CONVS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 

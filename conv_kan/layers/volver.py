@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from conv_kan.bases import create_basis
 from conv_kan.layers.activation import Activation
 from conv_kan.layers.linear import KANLinear
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.rational import horner
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.rational import horner
 
 SIZE = 28
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from conv_kan.layers.layer import DROPOUT_POSITIONS, Layer, mix_groups
+from conv_kan.layers.layer import Layer, mix_groups
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.checks import check_choice
+from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import convolution_dtype
-from conv_kan.ops.geometry import Geometry, make_geometry
-from conv_kan.ops.quadrature import gaussian_mean
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.quadrature import gaussian_mean
+from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.wavelet_conv import wavelet_conv
-from conv_kan.ops.wavelets import WAVELETS
 
 
 class WavKANLayer(Layer):
@@ -29,10 +29,16 @@ class WavKANLayer(Layer):
     mix_weight: Tensor | None
 
     def __init__(
-        self, c_in: int, c_out: int, geometry: Geometry, *, wavelet: str, mix: bool, **options: Any
+        self,
+        c_in: int,
+        c_out: int,
+        geometry: Geometry,
+        style: Style,
+        *,
+        wavelet: str,
+        mix: bool,
     ) -> None:
-        check_choice("dropout_position", options["dropout_position"], DROPOUT_POSITIONS[:3])
-        super().__init__(c_in, c_out, geometry, **options)
+        super().__init__(c_in, c_out, geometry, style)
         self.wavelet = check_choice("wavelet", wavelet, WAVELETS)
         edges = (c_out, c_in // geometry.groups)
         self.wavelet_weight = nn.Parameter(torch.empty(*edges, *geometry.kernel_size))
@@ -156,16 +162,9 @@ class WavKANConv(WavKANLayer):
             c_in,
             c_out,
             make_geometry(ndim, kernel_size, stride, padding, dilation, groups),
+            Style.of(locals()),
             wavelet=wavelet,
             mix=mix,
-            base=base,
-            norm=norm,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_position=dropout_position,
-            dropout_kind=dropout_kind,
-            backend=backend,
         )
 
 
@@ -197,14 +196,7 @@ class WavKANLinear(WavKANLayer):
             in_features,
             out_features,
             Geometry(),
+            Style.of(locals()),
             wavelet=wavelet,
             mix=mix,
-            base=base,
-            norm=norm,
-            affine=affine,
-            activation=activation,
-            dropout=dropout,
-            dropout_position=dropout_position,
-            dropout_kind=dropout_kind,
-            backend=backend,
         )

@@ -1,1 +1,1 @@
-"""Mathematics on tensors: expansion, convolution over it, normalisation. Knows no layer."""
+"""The operators that layers call, and the backends that compute them. Knows no layer."""

@@ -10,20 +10,20 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch, torch_backend
+from conv_kan.ops import plain
 from conv_kan.ops.cpp.build import CannotCompileError
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import ForwardWeights
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.plan import ForwardWeights, Inputs, Plan, Wanted, Weights
 
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
-_MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy_backend"}
+_MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy"}
 # Elements of an input below which "auto" does not compile: a network's smallest layers gain less
 # in an hour of training than their compiler takes.
 _WORTH_COMPILING = 1 << 14
@@ -39,30 +39,15 @@ class BackendError(RuntimeError):
 
 
 class Backend(Protocol):
-    """What computes an expansion and weights; conv_kan.ops.torch_backend is the reference."""
+    """What computes an expansion and weights; conv_kan.ops.plain is the reference."""
 
-    def expand(
-        self,
-        x: Tensor,
-        u: Tensor | None,
-        shape: Sequence[Tensor],
-        expansion: Expansion,
-        geometry: Geometry,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def expand_inputs(self, inputs: Inputs, plan: Plan) -> Tensor:
         """The expansion in a new buffer."""
 
     def pull_back(
-        self,
-        buffer: Tensor,
-        x: Tensor,
-        u: Tensor | None,
-        shape: Sequence[Tensor],
-        expansion: Expansion,
-        needs: Sequence[bool],
-        refill: bool,
+        self, buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted
     ) -> list[Tensor | None]:
-        """Gradients of (x, u, *shape) from that of the expansion."""
+        """Gradients of (x, u, *shape) from that of the expansion, which the buffer holds."""
 
     def fastest_format(
         self, x: Tensor, buffer: int, weight: int, dtype: torch.dtype
@@ -72,38 +57,16 @@ class Backend(Protocol):
     def in_format(self, x: Tensor, layout: torch.memory_format) -> Tensor:
         """x, which may be a copy, in a memory format."""
 
-    def joint_weight(
-        self,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        expansion: Expansion,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def joint_weight(self, weights: Weights, plan: Plan) -> Tensor:
         """The weight of the convolution."""
 
-    def forward_weights(
-        self,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        bias: Tensor | None,
-        expansion: Expansion,
-        geometry: Geometry,
-        dtype: torch.dtype,
-        size: Sequence[int],
-    ) -> ForwardWeights:
-        """The weight, the bias and the border of the convolution over images of a size."""
+    def forward_weights(self, weights: Weights, plan: Plan) -> ForwardWeights:
+        """The weight, the bias and the border of the convolution."""
 
     def weight_grads(
-        self,
-        grad_weight: Tensor,
-        grad_y: Tensor,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        expansion: Expansion,
-        geometry: Geometry,
-        size: Sequence[int],
+        self, grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients of (basis_weight, base_weight) from that of the convolution's weight."""
+        """Gradients of the basis and base weights from that of the convolution's weight."""
 
     def why_not(self, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
         """Why this backend cannot expand numbers of the dtype `value` into a buffer of `stored`.
@@ -140,17 +103,17 @@ def backends_that_ran() -> str:
 def _choose(x: Tensor, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> Backend:
     name = expansion.backend
     if name == "torch":
-        return torch_backend
+        return plain
     compiled = _COMPILED.get(x.device.type)
     if name == "auto":
         if compiled is None or x.numel() < _WORTH_COMPILING:
-            return torch_backend
+            return plain
         backend, reason = _load(compiled)
         reason = reason or backend.why_not(value, stored, expansion)
         if reason is None:
             return backend
         _say_once(f"backend 'torch' in place of {compiled!r}: {reason}")
-        return torch_backend
+        return plain
     backend, reason = _load(name)
     reason = reason or backend.why_not(value, stored, expansion)
     if reason is None and name != compiled:
@@ -160,7 +123,6 @@ def _choose(x: Tensor, value: torch.dtype, stored: torch.dtype, expansion: Expan
     return backend
 
 
-@torch.compiler.assume_constant_result
 def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
     """Whether a layer with kernels for CUDA alone takes them; otherwise torch computes.
 
@@ -179,6 +141,11 @@ def takes_cupy(device: str, dtype: torch.dtype, backend: str) -> bool:
         raise BackendError(f"backend='cupy' cannot run: {reason} Or pass backend='auto'.")
     _say_once(f"backend 'torch' in place of 'cupy': {reason}")
     return False
+
+
+# What torch.compiler.assume_constant_result does; calling it would import the compiler, which takes
+# as long as torch itself.
+takes_cupy._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _wrong_device(name: str, device: str) -> str:
@@ -213,7 +180,7 @@ def _load(name: str) -> tuple[Backend, str | None]:
     try:
         return importlib.import_module(_MODULES[name]), None  # type: ignore[return-value]
     except ImportError as error:
-        return torch_backend, f"{error}."
+        return plain, f"{error}."
 
 
 @functools.cache

@@ -21,13 +21,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
-from conv_kan.ops.constants import constant_offset, sum_per_channel
-from conv_kan.ops.expand import Expansion, buffer_size, memory_format
-from conv_kan.ops.geometry import Geometry, convolution_arguments
-from conv_kan.ops.modes import needs_composition
-from conv_kan.ops.scratch import lend_scratch
-from conv_kan.ops.tiling import add_tiles, join_inputs, sample_tiles
-from conv_kan.ops.weights import KeptWeights, joint_weight
+from conv_kan.ops.maths.buffers import buffer_size
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
+from conv_kan.ops.maths.kept import KeptWeights
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted, Weights
+from conv_kan.ops.maths.scratch import lend_scratch
+from conv_kan.ops.maths.tiling import add_tiles, join_inputs, sample_tiles
+from conv_kan.ops.plain.constants import constant_offset, sum_per_channel
+from conv_kan.ops.plain.weights import joint_weight
 
 
 def expand_conv(
@@ -57,14 +61,12 @@ def expand_conv(
     dtype = convolution_dtype(x, basis_weight)
     if expansion.base is None and u is not None:
         x, u = u, None
+    plan = Plan(expansion, geometry, dtype, x.shape[2:])
+    weights = Weights(basis_weight, base_weight, bias)
     with torch.autocast(device_type=x.device.type, enabled=False):
         if needs_composition():
-            return compose(
-                x, u, basis_weight, base_weight, bias, mask, shape, expansion, geometry, dtype
-            )
-        return _ExpandConv.apply(
-            expansion, geometry, dtype, kept, mask, x, u, basis_weight, base_weight, bias, *shape
-        )
+            return compose(Inputs(x, u, shape), weights, mask, plan)
+        return _ExpandConv.apply(plan, kept, mask, x, u, *weights, *shape)
 
 
 def convolution_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
@@ -80,27 +82,16 @@ def convolution_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def compose(
-    x: Tensor,
-    u: Tensor | None,
-    basis_weight: Tensor,
-    base_weight: Tensor | None,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> Tensor:
+def compose(inputs: Inputs, weights: Weights, mask: Tensor | None, plan: Plan) -> Tensor:
     """The same function as a composition of differentiable operations."""
-    buffer = torch.stack(expansion.maps(x, u, shape), dim=2).flatten(1, 2).to(dtype)
+    geometry, dtype = plan.geometry, plan.dtype
+    buffer = torch.stack(plan.expansion.maps(*inputs), dim=2).flatten(1, 2).to(dtype)
     if mask is not None:
         buffer = buffer * _over_positions(mask, buffer)
     if any(geometry.extra):
         buffer = F.pad(buffer, [n for e in reversed(geometry.extra) for n in (0, e)])
-    weight = joint_weight(basis_weight, base_weight, expansion, dtype)
-    offset = constant_offset(basis_weight, bias, expansion, geometry, x.shape[2:])
-    y = convolve(buffer, weight, None, geometry)
+    offset = constant_offset(weights, plan)
+    y = convolve(buffer, joint_weight(weights, plan), None, geometry)
     return y if offset is None else (y + offset).to(dtype)
 
 
@@ -118,9 +109,7 @@ class _ExpandConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        expansion: Expansion,
-        geometry: Geometry,
-        dtype: torch.dtype,
+        plan: Plan,
         kept: KeptWeights | None,
         mask: Tensor | None,
         x: Tensor,
@@ -130,59 +119,50 @@ class _ExpandConv(torch.autograd.Function):
         bias: Tensor | None,
         *shape: Tensor,
     ) -> Tensor:
-        backend, size = choose_backend(x, u, expansion, dtype), x.shape[2:]
-        weights = basis_weight, base_weight, bias
-        make = partial(backend.forward_weights, *weights, expansion, geometry, dtype, size)
-        weight, bias, table = make() if kept is None else kept.get(weights, (dtype, size), make)
-        layout, parts = _fastest_format(backend, x, weight, expansion, geometry, dtype), []
-        for tile in sample_tiles(x, expansion, geometry, dtype):
-            local_mask, *inputs = _samples([mask, x, u], tile)
+        backend = choose_backend(x, u, plan.expansion, plan.dtype)
+        weights = Weights(basis_weight, base_weight, bias)
+        make, kind = partial(backend.forward_weights, weights, plan), (plan.dtype, plan.size)
+        weight, bias, table = make() if kept is None else kept.get(weights, kind, make)
+        layout, parts = _fastest_format(backend, x, weight, plan), []
+        for tile in sample_tiles(x, plan):
+            local_mask, *local = _samples([mask, x, u], tile)
             with lend_scratch():
-                local_x, local_u = _in_format(backend, inputs, layout)
-                buffer = backend.expand(local_x, local_u, shape, expansion, geometry, dtype)
-                y = convolve(_masked_(buffer, local_mask), weight, bias, geometry)
+                local_x, local_u = _in_format(backend, local, layout)
+                buffer = backend.expand_inputs(Inputs(local_x, local_u, shape), plan)
+                y = convolve(_masked_(buffer, local_mask), weight, bias, plan.geometry)
             parts.append(backend.in_format(y, memory_format(x)))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
         return y if table is None else y.add_(table)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.expansion, ctx.geometry, ctx.dtype = inputs[:3]
-        ctx.tiles = sample_tiles(inputs[5], *inputs[:3])
-        ctx.save_for_backward(*inputs[4:])  # mask, x, u, basis_weight, base_weight, bias, *shape
+        ctx.plan = inputs[0]
+        ctx.tiles = sample_tiles(inputs[3], ctx.plan)
+        ctx.save_for_backward(*inputs[2:])  # mask, x, u, basis_weight, base_weight, bias, *shape
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
-        _, x, u, basis_weight, base_weight, bias, *_ = saved
-        backend = choose_backend(x, u, ctx.expansion, ctx.dtype)
+        _, x, u, *weights = saved[:6]
+        backend = choose_backend(x, u, ctx.plan.expansion, ctx.plan.dtype)
         with torch.autocast(device_type=x.device.type, enabled=False):
-            inputs, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
+            grads, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
             grad_basis = grad_base = grad_bias = None
             if grad_weight is not None:
                 grad_basis, grad_base = backend.weight_grads(
-                    grad_weight, grad_y, basis_weight, base_weight, ctx.expansion, ctx.geometry,
-                    x.shape[2:],
-                )  # fmt: skip
-            if ctx.needs_input_grad[9]:
-                grad_bias = sum_per_channel(grad_y).to(bias.dtype)
-        grad_x, grad_u, *grad_shape = inputs
-        weights = grad_basis, grad_base, grad_bias
-        return (None, None, None, None, None, grad_x, grad_u, *weights, *grad_shape)
+                    grad_weight, grad_y, Weights(*weights), ctx.plan
+                )
+            if ctx.needs_input_grad[7]:
+                grad_bias = sum_per_channel(grad_y).to(weights[2].dtype)
+        grad_x, grad_u, *grad_shape = grads
+        return (None, None, None, grad_x, grad_u, grad_basis, grad_base, grad_bias, *grad_shape)
 
 
-def _fastest_format(
-    backend: Backend,
-    x: Tensor,
-    weight: Tensor,
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> torch.memory_format:
+def _fastest_format(backend: Backend, x: Tensor, weight: Tensor, plan: Plan) -> torch.memory_format:
     """The memory format that the buffer is best in; y and the gradients return to that of x."""
-    buffer = math.prod(buffer_size(x, expansion, geometry))
-    return backend.fastest_format(x, buffer, weight.numel(), dtype)
+    buffer = math.prod(buffer_size(x, plan))
+    return backend.fastest_format(x, buffer, weight.numel(), plan.dtype)
 
 
 def _in_format(
@@ -200,52 +180,50 @@ def _convolution_grads(
     ctx: Any, backend: Backend, saved: Sequence[Any], grad_y: Tensor
 ) -> tuple[Sequence[Tensor | None], Tensor | None]:
     """Gradients of (x, u, *shape) and of the joint weight (O, C/groups * M, *kernel)."""
-    mask, x, u, basis_weight, base_weight, _, *shape = saved
-    weight = backend.joint_weight(basis_weight, base_weight, ctx.expansion, ctx.dtype)
-    parts = [
-        _tile_grads(ctx, backend, weight, shape, *_samples([grad_y, mask, x, u], tile))
-        for tile in ctx.tiles
-    ]
+    mask, x, u, *weights = saved[:6]
+    weight = backend.joint_weight(Weights(*weights), ctx.plan)
+    parts = []
+    for tile in ctx.tiles:
+        local_grad, local_mask, local_x, local_u = _samples([grad_y, mask, x, u], tile)
+        inputs = Inputs(local_x, local_u, saved[6:])
+        parts.append(_tile_grads(ctx, backend, weight, inputs, local_mask, local_grad))
     if len(parts) == 1:
         return parts[0]
-    weights = [grad for _, grad in parts if grad is not None]
-    return join_inputs([inputs for inputs, _ in parts]), add_tiles(weights) if weights else None
+    found = [grad for _, grad in parts if grad is not None]
+    return join_inputs([grads for grads, _ in parts]), add_tiles(found) if found else None
 
 
 def _tile_grads(
     ctx: Any,
     backend: Backend,
     weight: Tensor,
-    shape: Sequence[Tensor],
-    grad_y: Tensor,
+    inputs: Inputs,
     mask: Tensor | None,
-    x: Tensor,
-    u: Tensor | None,
+    grad_y: Tensor,
 ) -> tuple[Sequence[Tensor | None], Tensor | None]:
     """The gradients that the samples of one tile give.
 
     One buffer serves twice: it receives the gradient of the expansion, which is pulled back to the
     inputs, and is then filled with the expansion, which the gradient of the weight needs.
     """
-    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[5:]
-    expansion, geometry, dtype = ctx.expansion, ctx.geometry, ctx.dtype
-    given = memory_format(x)
-    layout = _fastest_format(backend, x, weight, expansion, geometry, dtype)
-    needs, needs_weight = [needs_x, needs_u, *needs_shape], needs_basis or needs_base
-    inputs: list[Tensor | None] = [None] * len(needs)
+    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[3:]
+    plan, given = ctx.plan, memory_format(inputs.x)
+    layout = _fastest_format(backend, inputs.x, weight, plan)
+    wanted = Wanted([needs_x, needs_u, *needs_shape], needs_basis or needs_base)
+    grads: list[Tensor | None] = [None] * len(wanted.grads)
     grad_weight = None
     with lend_scratch():
-        grad_y, x, u = _in_format(backend, [grad_y, x, u], layout)
-        if any(needs):
-            buffer = _buffer_grad(grad_y, weight, x, expansion, geometry)
-            buffer = _masked_(buffer, mask)
-            inputs = backend.pull_back(buffer, x, u, shape, expansion, needs, refill=needs_weight)
-        elif needs_weight:
-            buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
-        if needs_weight:
-            grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), geometry)
-    inputs[:2] = _in_format(backend, inputs[:2], given)
-    return inputs, grad_weight
+        grad_y, x, u = _in_format(backend, [grad_y, inputs.x, inputs.u], layout)
+        inputs = Inputs(x, u, inputs.shape)
+        if any(wanted.grads):
+            buffer = _masked_(_buffer_grad(grad_y, weight, x, plan), mask)
+            grads = backend.pull_back(buffer, inputs, plan, wanted)
+        elif wanted.refill:
+            buffer = backend.expand_inputs(inputs, plan)
+        if wanted.refill:
+            grad_weight = _weight_grad(grad_y, weight, _masked_(buffer, mask), plan.geometry)
+    grads[:2] = _in_format(backend, grads[:2], given)
+    return grads, grad_weight
 
 
 def _masked_(buffer: Tensor, mask: Tensor | None) -> Tensor:
@@ -258,13 +236,12 @@ def _over_positions(mask: Tensor, buffer: Tensor) -> Tensor:
     return mask.to(buffer.dtype).view(*mask.shape, *[1] * (buffer.dim() - 2))
 
 
-def _buffer_grad(
-    grad_y: Tensor, weight: Tensor, x: Tensor, expansion: Expansion, geometry: Geometry
-) -> Tensor:
+def _buffer_grad(grad_y: Tensor, weight: Tensor, x: Tensor, plan: Plan) -> Tensor:
     """The gradient of the buffer, in the memory format of x."""
+    geometry = plan.geometry
     if geometry.ndim == 0:
         return grad_y @ weight
-    size, layout = buffer_size(x, expansion, geometry), memory_format(x)
+    size, layout = buffer_size(x, plan), memory_format(x)
     # Only its size and layout are read.
     like = torch.empty(size, dtype=weight.dtype, device=x.device, memory_format=layout)
     arguments = convolution_arguments(geometry, geometry.groups)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conv_kan.ops.backend import uses_cpp
 from conv_kan.ops.cpp import layout
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.maths.modes import needs_composition
 
 
 def to_fastest_format(x: Tensor, weight: Tensor, backend: str) -> Tensor:

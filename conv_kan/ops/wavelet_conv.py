@@ -8,25 +8,24 @@ Zero padding acts on psi: a padded position contributes 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conv_kan.ops import cupy_wavelet
 from conv_kan.ops.backend import takes_cupy, uses_cpp
 from conv_kan.ops.cpp import wavelet as cpp_wavelet
-from conv_kan.ops.expand import memory_format, promote
-from conv_kan.ops.geometry import Geometry, convolution_arguments
-from conv_kan.ops.modes import needs_composition, only_compiles
-from conv_kan.ops.taps import add_taps, take_taps
-from conv_kan.ops.wavelet_slopes import value_and_slope
-from conv_kan.ops.wavelets import WAVELETS
-
-# Elements of one tile of wavelets; on a CPU a few of them fit its second cache.
-_TILE, _TILE_CPU = 1 << 23, 1 << 17
+from conv_kan.ops.cupy import wavelet as cupy_wavelet
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.edges import Edges
+from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.modes import needs_composition, only_compiles
+from conv_kan.ops.maths.wavelets import WAVELETS
+from conv_kan.ops.plain import wavelet as plain_wavelet
 
 
 def wavelet_conv(
@@ -60,7 +59,7 @@ def wavelet_conv(
     with torch.autocast(device_type=x.device.type, enabled=False):
         if needs_composition() and not only_compiles():
             return _compose(x, weight, scale, translation, mix, wavelet, geometry)
-        return _forward(x, weight, scale, translation, mix, wavelet, *_numbers(geometry), kernels)
+        return _forward(x, weight, scale, translation, mix, wavelet, _numbers(geometry), kernels)
 
 
 def _compose(
@@ -89,64 +88,17 @@ def _compose(
     return torch.einsum("gop,bgp...->bgo...", blocks, v).flatten(1, 2)
 
 
-def _numbers(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int], int]:
+def _numbers(geometry: Geometry) -> list[int]:
     """A geometry as an operator of torch takes it; the kernel is read off the weight."""
     g = geometry
-    return list(g.stride), list(g.padding), list(g.dilation), list(g.extra), g.groups
+    return [g.groups, *g.stride, *g.padding, *g.dilation, *g.extra]
 
 
-def _geometry(weight: Tensor, numbers: Sequence[Any]) -> Geometry:
-    stride, padding, dilation, extra = (tuple(entries) for entries in numbers[:4])
-    return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, numbers[4])
-
-
-class _Edges:
-    """The edges in the layout in which they are computed, and the tiles that cover them.
-
-    columns (groups, C/groups, B, positions) of x; rows (O, taps, C/groups) of the weight; maps of
-    outputs are (O, B, *S_out) and at least float32.
-    """
-
-    def __init__(
-        self, x: Tensor, weight: Tensor, scale: Tensor, translation: Tensor, geometry: Geometry
-    ) -> None:
-        self.geometry, self.size, self.batch = geometry, x.shape[2:], x.shape[0]
-        wide = promote(x).movedim(1, 0).contiguous()
-        self.columns = wide.view(geometry.groups, weight.shape[1], x.shape[0], self.size.numel())
-        self.rows = (
-            weight.flatten(2).transpose(1, 2).contiguous()
-            if geometry.ndim
-            else (weight.unsqueeze(1))
-        )
-        self.scale = promote(scale)
-        self.inverse = self.scale.reciprocal().unsqueeze(2)
-        self.shift = -promote(translation).unsqueeze(2) * self.inverse
-
-    def new_maps(self) -> Tensor:
-        """Zeros (O, B, *S_out)."""
-        out = self.geometry.output_size(self.size)
-        wide = torch.promote_types(self.rows.dtype, torch.float32)
-        return self.columns.new_zeros((self.rows.shape[0], self.batch, *out), dtype=wide)
-
-    def tiles(self, limit: int | None = None) -> Iterator[tuple[int, slice, slice]]:
-        """(group, outputs, samples) of at most `limit` elements, but at least one sample."""
-        groups, channels, batch, positions = self.columns.shape
-        per_sample, c_out = channels * positions, self.rows.shape[0]
-        if limit is None:
-            limit = _TILE_CPU if self.columns.device.type == "cpu" else _TILE
-        num_samples = max(limit // max(per_sample, 1), 1)
-        num_outputs = max(limit // max(per_sample * batch, 1), 1)
-        per_group = c_out // groups
-        for first in range(0, c_out, per_group):
-            for o in range(first, first + per_group, num_outputs):
-                outputs = slice(o, min(o + num_outputs, first + per_group))
-                for b in range(0, batch, num_samples):
-                    yield first // per_group, outputs, slice(b, b + num_samples)
-
-    def inputs(self, group: int, outputs: slice, samples: slice) -> Tensor:
-        """u = (x_c - tau_oc) / s_oc of a tile: (outputs, C/groups, samples * positions)."""
-        x = self.columns[group][:, samples].flatten(1)
-        return torch.addcmul(self.shift[outputs], x, self.inverse[outputs])
+def _geometry(weight: Tensor, numbers: Sequence[int]) -> Geometry:
+    groups, ndim = numbers[0], weight.dim() - 2
+    ends = pairwise(1 + i * ndim for i in range(5))
+    stride, padding, dilation, extra = (tuple(numbers[i:j]) for i, j in ends)
+    return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, groups)
 
 
 @torch.library.custom_op("conv_kan::wavelet_conv", mutates_args=())
@@ -157,33 +109,20 @@ def _forward(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    extra: list[int],
-    groups: int,
+    numbers: list[int],
     kernels: bool = False,
 ) -> Tensor:
-    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
-    edges = _Edges(x, weight, scale, translation, geometry)
+    geometry = _geometry(weight, numbers)
+    edges = Edges(x, weight, scale, translation, geometry)
     v = edges.new_maps()
-    add_outputs = _module(x).add_outputs if kernels else _add_outputs
-    add_outputs(edges, v, wavelet)
-    y = v if mix is None else _mix(v, mix, groups)
+    (_module(x) if kernels else plain_wavelet).add_outputs(edges, v, wavelet)
+    y = v if mix is None else _mix(v, mix, geometry.groups)
     return _images(y, x, weight.dtype)
 
 
 def _module(x: Tensor) -> Any:
     """The compiled kernels for the device of x."""
     return cpp_wavelet if x.device.type == "cpu" else cupy_wavelet
-
-
-def _add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:
-    """v[o] += sum_c w[o, c] * psi((x_c - tau_oc) / s_oc); v (O, B, *S_out)."""
-    for group, outputs, samples in edges.tiles():
-        values = WAVELETS[wavelet](edges.inputs(group, outputs, samples)).to(edges.rows.dtype)
-        taps = torch.bmm(edges.rows[outputs], values)
-        add_taps(v[outputs, samples], taps, edges.size, edges.geometry)
 
 
 @_forward.register_fake
@@ -194,7 +133,8 @@ def _(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    *numbers: Any,
+    numbers: list[int],
+    kernels: bool = False,
 ) -> Tensor:
     size = _geometry(weight, numbers).output_size(x.shape[2:])
     y = x.new_empty((x.shape[0], weight.shape[0], *size), dtype=weight.dtype)
@@ -210,23 +150,19 @@ def _backward(
     translation: Tensor,
     mix: Tensor | None,
     wavelet: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    extra: list[int],
-    groups: int,
+    numbers: list[int],
     kernels: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight, scale, translation and mix (empty without one)."""
-    geometry = _geometry(weight, (stride, padding, dilation, extra, groups))
-    edges = _Edges(x, weight, scale, translation, geometry)
+    geometry = _geometry(weight, numbers)
+    edges, groups = Edges(x, weight, scale, translation, geometry), geometry.groups
     grad_out = promote(grad_y).movedim(1, 0).contiguous()
     if mix is None:
         grad_mix, grad_v, v = x.new_empty(0), grad_out, None
     else:
         grad_v, v = _mix(grad_out, mix, groups, transpose=True), edges.new_maps()
-    pull_back = _module(x).pull_back if kernels else _pull_back
-    grad_x, grad_rows, grad_scale, grad_shift = pull_back(edges, grad_v, v, wavelet)
+    grads = (_module(x) if kernels else plain_wavelet).pull_back(edges, grad_v, v, wavelet)
+    grad_x, grad_rows, grad_scale, grad_shift = grads
     if mix is not None and v is not None:
         columns = v.view(groups, mix.shape[1], -1).transpose(1, 2)
         grad_mix = torch.bmm(grad_out.view(groups, mix.shape[1], -1), columns).view(mix.shape)
@@ -238,34 +174,6 @@ def _backward(
         grad_shift.to(translation.dtype),
         grad_mix,
     )
-
-
-def _pull_back(
-    edges: _Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of columns, rows, scale and translation; v is computed again if it is asked for.
-
-    With G the gradient of a wavelet's value: dx = sum_o G psi' / s, dtau = -G psi' / s summed over
-    samples and positions, ds = the same times u.
-    """
-    dtype, geometry = edges.rows.dtype, edges.geometry
-    grad_columns = torch.zeros_like(edges.columns)
-    grad_rows = torch.zeros_like(promote(edges.rows))
-    grad_scale, grad_shift = torch.zeros_like(edges.scale), torch.zeros_like(edges.scale)
-    for group, outputs, samples in edges.tiles():
-        u = edges.inputs(group, outputs, samples)
-        value, slope = value_and_slope(wavelet, u)
-        value, rows = value.to(dtype), edges.rows[outputs]
-        if v is not None:
-            add_taps(v[outputs, samples], torch.bmm(rows, value), edges.size, geometry)
-        taps = take_taps(grad_v[outputs, samples], edges.size, geometry).to(dtype)
-        grad_rows[outputs] += torch.bmm(taps, value.transpose(1, 2))
-        slope.mul_(torch.bmm(rows.transpose(1, 2), taps)).mul_(edges.inverse[outputs])
-        target = grad_columns[group][:, samples]
-        target += slope.sum(0).view(target.shape)
-        grad_shift[outputs] -= slope.sum(2)
-        grad_scale[outputs] -= slope.mul_(u).sum(2)
-    return grad_columns, grad_rows, grad_scale, grad_shift
 
 
 @_backward.register_fake

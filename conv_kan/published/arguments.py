@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.checks import check_choice
-from conv_kan.ops.norm_act import ChannelLayerNorm
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.norms import ChannelLayerNorm
 
 Parameter = inspect.Parameter
 REQUIRED: Any = Parameter.empty

@@ -14,10 +14,10 @@ from conv_kan.interop.layouts import VERSION_2
 from conv_kan.interop.rules import remember_layout
 from conv_kan.layers.bottleneck import Bottleneck
 from conv_kan.layers.conv import KANConv
-from conv_kan.layers.init import published_init_
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.layers.wavkan import WavKANConv
 from conv_kan.published.arguments import REQUIRED, Row, activation_name, norm_of
+from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_, init_wavelets_, kaiming_
 
 INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)

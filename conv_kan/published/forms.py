@@ -13,10 +13,10 @@ from conv_kan.layers.attention import SelfAttention
 from conv_kan.layers.bottleneck import Bottleneck
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.focal import FocalModulation
-from conv_kan.layers.init import published_init_
 from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
 from conv_kan.published.arguments import REQUIRED, Row, layer_norm, norm_of
 from conv_kan.published.conv import BATCH, DEGREE, GEOMETRY, INSTANCE, SIZES
+from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_, init_mixture_
 from conv_kan.published.linear import build_linear
 

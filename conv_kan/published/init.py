@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from conv_kan.bases import Gram
 from conv_kan.layers.bottleneck import Bottleneck, BottleneckLinear
 from conv_kan.layers.core import KANLayer
-from conv_kan.layers.init import published_init_
 from conv_kan.layers.mixture import MixtureOfExperts
 from conv_kan.layers.wavkan import WavKANConv, WavKANLinear
+from conv_kan.published.family_init import published_init_
 
 
 def kaiming_(weight: Tensor) -> None:

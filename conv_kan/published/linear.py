@@ -16,11 +16,11 @@ from conv_kan.interop.layouts import LISTS
 from conv_kan.interop.rules import remember_layout
 from conv_kan.layers.bottleneck import BottleneckLinear
 from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
-from conv_kan.layers.init import published_init_
 from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANLinear
 from conv_kan.published.arguments import activation_name
+from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_linear_, init_wavelets_linear_
 
 _FAST_STD = 0.1

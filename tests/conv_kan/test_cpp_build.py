@@ -14,9 +14,10 @@ import torch
 
 from conv_kan import KANConv
 from conv_kan.ops import backend as backend_module
-from conv_kan.ops.cpp import build, launch
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.formula import Formula
+from conv_kan.ops.cpp import build
+from conv_kan.ops.cpp import expand as cpp_expand
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import Formula
 
 F32 = torch.float32
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,11 +132,11 @@ def test_reasons_not_to_run():
         return [u]
 
     own = Expansion(functions, 1, (), 1.0, None, backend="cpp")
-    assert "no compiled formula" in launch.why_not(F32, F32, own)
+    assert "no compiled formula" in cpp_expand.why_not(F32, F32, own)
     unnamed = Expansion(functions, 1, (), 1.0, torch.sin, None, Formula("Monomial"), "cpp")
-    assert "has no name" in launch.why_not(F32, F32, unnamed)
+    assert "has no name" in cpp_expand.why_not(F32, F32, unnamed)
     integers = Expansion(functions, 1, (), 1.0, None, None, Formula("Monomial"), "cpp")
-    assert "torch.int64" in launch.why_not(torch.int64, F32, integers)
+    assert "torch.int64" in cpp_expand.why_not(torch.int64, F32, integers)
     with pytest.raises(RuntimeError, match=r"backend='cpp' cannot run.*no compiled formula"):
         backend_module.choose_backend(x, None, own, F32)
 
@@ -158,13 +159,13 @@ def test_auto_leaves_small_inputs_and_legacy_squashes_to_torch(caplog):
 
     layer = KANConv(4, 4, 3)
     small, large = torch.randn(2, 4, 5, 5), torch.randn(4, 4, 64, 64)
-    assert chosen(small, layer.expansion) == "torch_backend"
+    assert chosen(small, layer.expansion) == "plain"
     assert chosen(large, layer.expansion) == "cpp"
     own = Expansion(lambda u: [u + 1], 1, (), 1.0, None, backend="auto")
     backend_module._say_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="conv_kan"):
         for _ in range(2):
-            assert chosen(large, own) == "torch_backend"
+            assert chosen(large, own) == "plain"
     assert [record.getMessage() for record in caplog.records] == [
         "backend 'torch' in place of 'cpp': this basis has no compiled formula (a legacy squash, "
         "or a basis of your own)."
@@ -177,15 +178,15 @@ def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog)
             raise build.CannotCompileError("g++ failed: out of memory.")
         return compile_(formula, *arguments)
 
-    compile_ = launch.kernels
-    monkeypatch.setattr(launch, "kernels", refuse)
-    launch._compiler_problem.cache_clear()
+    compile_ = cpp_expand.kernels
+    monkeypatch.setattr(cpp_expand, "kernels", refuse)
+    cpp_expand._compiler_problem.cache_clear()
     backend_module._say_once.cache_clear()
     x = torch.randn(4, 4, 64, 64)
     with caplog.at_level(logging.WARNING, logger="conv_kan"):
         y = KANConv(4, 4, 3, norm=None)(x)
         KANConv(4, 4, 3, basis="legendre", norm=None)(x)
-    launch._compiler_problem.cache_clear()
+    cpp_expand._compiler_problem.cache_clear()
     assert y.isfinite().all()
     assert [record.getMessage() for record in caplog.records] == [
         "backend 'torch' in place of 'cpp': g++ failed: out of memory."

@@ -6,12 +6,14 @@ from oracle import shaped_basis
 
 from conv_kan.bases import create_basis, list_bases
 from conv_kan.ops import cpp
-from conv_kan.ops import expand as reference
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.formula import NOTHING
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops import plain as reference
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import NOTHING
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 C = 20  # more than one pack of channels, and not a multiple of one
 BASE = {"bspline": "gelu", "legendre": "identity", "chebyshev": None}
@@ -40,13 +42,13 @@ def expansion_of(basis, base):
     )
 
 
-def compute(backend, x, u, shape, expansion, geometry, dtype, grad):
+def compute(backend, inputs, plan, grad):
     """The expansion; the expansion as it is refilled; the gradients of x, u and the shape."""
-    buffer = backend.expand(x, u, shape, expansion, geometry, dtype)
-    layout = reference.memory_format(x)
-    other = grad.to(dtype).contiguous(memory_format=layout).clone()
-    needs = [True, u is not None, *[True] * len(shape)]
-    grads = backend.pull_back(other, x, u, shape, expansion, needs, True)
+    buffer = backend.expand_inputs(inputs, plan)
+    layout = memory_format(inputs.x)
+    other = grad.to(plan.dtype).contiguous(memory_format=layout).clone()
+    needs = [True, inputs.u is not None, *[True] * len(inputs.shape)]
+    grads = backend.pull_back(other, inputs, plan, Wanted(needs, True))
     return [buffer, other, *(g for g in grads if g is not None)]
 
 
@@ -66,8 +68,11 @@ class Case:
             return t if t is None or dtype is None else t.to(dtype)
 
         shape = tuple(cast(t) for t in self.shape)
-        arguments = cast(self.x), cast(self.u), shape, self.expansion, self.geometry
-        return compute(backend, *arguments, dtype or self.dtype, self.grad)
+        inputs = Inputs(cast(self.x), cast(self.u), shape)
+        return compute(backend, inputs, self.plan(dtype or self.dtype), self.grad)
+
+    def plan(self, dtype):
+        return Plan(self.expansion, self.geometry, dtype, self.x.shape[2:])
 
     def check(self):
         found, eager = self.by(cpp), self.by(reference)
@@ -217,13 +222,13 @@ def test_only_wanted_gradients():
     case = make_case("gram", "planes")
     grad = case.grad.clone()
     before = grad.clone()
-    arguments = case.x, None, case.shape, case.expansion
-    assert cpp.pull_back(grad, *arguments, [False] * 3, False) == [None, None, None]
+    arguments = Inputs(case.x, None, case.shape), case.plan(torch.float32)
+    assert cpp.pull_back(grad, *arguments, Wanted([False] * 3, False)) == [None, None, None]
     assert torch.equal(grad, before)  # not refilled
-    only_shape = cpp.pull_back(grad, *arguments, [False, False, True], False)
-    everything = cpp.pull_back(grad, *arguments, [True, False, True], True)
+    only_shape = cpp.pull_back(grad, *arguments, Wanted([False, False, True], False))
+    everything = cpp.pull_back(grad, *arguments, Wanted([True, False, True], True))
     assert only_shape[0] is None and torch.equal(only_shape[2], everything[2])
-    expanded = cpp.expand(*arguments, case.geometry, torch.float32)
+    expanded = cpp.expand_inputs(*arguments)
     torch.testing.assert_close(grad, expanded, rtol=1e-6, atol=1e-6)
 
 
@@ -231,9 +236,8 @@ def test_a_gradient_in_another_layout_is_refilled_in_place():
     case = make_case("gram", "planes")
     wanted = case.by(cpp)
     grad = case.grad.contiguous(memory_format=torch.channels_last)
-    x_grad = cpp.pull_back(
-        grad, case.x, None, case.shape, case.expansion, [True, False, True], True
-    )[0]
+    arguments = Inputs(case.x, None, case.shape), case.plan(case.dtype)
+    x_grad = cpp.pull_back(grad, *arguments, Wanted([True, False, True], True))[0]
     torch.testing.assert_close(x_grad, wanted[2])
     torch.testing.assert_close(grad, wanted[1])
 
@@ -253,8 +257,10 @@ def test_sums_do_not_depend_on_chance():
 def identity(x, stored):
     """x, written by the kernel into a buffer of a dtype and read into the gradient of x."""
     expansion, geometry = expansion_of(None, "identity"), make_geometry(2, 1, 1, 0, 1, 1)
-    buffer = cpp.expand(x, None, (), expansion, geometry, stored)
-    (grad, _) = cpp.pull_back(buffer.clone(), x, None, (), expansion, [True, False], False)
+    plan = Plan(expansion, geometry, stored, x.shape[2:])
+    buffer = cpp.expand_inputs(Inputs(x), plan)
+    wanted = Wanted([True, False], False)
+    (grad, _) = cpp.pull_back(buffer.clone(), Inputs(x), plan, wanted)
     return buffer, grad
 
 

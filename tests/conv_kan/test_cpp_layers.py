@@ -13,8 +13,8 @@ from conv_kan import Bottleneck, KANConv, KANLinear, WavKANConv, WavKANLinear
 from conv_kan.families import FAMILIES
 from conv_kan.layers.activation import Activation
 from conv_kan.ops import norm_act as module
+from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.norm_act import norm_act
-from conv_kan.ops.wavelets import WAVELETS
 
 
 def on_torch(layer):

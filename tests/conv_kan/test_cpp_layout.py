@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from conv_kan import Bottleneck, KANConv
-from conv_kan.ops import scratch
 from conv_kan.ops.cpp import fastest_format, in_format, layout
 from conv_kan.ops.layout import to_format
+from conv_kan.ops.maths import scratch
 
 FIRST, LAST, LAST_3D = torch.contiguous_format, torch.channels_last, torch.channels_last_3d
 SHAPES = [(2, 16, 4, 4), (3, 37, 5, 7), (1, 64, 33, 1), (5, 3, 1, 40), (2, 17, 3, 2, 9)]

@@ -1,13 +1,16 @@
 """The weights of the convolution and their gradients by C++, against the torch reference."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from conv_kan.ops import weights as reference
-from conv_kan.ops.borders import box_table
 from conv_kan.ops.cpp import weights as compiled
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.plan import Plan, Weights
+from conv_kan.ops.plain import weights as reference
+from conv_kan.ops.plain.borders import box_table
 
 GEOMETRIES = {  # spatial dimensions, arguments of make_geometry after it, size
     "linear": (0, None, ()),
@@ -33,7 +36,7 @@ def make(name, constants=(1.0,), base=True, value=F64):
     shape = (OUTPUTS, C // geometry.groups)
     basis_weight = torch.randn(*shape, 4, *geometry.kernel_size).to(value)
     base_weight = torch.randn(*shape, *geometry.kernel_size).to(value) if base else None
-    return (basis_weight, base_weight), expansion, geometry, size
+    return Weights(basis_weight, base_weight), Plan(expansion, geometry, value, size)
 
 
 def check(found, wanted, **limits):
@@ -48,57 +51,55 @@ def check(found, wanted, **limits):
 @pytest.mark.parametrize("base", [False, True])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_forward(name, base, constants):
-    weights, expansion, geometry, size = make(name, constants, base)
+    weights, plan = make(name, constants, base)
     for bias in (None, torch.randn(OUTPUTS, dtype=F64)):
-        arguments = *weights, bias, expansion, geometry, F64, size
-        found, wanted = (m.forward_weights(*arguments) for m in (compiled, reference))
+        weights = weights._replace(bias=bias)
+        found, wanted = (m.forward_weights(weights, plan) for m in (compiled, reference))
         check(found, wanted, rtol=1e-12, atol=1e-12)
-        assert torch.equal(compiled.joint_weight(*weights, expansion, F64), found.weight)
+        assert torch.equal(compiled.joint_weight(weights, plan), found.weight)
 
 
 @pytest.mark.parametrize("constants", [(), (1.0,), (0.5, -2.0)])
 @pytest.mark.parametrize("base", [False, True])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_backward(name, base, constants):
-    weights, expansion, geometry, size = make(name, constants, base)
-    grad_y = torch.randn(3, OUTPUTS, *geometry.output_size(size), dtype=F64)
-    grad_weight = torch.randn_like(reference.joint_weight(*weights, expansion, F64))
+    weights, plan = make(name, constants, base)
+    grad_y = torch.randn(3, OUTPUTS, *plan.geometry.output_size(plan.size), dtype=F64)
+    grad_weight = torch.randn_like(reference.joint_weight(weights, plan))
     layouts = [grad_weight]
-    if geometry.ndim == 2:
+    if plan.geometry.ndim == 2:
         layouts.append(grad_weight.contiguous(memory_format=torch.channels_last))
     for grad in layouts:
-        arguments = grad, grad_y, *weights, expansion, geometry, size
+        arguments = grad, grad_y, weights, plan
         found, wanted = (m.weight_grads(*arguments) for m in (compiled, reference))
         check(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("value", "stored"), [(F32, F32), (F32, BF16), (F32, F16), (BF16, BF16)])
 def test_dtypes(value, stored):
-    weights, expansion, geometry, size = make("padded", value=value)
-    arguments = *weights, None, expansion, geometry, stored, size
-    found, wanted = (m.forward_weights(*arguments) for m in (compiled, reference))
+    weights, plan = make("padded", value=value)
+    plan = replace(plan, dtype=stored)
+    found, wanted = (m.forward_weights(weights, plan) for m in (compiled, reference))
     eps = torch.finfo(stored).eps
     check(found, wanted, rtol=2 * eps, atol=16 * eps)  # levels are sums over channels
-    grad_y = torch.randn(3, OUTPUTS, *size).to(stored)
+    grad_y = torch.randn(3, OUTPUTS, *plan.size).to(stored)
     grad_weight = torch.randn(found.weight.shape).to(stored)
-    arguments = grad_weight, grad_y, *weights, expansion, geometry, size
+    arguments = grad_weight, grad_y, weights, plan
     found, wanted = (m.weight_grads(*arguments) for m in (compiled, reference))
     eps = torch.finfo(value).eps
     check(found, wanted, rtol=4 * eps, atol=16 * eps)  # taps are sums over positions
 
 
 def test_weights_that_are_not_dense():
-    weights, *rest, size = make("padded")
-    spread = [w.movedim(0, -1).contiguous().movedim(-1, 0) for w in weights]
-    arguments = None, *rest, F64, size
-    found, wanted = (compiled.forward_weights(*w, *arguments) for w in (spread, weights))
+    weights, plan = make("padded")
+    spread = Weights(*(w.movedim(0, -1).contiguous().movedim(-1, 0) for w in weights[:2]))
+    found, wanted = (compiled.forward_weights(w, plan) for w in (spread, weights))
     check(found, wanted, rtol=0.0, atol=0.0)
 
 
 def test_without_a_compiler_torch_computes(monkeypatch):
     monkeypatch.setattr(compiled, "kernels", lambda value, stored: None)
-    weights, *rest, size = make("padded")
-    arguments = *weights, None, *rest, F64, size
+    arguments = make("padded")
     check(compiled.forward_weights(*arguments), reference.forward_weights(*arguments))
 
 

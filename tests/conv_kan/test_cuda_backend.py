@@ -16,7 +16,10 @@ from torch import nn
 from conv_kan import KANConv
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANConv
-from conv_kan.ops import backend, cupy_launch, cupy_rational, cupy_sources
+from conv_kan.ops import backend
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.cupy import rational as cupy_rational
+from conv_kan.ops.cupy import sources as cupy_sources
 from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.executor import Executor
 
@@ -57,7 +60,7 @@ def test_auto_says_once_why_torch_computes(monkeypatch, caplog):
 def test_nothing_imports_cupy_until_asked():
     code = (
         "import sys, torch, conv_kan, conv_kan.published, models\n"
-        "from conv_kan.ops import cupy_backend, cupy_rational, cupy_wavelet\n"
+        "from conv_kan.ops.cupy import expand, rational, wavelet\n"
         "conv_kan.KANConv(2, 2, 3, basis='gram')(torch.randn(1, 2, 4, 4)).sum().backward()\n"
         "sys.exit('cupy' in sys.modules)"
     )

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from conv_kan.bases import BASES
-from conv_kan.ops import cupy_backend
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.geometry import make_geometry
+from conv_kan.ops import cupy
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.geometry import make_geometry
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
+from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.rational import group_rational
-from conv_kan.ops.wavelets import WAVELETS
 from tests.cuda_on_cpu.cases import (
     BF16,
     F16,
@@ -134,12 +135,13 @@ def test_more_elements_than_32_bits_can_count(executor):
     x[..., last] = torch.randn(256)
     executor.how = How(blocks=(count // 1024 - 1, -1))
     expansion = case.expansion
-    e = cupy_backend.expand(x, None, [], expansion, case.geometry, F16)
+    plan = Plan(expansion, case.geometry, F16, x.shape[2:])
+    e = cupy.expand_inputs(Inputs(x), plan)
     wide = x[0, 0, last].float().requires_grad_()
     expected = torch.stack(expansion.functions(wide))
     torch.testing.assert_close(e[0, :, last].float(), expected, rtol=2e-3, atol=2e-3)
     e[0, :, last] = 1.0
-    dx = cupy_backend.pull_back(e, x, None, [], expansion, [True, False], True)[0]
+    dx = cupy.pull_back(e, Inputs(x), plan, Wanted([True, False], True))[0]
     expected.sum().backward()
     torch.testing.assert_close(dx[0, 0, last].float(), wide.grad, rtol=5e-3, atol=5e-3)
     torch.testing.assert_close(e[0, :, last].float(), expected, rtol=2e-3, atol=2e-3)

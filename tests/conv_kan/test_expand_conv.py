@@ -9,10 +9,11 @@ from oracle import BASES, IMAGE, gradients, naive_conv, plain_layer, shaped_basi
 from torch.utils.checkpoint import checkpoint
 
 from conv_kan import KANConv
-from conv_kan.ops import expand as expand_module
 from conv_kan.ops import expand_conv as expand_conv_module
-from conv_kan.ops.cpp import launch
-from conv_kan.ops.tiling import expansion_limit, sample_tiles
+from conv_kan.ops.cpp import expand as cpp_expand
+from conv_kan.ops.maths.plan import Plan
+from conv_kan.ops.maths.tiling import expansion_limit, sample_tiles
+from conv_kan.ops.plain import expand as expand_module
 
 GEOMETRIES = {
     "plain": {"kernel_size": 3},
@@ -310,7 +311,7 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
         real = getattr(module, name)
         monkeypatch.setattr(module, name, watched)
 
-    watch(expand_module, "empty_buffer"), watch(launch, "empty_buffer")
+    watch(expand_module, "empty_buffer"), watch(cpp_expand, "empty_buffer")
     watch(expand_conv_module, "_buffer_grad")
 
     def step():
@@ -332,6 +333,8 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
     assert 0 < max(sizes) <= whole // 3
     with expansion_limit(1):  # one sample at a time
-        assert len(sample_tiles(x, layer.expansion, layer.geometry, x.dtype)) == 7
+        assert (
+            len(sample_tiles(x, Plan(layer.expansion, layer.geometry, x.dtype, x.shape[2:]))) == 7
+        )
     with pytest.raises(ValueError, match="num_bytes=0 must be at least 1"), expansion_limit(0):
         pass

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conv_kan import FAMILIES, KANConv, get_family, list_bases
-from conv_kan.layers.init import published_init_
+from conv_kan.published.family_init import published_init_
 
 MLP_COUNTS = {  # [784, 64, 10], published; FastKAN stores 5 frozen grid points in each layer
     "bspline": (457_494, {}),

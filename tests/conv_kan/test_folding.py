@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from conv_kan import Bottleneck, BottleneckLinear, KANConv, KANLinear, WavKANConv, fold
-from conv_kan.ops import cpp, torch_backend
+from conv_kan.ops import cpp, plain
 from models import create_model
 
 C = 6
@@ -80,7 +80,7 @@ def test_gradients_of_the_input_stay():
 @pytest.mark.parametrize("backend", ["torch", "cpp"])
 def test_weights_are_made_once_for_every_kind_of_image(backend, monkeypatch):
     layer = fold(trained(partial(KANConv, C, 8, 3, padding=1, backend=backend), 2))
-    made, module = [], {"torch": torch_backend, "cpp": cpp}[backend]
+    made, module = [], {"torch": plain, "cpp": cpp}[backend]
     real = module.forward_weights
 
     def watched(*arguments):

@@ -9,7 +9,9 @@ from torch import nn
 
 from conv_kan import KANConv, KANLinear
 from conv_kan.layers.activation import Activation
-from conv_kan.ops.norm_act import ChannelLayerNorm, _plan, norm_act
+from conv_kan.ops.maths.norms import ChannelLayerNorm
+from conv_kan.ops.norm_act import norm_act
+from conv_kan.ops.plain.norm import plan_norm
 from experiments.benchmarks.memory import kept_bytes
 
 NORMS = {
@@ -104,15 +106,15 @@ def test_features_of_a_linear_layer():
 def test_hooks_and_subclasses_take_the_plain_path():
     y = torch.randn(3, 6, 5, 4)
     norm = nn.BatchNorm2d(6)
-    assert _plan(y, norm) is not None
+    assert plan_norm(y, norm) is not None
     seen = []
     handle = norm.register_forward_hook(lambda *args: seen.append(args))
     norm_act(y, norm, torch.tanh)
     assert len(seen) == 1
     handle.remove()
-    assert _plan(y, nn.SyncBatchNorm(6)) is None
+    assert plan_norm(y, nn.SyncBatchNorm(6)) is None
     weighted = torch.nn.utils.parametrizations.weight_norm(nn.GroupNorm(2, 6), dim=None)
-    assert _plan(y, weighted) is None
+    assert plan_norm(y, weighted) is None
 
 
 def test_too_few_values_raise_as_in_torch():

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from oracle import CONV, IMAGE
 
 from conv_kan import WavKANConv, WavKANLinear
-from conv_kan.ops import wavelet_conv as module
-from conv_kan.ops.geometry import make_geometry
-from conv_kan.ops.taps import add_taps, take_taps
-from conv_kan.ops.wavelet_slopes import value_and_slope
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops.maths import edges
+from conv_kan.ops.maths.geometry import make_geometry
+from conv_kan.ops.maths.taps import add_taps, take_taps
+from conv_kan.ops.maths.wavelet_slopes import value_and_slope
+from conv_kan.ops.maths.wavelets import WAVELETS
 from experiments.benchmarks.memory import kept_bytes
 
 GEOMETRIES = {
@@ -84,7 +84,7 @@ def test_every_wavelet_and_its_slope(wavelet):
 
 def test_small_tiles_change_nothing(monkeypatch):
     for limit in (1, 200, 2000):
-        monkeypatch.setattr(module, "_TILE_CPU", limit)
+        monkeypatch.setattr(edges, "_TILE_CPU", limit)
         assert_matches(make(2, "strided"), torch.randn(3, 4, 7, 6, dtype=torch.float64))
 
 
@@ -106,7 +106,7 @@ def test_operator_is_registered_as_torch_asks():
         layer = make(**options)
         arguments = (
             x, layer.wavelet_weight, layer.scale, layer.translation, layer.mix_weight, "dog",
-            [1, 1], [1, 1], [1, 1], [0, 0], layer.geometry.groups,
+            [layer.geometry.groups, 1, 1, 1, 1, 1, 1, 0, 0],
         )  # fmt: skip
         torch.library.opcheck(torch.ops.conv_kan.wavelet_conv.default, arguments)
         plain = [a.detach() if isinstance(a, torch.Tensor) else a for a in arguments]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from conv_kan.bases import Basis, create_basis
-from conv_kan.ops import cupy_backend, wavelet_conv
-from conv_kan.ops import expand as reference
-from conv_kan.ops.activations import ACTIVATIONS
-from conv_kan.ops.expand import Expansion
-from conv_kan.ops.geometry import Geometry, make_geometry
+from conv_kan.ops import cupy, plain, wavelet_conv
+from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.buffers import empty_buffer
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry, make_geometry
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 from conv_kan.ops.rational import group_rational
 
 F32, F16, BF16, F64 = torch.float32, torch.float16, torch.bfloat16, torch.float64
@@ -57,6 +59,10 @@ class Case(NamedTuple):
     expansion: Expansion
     geometry: Geometry
     into: torch.dtype
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.expansion, self.geometry, self.into, self.x.shape[2:])
 
 
 def make_case(
@@ -114,22 +120,23 @@ def worst(found: Tensor, expected: Tensor, summed: bool) -> float:
 
 def run_expansion(case: Case, u: Tensor | None = None) -> Iterator[Outcome]:
     """Forward and backward, with everything wanted and the buffer filled again."""
-    x, shape, expansion, geometry, into = case
-    needs = [True, u is not None, *[True] * len(shape)]
-    grad = torch.randn_like(reference.empty_buffer(x, expansion, geometry, F32)).to(into)
+    x, shape, into = case.x, case.shape, case.into
+    wanted = Wanted([True, u is not None, *[True] * len(shape)], True)
+    grad = torch.randn_like(empty_buffer(x, replace(case.plan, dtype=F32))).to(into)
 
     def run(module: Any, wide: torch.dtype | None, dtype: torch.dtype) -> list[Tensor]:
-        inputs = [None if t is None else t.to(wide or t.dtype) for t in (x, u)]
         shapes = [s.to(wide or s.dtype) for s in shape]
-        e = module.expand(*inputs, shapes, expansion, geometry, dtype)
+        v = None if u is None else u.to(wide or u.dtype)
+        inputs, plan = Inputs(x.to(wide or x.dtype), v, shapes), replace(case.plan, dtype=dtype)
+        e = module.expand_inputs(inputs, plan)
         buffer = grad.to(dtype, copy=True)
-        grads = module.pull_back(buffer, *inputs, shapes, expansion, needs, True)
+        grads = module.pull_back(buffer, inputs, plan, wanted)
         return [e, buffer, *(g for g in grads if g is not None)]
 
     names = ["e", "e filled again", "dx", *(["du"] if u is not None else [])]
     names += [f"dshape {i}" for i in range(len(shape))]
-    kernel, eager = run(cupy_backend, None, into), run(reference, None, into)
-    yield from map(Outcome, names, kernel, eager, run(reference, F64, F64))
+    kernel, eager = run(cupy, None, into), run(plain, None, into)
+    yield from map(Outcome, names, kernel, eager, run(plain, F64, F64))
 
 
 def run_rational(

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-from conv_kan.ops import backend, cupy_launch, cupy_wavelet, wavelet_conv
-from conv_kan.ops.cupy_sources import Kernel, sources
+from conv_kan.ops import backend, wavelet_conv
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.cupy import wavelet as cupy_wavelet
+from conv_kan.ops.cupy.sources import Kernel, sources
 from tests.cuda_on_cpu.build import edited_copy
 from tests.cuda_on_cpu.module import How, Module, Traffic
 
@@ -42,7 +44,7 @@ class Executor:
     modules: dict[Kernel, Module] = field(default_factory=dict)
 
     def launch(self, kernel: Kernel, blocks: int, arguments: Sequence[Any], device: Any) -> None:
-        """Stands for conv_kan.ops.cupy_launch.launch."""
+        """Stands for launch of conv_kan.ops.cupy.launch."""
         assert torch.device(device).type == "cpu"
         if kernel not in self.modules:
             folder = sources() if not self.edits else self._edited_sources()

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from conv_kan.bases import BASES
-from conv_kan.ops import cupy_launch
-from conv_kan.ops.cupy_sources import TYPES, Kernel
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops.cupy import launch as cupy_launch
+from conv_kan.ops.cupy.sources import TYPES, Kernel
+from conv_kan.ops.maths.wavelets import WAVELETS
 from tests.cuda_on_cpu.cases import make_case, run_expansion, run_rational, run_wavelet
 from tests.cuda_on_cpu.executor import Executor
 

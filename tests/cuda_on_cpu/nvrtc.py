@@ -19,7 +19,7 @@ import triton
 from cupy._core import core
 from cupy.cuda import compiler
 
-from conv_kan.ops.cupy_sources import Kernel, read_source
+from conv_kan.ops.cupy.sources import Kernel, read_source
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 

@@ -20,8 +20,8 @@ import pytest
 import torch
 
 from conv_kan.bases import BASES
-from conv_kan.ops.cupy_sources import TYPES
-from conv_kan.ops.wavelets import WAVELETS
+from conv_kan.ops.cupy.sources import TYPES
+from conv_kan.ops.maths.wavelets import WAVELETS
 from tests.cuda_on_cpu import cases
 from tests.cuda_on_cpu.executor import Executor, Launch
 from tests.cuda_on_cpu.instances import describe, instances

@@ -1,11 +1,11 @@
-"""The expansion by C++ that is compiled at first use: for tensors on a CPU."""
+"""C++ that is compiled at first use: for tensors on a CPU."""
 
-from conv_kan.ops.cpp.launch import expand, pull_back, why_not
+from conv_kan.ops.cpp.expand import expand_inputs, pull_back, why_not
 from conv_kan.ops.cpp.layout import fastest_format, in_format
 from conv_kan.ops.cpp.weights import forward_weights, joint_weight, weight_grads
 
 __all__ = [
-    "expand",
+    "expand_inputs",
     "fastest_format",
     "forward_weights",
     "in_format",

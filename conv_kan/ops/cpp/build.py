@@ -18,9 +18,18 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import torch
+
 logger = logging.getLogger("conv_kan")
 
 FLAGS = ("-std=gnu++17", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+# What a macro says for a dtype.
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "kan::BFloat16",
+    torch.float16: "kan::Half",
+}
 _HERE = Path(__file__).resolve().parent
 
 

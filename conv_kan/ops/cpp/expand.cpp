@@ -1,6 +1,6 @@
 // The expansion of a tensor and its gradient, for one basis, one base function and one pair of
 // dtypes, which are macros: KAN_FUNCTOR and its constants (cuda/bases.cuh), KAN_BASE or nothing,
-// KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/expand.py is the reference.
+// KAN_VALUE of x and KAN_STORED of the buffer. conv_kan/ops/plain/expand.py is the reference.
 #include "bases.cuh"
 #include "interleave.h"
 #include "pages.h"
@@ -30,7 +30,7 @@ constexpr int kRun = 64;
 
 }  // namespace
 
-// Arguments of both operations; conv_kan/ops/cpp/launch.py fills it.
+// Arguments of both operations; conv_kan/ops/cpp/expand.py fills it.
 struct Call {
     const void* x;            // (batch, channels, *size)
     const void* u;            // as x: what the functions take; x itself if they take x

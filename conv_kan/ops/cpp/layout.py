@@ -9,10 +9,10 @@ import math
 import torch
 from torch import Tensor
 
-from conv_kan.ops import scratch
 from conv_kan.ops.cpp.build import load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import CHANNELS_LAST, memory_format
+from conv_kan.ops.maths import scratch
+from conv_kan.ops.maths.memory import CHANNELS_LAST, memory_format
 
 _INTEGERS = {2: "short", 4: "int", 8: "long long"}
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p

@@ -1,6 +1,6 @@
 // A norm and an activation in as few passes over memory as there can be: a = act(z), z = f y + s,
 // with f and s for every channel of every sample. Macros: KAN_VALUE, the dtype of y and a, and
-// KAN_ACTIVATION, a struct of cuda/activations.cuh or Prelu. conv_kan/ops/norm_act.py is the
+// KAN_ACTIVATION, a struct of cuda/activations.cuh or Prelu. conv_kan/ops/plain/norm.py is the
 // reference.
 #include "activations.cuh"
 #include "pages.h"

@@ -1,20 +1,33 @@
-"""Fills the arguments of the kernels in norm.cpp and calls them."""
+"""act(norm(y)) by compiled kernels: two passes over memory forward, two backward.
+
+    z = w (y - mean) rstd + b,  a = act(z)
+
+With dz = grad_a act'(z), and S the sum over what shares a mean and rstd, of N values:
+
+    db = sum dz,  dw = rstd sum dz (y - mean)
+    dy = w rstd dz - rstd^3 S(w dz (y - mean)) / N (y - mean) - rstd S(w dz) / N
+
+without the last two terms where the statistics do not depend on y.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.cpp.build import load_library
-from conv_kan.ops.cpp.launch import TYPES
+from conv_kan.ops.cpp.build import TYPES, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import memory_format
-from conv_kan.ops.formula import camel_case
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.formula import camel_case
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.norms import Affine, Statistics
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 _TENSORS = ("y", "grad_a", "out", "factor", "shift", "mean", "slope", "pull", "level", "sums")
@@ -56,14 +69,14 @@ def moments(y: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     return mean, squares / _layout(y)[2] - (mean - subtracted).square()
 
 
-def forward(y: Tensor, activation: str, factor: Tensor, shift: Tensor, slope: Tensor) -> Tensor:
+def _forward(y: Tensor, activation: str, factor: Tensor, shift: Tensor, slope: Tensor) -> Tensor:
     """act(factor y + shift); slope is that of "prelu", otherwise empty."""
     out = torch.empty_like(y)
     _run("kan_norm_forward", y, activation, out=out, factor=factor, shift=shift, slope=slope)
     return out
 
 
-def grad_sums(
+def _grad_sums(
     y: Tensor, grad_a: Tensor, activation: str, **numbers: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """With dz = grad_a act'(z): the sums of dz, of dz (y - mean), and of the slope's gradient.
@@ -75,8 +88,8 @@ def grad_sums(
     return sums.unbind(2)  # type: ignore[return-value]
 
 
-def backward(y: Tensor, grad_a: Tensor, activation: str, **numbers: Tensor) -> Tensor:
-    """dy = factor dz - pull (y - mean) - level; `numbers` as for `grad_sums`, pull and level."""
+def _backward(y: Tensor, grad_a: Tensor, activation: str, **numbers: Tensor) -> Tensor:
+    """dy = factor dz - pull (y - mean) - level; `numbers` as for `_grad_sums`, pull and level."""
     out = torch.empty_like(y)
     _run("kan_norm_backward", y, activation, grad_a=grad_a, out=out, **numbers)
     return out
@@ -108,3 +121,116 @@ def _run(operation: str, y: Tensor, activation: str, **tensors: Tensor) -> None:
         held.append(tensor)
         setattr(call, name, tensor.data_ptr())
     getattr(kernels(activation, y.dtype), operation)(call)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What shares a mean: all samples of a channel (num_groups = 0), or a group of a sample."""
+
+    num_groups: int
+    eps: float
+    from_batch: bool = True
+
+    def pool(self, values: Tensor) -> Tensor:
+        """Sums of (B, C) over what shares a mean: (1, C) or (B, G)."""
+        if self.num_groups == 0:
+            return values.sum(0, keepdim=True)
+        return values.unflatten(1, (self.num_groups, -1)).sum(2)
+
+    def spread(self, pooled: Tensor, channels: int) -> Tensor:
+        """The transpose: (1, C) or (B, C)."""
+        return pooled.repeat_interleave(channels // pooled.shape[1], 1)
+
+    def statistics(self, y: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+        """Mean and (biased) variance, pooled, in float64."""
+        mean, variance = moments(y, activation)
+        count = self.pool(torch.ones_like(mean))
+        center = self.pool(mean) / count
+        apart = mean - self.spread(center, mean.shape[1])
+        return center, self.pool(variance + apart.square()) / count
+
+
+def fused_norm_act(
+    y: Tensor,
+    affine: Affine,
+    statistics: Statistics,
+    sharing: Sharing,
+    activation: str,
+    slope: Tensor | None,
+) -> Tensor:
+    """act(norm(y)) for known statistics of y, which must be dense.
+
+    Shapes: y (B, C, *S), statistics as `sharing` pools, slope (G,).
+    """
+    return _FusedNormAct.apply(sharing, activation, y, *affine, *statistics, slope)
+
+
+class _FusedNormAct(torch.autograd.Function):
+    """Keeps y and its statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        sharing: Sharing,
+        activation: str,
+        y: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        rstd: Tensor,
+        slope: Tensor | None,
+    ) -> Tensor:
+        ctx.sharing, ctx.activation = sharing, activation
+        ctx.save_for_backward(y, weight, bias, mean, rstd, slope)
+        numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, y.shape[1])
+        del numbers["mean"]
+        return _forward(y, activation, **numbers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_a: Tensor) -> tuple[Tensor | None, ...]:
+        y, weight, bias, mean, rstd, slope = ctx.saved_tensors
+        needs_y, needs_weight, needs_bias, _, _, needs_slope = ctx.needs_input_grad[2:]
+        sharing, channels = ctx.sharing, y.shape[1]
+        grad_a = grad_a.to(y.dtype).contiguous(memory_format=memory_format(y))
+        numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, channels)
+        total, product, slopes = _grad_sums(y, grad_a, ctx.activation, **numbers)
+        wide_rstd = sharing.spread(rstd, channels)
+        grads: list[Tensor | None] = [None] * 4
+        if needs_y:
+            pull = level = total.new_zeros(1, channels)
+            if sharing.from_batch:
+                scaled = total.new_ones(channels) if weight is None else weight.double()
+                inverse = 1.0 / (y.numel() / mean.numel())
+                pull = rstd.pow(3) * sharing.pool(product * scaled) * inverse
+                level = rstd * sharing.pool(total * scaled) * inverse
+                pull, level = (sharing.spread(t, channels) for t in (pull, level))
+            grads[0] = _backward(y, grad_a, ctx.activation, pull=pull, level=level, **numbers)
+        if needs_weight and weight is not None:
+            grads[1] = (product * wide_rstd).sum(0).to(weight.dtype)
+        if needs_bias and bias is not None:
+            grads[2] = total.sum(0).to(bias.dtype)
+        if needs_slope and slope is not None:
+            grads[3] = slopes.sum(0).unflatten(0, (slope.numel(), -1)).sum(1).to(slope.dtype)
+        return (None, None, *grads[:3], None, None, grads[3])
+
+
+def _numbers(
+    sharing: Sharing,
+    affine: Affine,
+    statistics: Statistics,
+    slope: Tensor | None,
+    channels: int,
+) -> dict[str, Tensor]:
+    """factor, shift, mean and slope of every channel, in float64."""
+    weight, bias = affine
+    mean, factor = (sharing.spread(t, channels) for t in statistics)
+    if weight is not None:
+        factor = factor * weight.double()
+    shift = -mean * factor
+    if bias is not None:
+        shift = shift + bias.double()
+    slopes = mean.new_empty(0)
+    if slope is not None:
+        slopes = slope.double().repeat_interleave(channels // slope.numel()).unsqueeze(0)
+    return {"factor": factor, "shift": shift, "mean": mean, "slope": slopes}

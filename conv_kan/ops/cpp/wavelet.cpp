@@ -1,6 +1,6 @@
 // A wavelet for every edge, psi((x_c - tau_oc) / s_oc), and its gradient. Macros: KAN_WAVELET, a
 // struct of cuda/wavelets.cuh, KAN_NUMBER, float or double, and KAN_VALUE, the dtype of values.
-// conv_kan/ops/wavelet_conv.py is the reference.
+// conv_kan/ops/plain/wavelet.py is the reference.
 #include "parallel.h"
 #include "storage.h"
 #include "wavelets.cuh"

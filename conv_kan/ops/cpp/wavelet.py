@@ -1,27 +1,21 @@
 """The wavelets of all edges by the kernels of wavelet.cpp.
 
-The functions do the work of one operator of conv_kan.ops.wavelet_conv, which is the reference; an
-`_Edges` of it holds the edges in the layout in which they are computed. The matrix products remain
-torch's.
+conv_kan.ops.plain.wavelet is the reference. The matrix products remain torch's.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops.cpp.build import load_library
-from conv_kan.ops.cpp.launch import TYPES
+from conv_kan.ops.cpp.build import TYPES, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.formula import camel_case
-from conv_kan.ops.taps import add_taps, take_taps
-
-if TYPE_CHECKING:
-    from conv_kan.ops.wavelet_conv import _Edges
+from conv_kan.ops.maths.edges import Edges
+from conv_kan.ops.maths.formula import camel_case
+from conv_kan.ops.maths.taps import add_taps, take_taps
 
 Tile = tuple[int, slice, slice]  # group, outputs, samples
 
@@ -62,7 +56,7 @@ def kernels(wavelet: str, number: torch.dtype, value: torch.dtype) -> ctypes.CDL
     return library
 
 
-def add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:
+def add_outputs(edges: Edges, v: Tensor, wavelet: str) -> None:
     """v[o] += sum_c w[o, c] * psi((x_c - tau_oc) / s_oc); v (O, B, *S_out)."""
     for tile in edges.tiles(_TILE):
         _, outputs, samples = tile
@@ -71,7 +65,7 @@ def add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:
 
 
 def pull_back(
-    edges: _Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
+    edges: Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of columns, rows, scale and translation; v is computed again if it is asked for."""
     dtype = edges.rows.dtype
@@ -95,7 +89,7 @@ def pull_back(
     return grad_columns, grad_rows, grad_scale.squeeze(2), grad_translation.squeeze(2)
 
 
-def _values(edges: _Edges, tile: Tile, wavelet: str) -> Tensor:
+def _values(edges: Edges, tile: Tile, wavelet: str) -> Tensor:
     """psi of a tile: (outputs, C/groups, samples * positions)."""
     dtype = edges.rows.dtype
     call, (x, inverse, _) = _call(edges, tile)
@@ -105,7 +99,7 @@ def _values(edges: _Edges, tile: Tile, wavelet: str) -> Tensor:
     return out
 
 
-def _call(edges: _Edges, tile: Tile) -> tuple[Call, tuple[Tensor, Tensor, Tensor]]:
+def _call(edges: Edges, tile: Tile) -> tuple[Call, tuple[Tensor, Tensor, Tensor]]:
     """The arguments that both kernels need, and tensors that must outlive the call."""
     group, outputs, samples = tile
     x = edges.columns[group][:, samples]

@@ -1,6 +1,6 @@
 // The weights of a layer into those of its one convolution, and the gradient back. KAN_VALUE is the
-// dtype of the layer's weights, KAN_STORED that of the convolution. conv_kan/ops/weights.py is the
-// reference.
+// dtype of the layer's weights, KAN_STORED that of the convolution; conv_kan/ops/plain/weights.py is
+// the reference.
 //
 //     weight[o, c, m, k] = W_base[o, c, k] for m = 0 if there is one, then s W_basis[o, c, j, k]
 //     v[o, k]            = s sum_{c, j < n} phi_j W_basis[o, c, j, k], of the n constant functions

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops import weights as reference
-from conv_kan.ops.borders import BoxTable, box_table
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.cpp.build import CannotCompileError, load_library
-from conv_kan.ops.cpp.launch import TYPES
+from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import ForwardWeights
+from conv_kan.ops.maths.dtypes import promote, working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.plan import ForwardWeights, Plan, Weights
+from conv_kan.ops.plain import weights as reference
+from conv_kan.ops.plain.borders import BoxTable, box_table
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 _TENSORS = ("basis", "base", "weight", "level", "table", "grad_map", "constants", "inside", "box")
@@ -51,57 +48,44 @@ def kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL | None:
     return library
 
 
-def joint_weight(
-    basis_weight: Tensor, base_weight: Tensor | None, expansion: Expansion, dtype: torch.dtype
-) -> Tensor:
-    """conv_kan.ops.weights.joint_weight, in one pass over the weights."""
-    library = kernels(basis_weight.dtype, dtype)
-    if library is None or basis_weight.numel() == 0:
-        return reference.joint_weight(basis_weight, base_weight, expansion, dtype)
-    weight, held = _joint(basis_weight, base_weight, expansion, dtype)
-    library.kan_join(_call(held, expansion, None))
+def joint_weight(weights: Weights, plan: Plan) -> Tensor:
+    """conv_kan.ops.plain.joint_weight, in one pass over the weights."""
+    library = kernels(weights.basis.dtype, plan.dtype)
+    if library is None or weights.basis.numel() == 0:
+        return reference.joint_weight(weights, plan)
+    weight, held = _joint(weights, plan)
+    library.kan_join(_call(held, plan.expansion, None))
     return weight
 
 
-def forward_weights(
-    basis_weight: Tensor,
-    base_weight: Tensor | None,
-    bias: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-    size: Sequence[int],
-) -> ForwardWeights:
-    """conv_kan.ops.weights.forward_weights, in one pass over the weights."""
-    library = kernels(basis_weight.dtype, dtype)
-    if library is None or basis_weight.numel() == 0:
-        return reference.forward_weights(
-            basis_weight, base_weight, bias, expansion, geometry, dtype, size
-        )
-    weight, held = _joint(basis_weight, base_weight, expansion, dtype)
+def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
+    """conv_kan.ops.plain.forward_weights, in one pass over the weights."""
+    basis, _, bias = weights
+    library = kernels(basis.dtype, plan.dtype)
+    if library is None or basis.numel() == 0:
+        return reference.forward_weights(weights, plan)
+    weight, held = _joint(weights, plan)
     level = table = None
-    boxes, wide = box_table(geometry, tuple(size)), working_dtype(basis_weight)
-    if expansion.constants:
-        level = held["level"] = basis_weight.new_empty(len(weight), dtype=wide)
+    boxes, wide = box_table(plan.geometry, plan.size), working_dtype(basis)
+    if plan.expansion.constants:
+        level = held["level"] = basis.new_empty(len(weight), dtype=wide)
         if len(boxes.inside) > 1:
-            shape = (1, len(weight), *geometry.output_size(size))
-            table = held["table"] = basis_weight.new_empty(shape, dtype=wide)
-    library.kan_join(_call(held, expansion, boxes))
+            shape = (1, len(weight), *plan.geometry.output_size(plan.size))
+            table = held["table"] = basis.new_empty(shape, dtype=wide)
+    library.kan_join(_call(held, plan.expansion, boxes))
     if bias is not None:
         level = promote(bias) if level is None else level + promote(bias)
-    return ForwardWeights(weight, None if level is None else level.to(dtype), table)
+    return ForwardWeights(weight, None if level is None else level.to(plan.dtype), table)
 
 
-def _joint(
-    basis_weight: Tensor, base_weight: Tensor | None, expansion: Expansion, dtype: torch.dtype
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _joint(weights: Weights, plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
     """A joint weight to be written, and the tensors of the call that does."""
-    outputs, channels, _, *kernel = basis_weight.shape
-    size = (outputs, channels * expansion.num_maps, *kernel)
-    weight = basis_weight.new_empty(size, dtype=dtype)
-    held = {"basis": basis_weight.contiguous(), "weight": _flat(weight)}
-    if base_weight is not None:
-        held["base"] = base_weight.contiguous()
+    outputs, channels, _, *kernel = weights.basis.shape
+    size = (outputs, channels * plan.expansion.num_maps, *kernel)
+    weight = weights.basis.new_empty(size, dtype=plan.dtype)
+    held = {"basis": weights.basis.contiguous(), "weight": _flat(weight)}
+    if weights.base is not None:
+        held["base"] = weights.base.contiguous()
     return weight, held
 
 
@@ -111,30 +95,23 @@ def _flat(weight: Tensor) -> Tensor:
 
 
 def weight_grads(
-    grad_weight: Tensor,
-    grad_y: Tensor,
-    basis_weight: Tensor,
-    base_weight: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    size: Sequence[int],
+    grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
 ) -> tuple[Tensor, Tensor | None]:
-    """conv_kan.ops.weights.weight_grads, in one pass over the gradient."""
-    library = kernels(basis_weight.dtype, grad_weight.dtype)
-    if library is None or basis_weight.numel() == 0:
-        return reference.weight_grads(
-            grad_weight, grad_y, basis_weight, base_weight, expansion, geometry, size
-        )
-    grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
+    """conv_kan.ops.plain.weight_grads, in one pass over the gradient."""
+    basis, base, _ = weights
+    library = kernels(basis.dtype, grad_weight.dtype)
+    if library is None or basis.numel() == 0:
+        return reference.weight_grads(grad_weight, grad_y, weights, plan)
+    grad = torch.empty_like(basis, memory_format=torch.contiguous_format)
     grad_base = None
     held = {"basis": grad, "weight": _flat(grad_weight)}
-    if base_weight is not None:
-        grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
+    if base is not None:
+        grad_base = torch.empty_like(base, memory_format=torch.contiguous_format)
         held["base"] = grad_base
-    if expansion.constants:
+    if plan.expansion.constants:
         total = promote(grad_y).sum(0)
-        held["grad_map"] = total.to(working_dtype(basis_weight)).contiguous()
-    library.kan_split(_call(held, expansion, box_table(geometry, tuple(size))))
+        held["grad_map"] = total.to(working_dtype(basis)).contiguous()
+    library.kan_split(_call(held, plan.expansion, box_table(plan.geometry, plan.size)))
     return grad, grad_base
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from conv_kan.ops.expand import promote
+from conv_kan.ops.maths.dtypes import promote
 
 _MORLET_FREQUENCY = 5.0
 

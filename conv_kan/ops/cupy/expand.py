@@ -1,6 +1,6 @@
 """The expansion and its gradient by the CUDA kernels of cuda/expand.cu.
 
-The functions have the signatures of conv_kan.ops.expand, which is the reference. Autograd, the
+The functions have the signatures of conv_kan.ops.plain, which is the reference. Autograd, the
 convolution and torch.compile are the business of conv_kan.ops.expand_conv: under a compiler it
 takes the plain composition, which Inductor fuses itself. Inside a CUDA graph the kernels run like
 any other, after one step outside of it, which compiles and loads them.
@@ -15,31 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch
-from conv_kan.ops.cupy_sources import Kernel, instance
-from conv_kan.ops.expand import (
-    Expansion,
-    clear_extra,
-    dense_inputs,
-    empty_buffer,
-    fastest_format,
-    in_format,
-    memory_format,
-)
-from conv_kan.ops.formula import camel_case, pack_shape, unpack_grad
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.weights import forward_weights, joint_weight, weight_grads
-
-__all__ = [
-    "expand",
-    "fastest_format",
-    "forward_weights",
-    "in_format",
-    "joint_weight",
-    "pull_back",
-    "weight_grads",
-    "why_not",
-]
+from conv_kan.ops.cupy import launch
+from conv_kan.ops.cupy.sources import Kernel, instance
+from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import camel_case, pack_shape, unpack_grad
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 FLAT, LAST, COLUMNS = 0, 1, 2  # Layout of cuda/expand.cu
 _PACK_BYTES = 16  # of one load
@@ -48,7 +30,7 @@ _BLOCK_BYTES = 256  # of the maps that one thread holds in registers
 
 def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
     """Why the kernels cannot serve these dtypes, with the remedy; None if they can."""
-    reason = cupy_launch.why_not(value)
+    reason = launch.why_not(value)
     if reason is not None:
         return reason
     if expansion.formula is None:
@@ -59,7 +41,7 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Walk:
     """How the elements of x and the buffer lie in memory, and how a kernel goes through them."""
 
     layout: int
@@ -75,61 +57,48 @@ class _Plan:
         return [self.number(n) for n in (self.packs, *self.sizes)]
 
 
-def expand(
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> Tensor:
+def expand_inputs(inputs: Inputs, plan: Plan) -> Tensor:
     """The expansion e in one buffer of the convolution's dtype."""
-    buffer = empty_buffer(x, expansion, geometry, dtype)
-    if x.numel():
-        x, u = dense_inputs(x, u)
+    expansion = plan.expansion
+    buffer = empty_buffer(inputs.x, plan)
+    if inputs.x.numel():
+        x, u, shape = dense_inputs(inputs)
         packed = _packed_shape(shape, expansion, x)
-        plan = _plan(x, u, buffer, packed, expansion, backward=False)
+        walk = _walk(x, u, buffer, packed, expansion, backward=False)
         name = instance(
-            "expand_forward", x.dtype, dtype, plan.index, plan.pack, plan.layout, plan.padded
+            "expand_forward", x.dtype, plan.dtype, walk.index, walk.pack, walk.layout, walk.padded
         )
-        cupy_launch.launch(
+        launch.launch(
             Kernel("expand.cu", name, _macros(expansion, u)),
-            cupy_launch.cover(plan.packs),
-            [x, u, packed, buffer, *plan.arguments],
+            launch.cover(walk.packs),
+            [x, u, packed, buffer, *walk.arguments],
             x.device,
         )
-    clear_extra(buffer, x.shape)
+    clear_extra(buffer, plan.size)
     return buffer
 
 
-def pull_back(
-    buffer: Tensor,
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    needs: Sequence[bool],
-    refill: bool,
-) -> list[Tensor | None]:
-    """The gradients of (x, u, *shape), where `needs` asks for them; see the reference.
+def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> list[Tensor | None]:
+    """The gradients of (x, u, *shape), where they are wanted; see the reference.
 
     Numerics: the gradient of a learned shape is summed in float32 (float64 for float64), by atomic
     additions of one number per block and coefficient, in an order that varies; under
     torch.use_deterministic_algorithms the blocks' numbers are stored and added in a fixed order.
     """
-    sources: list[Tensor | None] = [x, u, *shape]
-    x, u = dense_inputs(x, u)
+    expansion, needs = plan.expansion, wanted.grads
+    sources: list[Tensor | None] = [inputs.x, inputs.u, *inputs.shape]
+    x, u, shape = dense_inputs(inputs)
     packed = _packed_shape(shape, expansion, x)
     grads: list[Tensor | None] = [None] * len(sources)
     for i, source in enumerate((x, u)):
         grads[i] = torch.empty_like(source) if needs[i] and source is not None else None
     packed_grad = torch.zeros_like(packed) if packed is not None and any(needs[2:]) else None
     if x.numel():
-        _launch_backward(x, u, packed, buffer, grads[:2], packed_grad, refill, expansion)
+        _launch_backward(x, u, packed, buffer, grads[:2], packed_grad, wanted.refill, expansion)
     if packed_grad is not None and expansion.formula is not None:
         grads[2:] = unpack_grad(packed_grad, shape, expansion.formula, x)
-    if refill:
-        clear_extra(buffer, x.shape)
+    if wanted.refill:
+        clear_extra(buffer, plan.size)
     return [
         grad.to(source.dtype) if need and grad is not None and source is not None else None
         for grad, source, need in zip(grads, sources, needs, strict=True)
@@ -148,46 +117,46 @@ def _launch_backward(
 ) -> None:
     """Run the backward kernel, which fills the gradients of x, u and the packed shape."""
     store = torch.are_deterministic_algorithms_enabled()
-    plan = _plan(x, u, buffer, packed, expansion, backward=True)
-    blocks, chunks = _blocks(plan, packed, x)
+    walk = _walk(x, u, buffer, packed, expansion, backward=True)
+    blocks, chunks = _blocks(walk, packed, x)
     sums = None
     if packed_grad is not None:
-        sums = _sums(plan, packed_grad, x, chunks if store else 1)
+        sums = _sums(walk, packed_grad, x, chunks if store else 1)
     name = instance(
         "expand_backward",
-        *(x.dtype, buffer.dtype, plan.index, plan.pack, plan.layout, plan.padded, refill, store),
+        *(x.dtype, buffer.dtype, walk.index, walk.pack, walk.layout, walk.padded, refill, store),
     )
-    cupy_launch.launch(
+    launch.launch(
         Kernel("expand.cu", name, _macros(expansion, u)),
         blocks,
-        [x, u, packed, buffer, *grads, sums, *plan.arguments],
+        [x, u, packed, buffer, *grads, sums, *walk.arguments],
         x.device,
     )
     if sums is not None and packed_grad is not None:
         # What the blocks stored, and the channels that share a row, in a fixed order.
-        if plan.layout == COLUMNS:
+        if walk.layout == COLUMNS:
             sums = sums.sum(0).view(-1, *packed_grad.shape).transpose(0, 1)
         packed_grad.copy_(sums.sum(1))
 
 
-def _blocks(plan: _Plan, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
+def _blocks(walk: _Walk, packed: Tensor | None, x: Tensor) -> tuple[int, int]:
     """The number of blocks of a backward kernel, and how many of them share a row of the shape."""
     if packed is None:
-        return cupy_launch.cover(plan.packs), 1
-    if plan.layout == COLUMNS:
+        return launch.cover(walk.packs), 1
+    if walk.layout == COLUMNS:
         channels = x.shape[1]
         tiles, pixels = -(-channels // 32), x.numel() // channels
-        chunks = cupy_launch.cover_rows(pixels, tiles, x.device, cupy_launch.THREADS // 32)
+        chunks = launch.cover_rows(pixels, tiles, x.device, launch.THREADS // 32)
         return tiles * chunks, chunks
     rows = packed.shape[0]
-    chunks = cupy_launch.cover_rows(plan.packs // rows, rows, x.device)
+    chunks = launch.cover_rows(walk.packs // rows, rows, x.device)
     return rows * chunks, chunks
 
 
-def _sums(plan: _Plan, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
+def _sums(walk: _Walk, packed_grad: Tensor, x: Tensor, chunks: int) -> Tensor:
     """Zeros where blocks leave the gradient of the shape: (chunks, C, S) or (rows, chunks, S)."""
     rows, size = packed_grad.shape
-    shape = (chunks, x.shape[1], size) if plan.layout == COLUMNS else (rows, chunks, size)
+    shape = (chunks, x.shape[1], size) if walk.layout == COLUMNS else (rows, chunks, size)
     return packed_grad.new_zeros(shape, dtype=torch.float64)
 
 
@@ -207,14 +176,14 @@ def _macros(expansion: Expansion, u: Tensor | None) -> tuple[tuple[str, str], ..
     return tuple(macros)
 
 
-def _plan(
+def _walk(
     x: Tensor,
     u: Tensor | None,
     buffer: Tensor,
     packed: Tensor | None,
     expansion: Expansion,
     backward: bool,
-) -> _Plan:
+) -> _Walk:
     """x is dense; the buffer has its memory format, and extra positions if it is padded."""
     channels, size, padded_size = x.shape[1], x.shape[2:], buffer.shape[2:]
     padded, positions = size != padded_size, size.numel()
@@ -227,11 +196,11 @@ def _plan(
     pack = 1
     if not padded and layout != COLUMNS:
         pack = _pack(run, expansion.num_maps, [x, u, buffer])
-    index, number = cupy_launch.index_type(buffer.numel())
+    index, number = launch.index_type(buffer.numel())
     height, width = ([1, 1, *size])[-2:]
     padded_height, padded_width = ([1, 1, *padded_size])[-2:]
     sizes = (positions, channels, rows, padded_size.numel())
-    return _Plan(
+    return _Walk(
         layout,
         padded,
         pack,
@@ -247,6 +216,6 @@ def _pack(run: int, num_maps: int, tensors: Sequence[Tensor | None]) -> int:
     largest = max(t.element_size() for t in tensors if t is not None)
     for pack in (4, 2):
         fits = pack * largest <= _PACK_BYTES and pack * largest * num_maps <= _BLOCK_BYTES
-        if fits and run % pack == 0 and cupy_launch.is_aligned(tensors, pack):
+        if fits and run % pack == 0 and launch.is_aligned(tensors, pack):
             return pack
     return 1

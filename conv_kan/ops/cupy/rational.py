@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch
-from conv_kan.ops.channels import working_dtype
-from conv_kan.ops.cupy_sources import Kernel, instance
+from conv_kan.ops.cupy import launch
+from conv_kan.ops.cupy.sources import Kernel, instance
+from conv_kan.ops.maths.dtypes import working_dtype
 
 _PACK_BYTES = 16  # of one load
 
@@ -47,7 +47,7 @@ def rational_backward(
     groups, count = denominator.shape[0], len(numerator) + denominator.shape[1]
     sums = x.new_zeros((groups, 1, count), dtype=torch.float64)
     if x.numel():
-        chunks = cupy_launch.cover_rows(x.numel() // groups // _pack(x, grad_y), groups, x.device)
+        chunks = launch.cover_rows(x.numel() // groups // _pack(x, grad_y), groups, x.device)
         if store:
             sums = x.new_empty((groups, chunks, count), dtype=torch.float64)
         _launch(
@@ -92,7 +92,7 @@ def _pack(*tensors: Tensor) -> int:
     for pack in (4, 2):
         # float64 divides by a subroutine, which leaves no registers for a second element.
         fits = largest < 8 and pack * largest <= _PACK_BYTES and first.shape[2] % pack == 0
-        if fits and cupy_launch.is_aligned(tensors, pack):
+        if fits and launch.is_aligned(tensors, pack):
             return pack
     return 1
 
@@ -110,15 +110,15 @@ def _launch(
     """Start the kernel, forward without `store`; `chunks` blocks serve each group."""
     wide, (outer, groups, inner) = working_dtype(x), x.shape
     pack = _pack(*inputs)
-    index, number = cupy_launch.index_type(x.numel())
+    index, number = launch.index_type(x.numel())
     if chunks is None:
-        chunks = cupy_launch.cover(outer * inner // pack)
+        chunks = launch.cover(outer * inner // pack)
     orders = (len(numerator), denominator.shape[1])
     flags = () if store is None else (store,)
     expression = instance(name, x.dtype, index, pack, *orders, *flags)
     coefficients = [t.to(wide).contiguous() for t in (numerator, denominator)]
     sizes = [number(outer), number(inner // pack), np.int32(groups)]
-    cupy_launch.launch(
+    launch.launch(
         Kernel("rational.cu", expression),
         groups * chunks,
         [*inputs, *coefficients, *outputs, *sizes],

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.geometry import Geometry
 
 
 @dataclass(frozen=True)

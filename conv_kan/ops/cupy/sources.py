@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 # An installed package carries the sources; in a clone they lie beside it.
 FOLDERS = (PACKAGE / "cuda", PACKAGE.parent / "cuda")
 TYPES = {

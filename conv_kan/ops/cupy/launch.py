@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conv_kan.ops.cupy_sources import TYPES, Kernel, read_source
+from conv_kan.ops.cupy.sources import TYPES, Kernel, read_source
 
 THREADS = 256  # KAN_THREADS of cuda/memory.cuh
 # Blocks per multiprocessor of a kernel that ends in a reduction: enough to fill the device.

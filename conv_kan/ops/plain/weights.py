@@ -2,95 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor
 
-from conv_kan.ops.constants import bias_and_borders, taps_grad
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
-from conv_kan.ops.modes import needs_composition
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.plan import ForwardWeights, Plan, Weights
+from conv_kan.ops.plain.constants import bias_and_borders, taps_grad
 
 _SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
 
 
-class ForwardWeights(NamedTuple):
-    """All that a forward pass makes of weights alone.
-
-    weight (O, C/groups * M, *kernel); bias (O,) or None; table (1, O, *S_out) of what differs at
-    the border of an image, or None.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    table: Tensor | None
-
-
-def forward_weights(
-    basis_weight: Tensor,
-    base_weight: Tensor | None,
-    bias: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-    size: Sequence[int],
-) -> ForwardWeights:
+def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
     """The weights of a convolution in this dtype over images of this size."""
-    weight = joint_weight(basis_weight, base_weight, expansion, dtype)
-    bias, borders = bias_and_borders(basis_weight, bias, expansion, geometry, size)
-    bias = None if bias is None else bias.to(dtype)
+    weight, geometry = joint_weight(weights, plan), plan.geometry
+    bias, borders = bias_and_borders(weights, plan)
+    bias = None if bias is None else bias.to(plan.dtype)
     if not borders:
         return ForwardWeights(weight, bias, None)
-    shape = (1, len(weight), *geometry.output_size(size))
+    shape = (1, len(weight), *geometry.output_size(plan.size))
     table = promote(weight.new_zeros(shape))
     for box, difference in borders:
         table[box].add_(difference.view(-1, *[1] * geometry.ndim))
     return ForwardWeights(weight, bias, table)
 
 
-class KeptWeights:
-    """ForwardWeights, made anew only for another kind of image or other values of the weights."""
-
-    _MOST = 16  # kinds of images, above which nobody keeps track
-
-    def __init__(self) -> None:
-        self._state: tuple[Any, ...] = ()
-        self._kept: dict[tuple[Any, ...], ForwardWeights] = {}
-
-    def get(
-        self,
-        weights: Sequence[Tensor | None],
-        kind: tuple[Any, ...],
-        make: Callable[[], ForwardWeights],
-    ) -> ForwardWeights:
-        """What `make` returns for these weights and this kind of image."""
-        state = tuple(None if w is None else _state(w) for w in weights)
-        if state != self._state or len(self._kept) >= self._MOST:
-            self._kept.clear()
-            self._state = state
-        if kind not in self._kept:
-            self._kept[kind] = make()
-        return self._kept[kind]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> KeptWeights:
-        return KeptWeights()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return KeptWeights, ()
-
-
-def _state(weight: Tensor) -> tuple[int, object]:
-    """What is another one if the weight has changed, or if nobody can tell (inference mode)."""
-    return weight.data_ptr(), object() if weight.is_inference() else weight._version
-
-
-def joint_weight(
-    basis_weight: Tensor, base_weight: Tensor | None, expansion: Expansion, dtype: torch.dtype
-) -> Tensor:
+def joint_weight(weights: Weights, plan: Plan) -> Tensor:
     """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
-    basis_weight = basis_weight[:, :, len(expansion.constants) :]
+    expansion, dtype, base_weight = plan.expansion, plan.dtype, weights.base
+    basis_weight = weights.basis[:, :, len(expansion.constants) :]
     if needs_composition():
         weight = basis_weight * expansion.scale
         if base_weight is not None:
@@ -110,25 +50,20 @@ def joint_weight(
 
 
 def weight_grads(
-    grad_weight: Tensor,
-    grad_y: Tensor,
-    basis_weight: Tensor,
-    base_weight: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    size: Sequence[int],
+    grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of W_basis and W_base from that of the joint weight, and of y for constants.
 
     Shapes: grad_weight (O, C/groups * M, *kernel).
     """
+    expansion, (basis_weight, base_weight, _) = plan.expansion, weights
     grad_weight = grad_weight.unflatten(1, (-1, expansion.num_maps))
     num_constants, first = len(expansion.constants), 0 if base_weight is None else 1
     grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
     grad_base = None
     if base_weight is not None:
         grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
-    taps = taps_grad(grad_y, geometry, size).unsqueeze(1) if num_constants else None
+    taps = taps_grad(grad_y, plan).unsqueeze(1) if num_constants else None
     for rows in _pieces(grad_weight):
         # First the dtype, then the scale, which half precision would round.
         grad[rows, :, num_constants:].copy_(grad_weight[rows, :, first:]).mul_(expansion.scale)

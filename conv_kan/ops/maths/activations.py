@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conv_kan.ops.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice
 
 
 def identity(x: Tensor) -> Tensor:

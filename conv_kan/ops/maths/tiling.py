@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,9 +10,10 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from conv_kan.ops.checks import check_int
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.buffers import buffer_size
+from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.plan import Plan
 
 _LIMIT: ContextVar[int | None] = ContextVar("expansion_limit", default=None)
 
@@ -36,17 +38,12 @@ def expansion_limit(num_bytes: int) -> Iterator[None]:
         _LIMIT.reset(token)
 
 
-def sample_tiles(
-    x: Tensor, expansion: Expansion, geometry: Geometry, dtype: torch.dtype
-) -> list[slice]:
+def sample_tiles(x: Tensor, plan: Plan) -> list[slice]:
     """The samples whose expansions are held together; one slice of all without a limit."""
     limit, batch = _LIMIT.get(), x.shape[0]
     if limit is None or batch == 0:
         return [slice(0, batch)]
-    positions = geometry.padded_size(x.shape[2:])
-    per_sample = x.shape[1] * expansion.num_maps * dtype.itemsize
-    for length in positions:
-        per_sample *= length
+    per_sample = math.prod(buffer_size(x, plan)[1:]) * plan.dtype.itemsize
     count = max(limit // max(per_sample, 1), 1)
     return [slice(b, min(b + count, batch)) for b in range(0, batch, count)]
 

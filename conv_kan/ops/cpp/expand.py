@@ -5,25 +5,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from conv_kan.ops.channels import working_dtype
 from conv_kan.ops.cpp import layout
-from conv_kan.ops.cpp.build import CannotCompileError, load_library
+from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
-from conv_kan.ops.expand import Expansion, clear_extra, dense_inputs, empty_buffer, memory_format
-from conv_kan.ops.formula import Formula, camel_case, pack_shape, unpack_grad
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
+from conv_kan.ops.maths.dtypes import working_dtype
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import Formula, camel_case, pack_shape, unpack_grad
+from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
-TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.bfloat16: "kan::BFloat16",
-    torch.float16: "kan::Half",
-}
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 
 
@@ -79,61 +74,47 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
     if expansion.formula is None:
         return "this basis has no compiled formula (a legacy squash, or a basis of your own)."
     if expansion.base is not None and expansion.base_name is None:
-        return "the base function has no name in conv_kan.ops.activations."
+        return "the base function has no name in conv_kan.ops.maths.activations."
     if value not in TYPES:
         return f"there is no kernel for {value}; pass x.float()."
     return _compiler_problem(expansion.formula, expansion.base_name, value, stored)
 
 
-def expand(
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    geometry: Geometry,
-    dtype: torch.dtype,
-) -> Tensor:
-    """conv_kan.ops.expand.expand, in one pass over x."""
-    buffer = empty_buffer(x, expansion, geometry, dtype)
+def expand_inputs(inputs: Inputs, plan: Plan) -> Tensor:
+    """conv_kan.ops.plain.expand_inputs, in one pass over x."""
+    buffer = empty_buffer(inputs.x, plan)
     if buffer.numel():
-        x, u = dense_inputs(x, u)
-        call, packed = _call(x, u, shape, expansion, buffer)
-        _kernels(x, expansion, dtype).kan_expand(call)
+        dense = dense_inputs(inputs)
+        call, packed = _call(dense, plan.expansion, buffer)
+        _kernels(dense.x, plan.expansion, plan.dtype).kan_expand(call)
         del packed
-        clear_extra(buffer, x.shape)
+        clear_extra(buffer, plan.size)
     return buffer
 
 
-def pull_back(
-    buffer: Tensor,
-    x: Tensor,
-    u: Tensor | None,
-    shape: Sequence[Tensor],
-    expansion: Expansion,
-    needs: Sequence[bool],
-    refill: bool,
-) -> list[Tensor | None]:
-    """conv_kan.ops.expand.pull_back, in one pass over the buffer."""
-    sources: list[Tensor | None] = [x, u, *shape]
-    wanted = [need and source is not None for need, source in zip(needs, sources, strict=True)]
+def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> list[Tensor | None]:
+    """conv_kan.ops.plain.pull_back, in one pass over the buffer."""
+    sources: list[Tensor | None] = [inputs.x, inputs.u, *inputs.shape]
+    needs = [need and s is not None for need, s in zip(wanted.grads, sources, strict=True)]
     dtypes = [None if source is None else source.dtype for source in sources]
-    x, u = dense_inputs(x, u)
+    expansion, dense = plan.expansion, dense_inputs(inputs)
+    x, u, shape = dense
     local = buffer.contiguous(memory_format=memory_format(x))
-    call, packed = _call(x, u, shape, expansion, local)
+    call, packed = _call(dense, expansion, local)
     grads: list[Tensor | None] = [
-        torch.empty_like(t) if t is not None and w else None
-        for t, w in zip((x, u), wanted[:2], strict=True)
+        torch.empty_like(t) if t is not None and need else None
+        for t, need in zip((x, u), needs[:2], strict=True)
     ]
     call.grad_x, call.grad_u = (None if t is None else t.data_ptr() for t in grads)
-    call.refill = refill
+    call.refill = wanted.refill
     sums = None
-    if packed is not None and any(wanted[2:]):
+    if packed is not None and any(needs[2:]):
         sums = torch.zeros((call.team.threads, *packed.shape), dtype=torch.float64)
         call.grad_shape = sums.data_ptr()
     if local.numel():
         _kernels(x, expansion, buffer.dtype).kan_pull_back(call)
-    if refill:
-        clear_extra(local, x.shape)
+    if wanted.refill:
+        clear_extra(local, plan.size)
         if local is not buffer:
             buffer.copy_(local)
     if sums is None or expansion.formula is None:
@@ -141,7 +122,7 @@ def pull_back(
     else:
         total = sums.sum(0).to(working_dtype(x))
         found = unpack_grad(total, shape, expansion.formula, x)
-        grads += [g if w else None for g, w in zip(found, wanted[2:], strict=True)]
+        grads += [g if need else None for g, need in zip(found, needs[2:], strict=True)]
     return [
         None if grad is None else grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True)
     ]
@@ -152,10 +133,9 @@ def _kernels(x: Tensor, expansion: Expansion, stored: torch.dtype) -> ctypes.CDL
     return kernels(expansion.formula, expansion.base_name, x.dtype, stored)
 
 
-def _call(
-    x: Tensor, u: Tensor | None, shape: Sequence[Tensor], expansion: Expansion, buffer: Tensor
-) -> tuple[Call, Tensor | None]:
+def _call(inputs: Inputs, expansion: Expansion, buffer: Tensor) -> tuple[Call, Tensor | None]:
     """The arguments that both kernels need, and the packed shape, which must outlive the call."""
+    x, u, shape = inputs
     assert expansion.formula is not None
     with torch.no_grad():
         packed = pack_shape(shape, expansion.formula, x)

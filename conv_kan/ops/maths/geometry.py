@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conv_kan.ops.checks import check_int, check_ints
+from conv_kan.ops.maths.checks import check_int, check_ints
 
 
 @dataclass(frozen=True)

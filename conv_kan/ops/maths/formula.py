@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from conv_kan.ops.channels import working_dtype
+from conv_kan.ops.maths.dtypes import working_dtype
 
 
 @dataclass(frozen=True)

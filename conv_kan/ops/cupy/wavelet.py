@@ -1,26 +1,22 @@
 """The wavelets of all edges by the CUDA kernels of cuda/wavelet.cu.
 
-The functions do the work of one operator of conv_kan.ops.wavelet_conv, which is the reference; an
-`_Edges` of it holds the edges in the layout in which they are computed.
+conv_kan.ops.plain.wavelet is the reference.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from conv_kan.ops import cupy_launch
-from conv_kan.ops.cupy_sources import Kernel, instance
-from conv_kan.ops.formula import camel_case
-from conv_kan.ops.taps import add_taps, take_taps
-
-if TYPE_CHECKING:
-    from conv_kan.ops.wavelet_conv import _Edges
+from conv_kan.ops.cupy import launch
+from conv_kan.ops.cupy.sources import Kernel, instance
+from conv_kan.ops.maths.edges import Edges
+from conv_kan.ops.maths.formula import camel_case
+from conv_kan.ops.maths.taps import add_taps, take_taps
 
 MAX_TAPS = 125  # a thread holds one number for each
 _TILE = 1 << 24  # elements of the taps of one tile of outputs
@@ -40,18 +36,18 @@ def fits(kernel_size: Sequence[int], backend: str) -> bool:
     return taps <= MAX_TAPS
 
 
-def add_outputs(edges: _Edges, v: Tensor, wavelet: str) -> None:
+def add_outputs(edges: Edges, v: Tensor, wavelet: str) -> None:
     """v[o] += sum_c w[o, c] * psi((x_c - tau_oc) / s_oc); v (O, B, *S_out)."""
     for group, outputs in _tiles(edges):
         x, rows, inverse, shift = _operands(edges, group, outputs)
         taps = x.new_empty(*rows.shape[:2], x.shape[1])
-        blocks = cupy_launch.cover(x.shape[1]) * len(rows)
+        blocks = launch.cover(x.shape[1]) * len(rows)
         _launch("wavelet_forward", wavelet, [x, rows, inverse, shift, taps], blocks)
         add_taps(v[outputs], taps, edges.size, edges.geometry)
 
 
 def pull_back(
-    edges: _Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
+    edges: Edges, grad_v: Tensor, v: Tensor | None, wavelet: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of columns, rows, scale and translation; v is computed again if it is asked for."""
     if v is not None:
@@ -66,7 +62,7 @@ def pull_back(
         x, rows = operands[:2]
         taps = take_taps(grad_v[outputs], edges.size, edges.geometry).to(x.dtype).contiguous()
         tiles = -(-channels // _owned(rows.shape[1]))
-        blocks = tiles * cupy_launch.cover(x.shape[1])
+        blocks = tiles * launch.cover(x.shape[1])
         inputs = [*operands, taps]
         _launch("wavelet_backward_input", wavelet, [*inputs, grad_columns[group]], blocks)
         found = [grad_rows[outputs], grad_scale[outputs], grad_shift[outputs]]
@@ -79,7 +75,7 @@ def _owned(taps: int) -> int:
     return 4 if taps <= 9 else 1
 
 
-def _tiles(edges: _Edges) -> Iterator[tuple[int, slice]]:
+def _tiles(edges: Edges) -> Iterator[tuple[int, slice]]:
     """(group, outputs) such that the taps of the outputs of a tile take bounded memory."""
     groups, _, batch, positions = edges.columns.shape
     if not edges.columns.numel():
@@ -91,7 +87,7 @@ def _tiles(edges: _Edges) -> Iterator[tuple[int, slice]]:
             yield first // per_group, slice(o, min(o + count, first + per_group))
 
 
-def _operands(edges: _Edges, group: int, outputs: slice) -> list[Tensor]:
+def _operands(edges: Edges, group: int, outputs: slice) -> list[Tensor]:
     """x (C/groups, n), weight (outputs, taps, C/groups), 1 / s and -tau / s, in one dtype."""
     x = edges.columns[group].flatten(1)
     found = [edges.rows[outputs], edges.inverse[outputs], edges.shift[outputs]]
@@ -101,10 +97,10 @@ def _operands(edges: _Edges, group: int, outputs: slice) -> list[Tensor]:
 def _launch(name: str, wavelet: str, tensors: list[Tensor], blocks: int) -> None:
     x, rows = tensors[:2]
     outputs, taps, channels = rows.shape
-    index, number = cupy_launch.index_type(max(x.numel(), outputs * taps * x.shape[1]))
+    index, number = launch.index_type(max(x.numel(), outputs * taps * x.shape[1]))
     owned = () if name == "wavelet_forward" else (_owned(taps),)
     macros = (("KAN_WAVELET", camel_case(wavelet)), ("KAN_TAPS", str(taps)))
-    cupy_launch.launch(
+    launch.launch(
         Kernel("wavelet.cu", instance(name, x.dtype, index, *owned), macros),
         blocks,
         [*tensors, number(x.shape[1]), np.int32(channels), np.int32(outputs)],

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-
-def working_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which functions of x are computed: at least float32."""
-    return torch.promote_types(x.dtype, torch.float32)
+from conv_kan.ops.maths.dtypes import working_dtype
 
 
 def per_group(values: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.geometry import Geometry
 
 _Slices = tuple[slice, ...]
 _EVERY = (slice(None), slice(None))  # outputs and samples

@@ -7,30 +7,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from conv_kan.ops.borders import axis_runs, boxes, run_values, tap_sums
-from conv_kan.ops.expand import Expansion, promote
-from conv_kan.ops.geometry import Geometry
+from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import Plan, Weights
+from conv_kan.ops.plain.borders import axis_runs, boxes, run_values, tap_sums
 
 
-def constant_offset(
-    basis_weight: Tensor,
-    bias: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    size: Sequence[int],
-) -> Tensor | None:
+def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
     """What the constant functions and the bias add to every sample: (1, O, *S_out) or (1, O, 1..).
 
     With v[o] = s sum_{c, j < n} phi_j W_basis[o, c, j], a position receives the taps of v that fall
     inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis].
     """
+    expansion, geometry, bias = plan.expansion, plan.geometry, weights.bias
     offset = None
     if expansion.constants:
-        taps = constant_taps(basis_weight, expansion)
+        taps = constant_taps(weights.basis, expansion)
         if geometry.is_padded:
             offset = taps
             for axis in range(geometry.ndim):  # (O, k, ...) -> (O, ..., p), axis after axis
-                inside = inside_taps(axis, size[axis], geometry, taps)
+                inside = inside_taps(axis, plan.size[axis], geometry, taps)
                 offset = torch.tensordot(offset, inside, dims=([1], [0]))
             offset = offset.unsqueeze(0)
         else:
@@ -43,22 +40,18 @@ def constant_offset(
 
 
 def bias_and_borders(
-    basis_weight: Tensor,
-    bias: Tensor | None,
-    expansion: Expansion,
-    geometry: Geometry,
-    size: Sequence[int],
+    weights: Weights, plan: Plan
 ) -> tuple[Tensor | None, Sequence[tuple[tuple[slice, ...], Tensor]]]:
     """`constant_offset` as a bias (O,), and boxes of positions with what differs there (O,).
 
     A convolution adds the bias for nothing; the boxes are at the border.
     """
-    if not (expansion.constants and geometry.is_padded):
-        offset = constant_offset(basis_weight, bias, expansion, geometry, size)
+    if not (plan.expansion.constants and plan.geometry.is_padded):
+        offset = constant_offset(weights, plan)
         return None if offset is None else offset.flatten(), ()
-    axes = axis_runs(geometry, tuple(size))
-    most, borders = boxes(run_values(constant_taps(basis_weight, expansion), axes), axes)
-    return most if bias is None else most + promote(bias), borders
+    axes = axis_runs(plan.geometry, plan.size)
+    most, borders = boxes(run_values(constant_taps(weights.basis, plan.expansion), axes), axes)
+    return most if weights.bias is None else most + promote(weights.bias), borders
 
 
 def constant_taps(basis_weight: Tensor, expansion: Expansion) -> Tensor:
@@ -81,13 +74,13 @@ def inside_taps(axis: int, length: int, geometry: Geometry, like: Tensor) -> Ten
     return ((read >= 0) & (read < length)).to(like.dtype)
 
 
-def taps_grad(grad_y: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor:
+def taps_grad(grad_y: Tensor, plan: Plan) -> Tensor:
     """The gradient of v (O, *kernel): every sample adds the same map, so sum over them first."""
-    kernel = geometry.kernel_size
+    geometry = plan.geometry
     if not geometry.is_padded:
         total = sum_per_channel(grad_y)
-        return total.view(-1, *[1] * geometry.ndim).expand(-1, *kernel)
-    return tap_sums(promote(grad_y).sum(0), axis_runs(geometry, tuple(size)))
+        return total.view(-1, *[1] * geometry.ndim).expand(-1, *geometry.kernel_size)
+    return tap_sums(promote(grad_y).sum(0), axis_runs(geometry, plan.size))
 
 
 def sum_per_channel(grad_y: Tensor) -> Tensor:

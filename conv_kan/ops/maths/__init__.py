@@ -1,0 +1,1 @@
+"""What operators and backends read: sizes, formulas, dtypes, memory. Computes no operator."""

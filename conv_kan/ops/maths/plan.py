@@ -1,0 +1,67 @@
+"""What travels between an operator and the backend that computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is fixed for a convolution over an expansion, but the tensors.
+
+    `dtype` is that of the buffer and of the convolution, `size` that of the images: S.
+    """
+
+    expansion: Expansion
+    geometry: Geometry
+    dtype: torch.dtype
+    size: tuple[int, ...]
+
+
+class Inputs(NamedTuple):
+    """x; u, the input of the basis branch if it is another tensor; the learned shape.
+
+    Shapes: x, u (B, C, *S).
+    """
+
+    x: Tensor
+    u: Tensor | None = None
+    shape: Sequence[Tensor] = ()
+
+
+class Weights(NamedTuple):
+    """The parameters of the convolution.
+
+    Shapes: basis (O, C/groups, K, *kernel), base (O, C/groups, *kernel), bias (O,).
+    """
+
+    basis: Tensor
+    base: Tensor | None = None
+    bias: Tensor | None = None
+
+
+class Wanted(NamedTuple):
+    """Which of (x, u, *shape) want gradients, and whether the buffer shall hold e afterwards."""
+
+    grads: Sequence[bool]
+    refill: bool
+
+
+class ForwardWeights(NamedTuple):
+    """All that a forward pass makes of weights alone.
+
+    weight (O, C/groups * M, *kernel); bias (O,) or None; table (1, O, *S_out) of what differs at
+    the border of an image, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    table: Tensor | None
