@@ -13,28 +13,37 @@ ROOT = Path(__file__).parent.parent
 SKIPPED = {"tests", "build", "dist", "runs", "outputs", "multirun"}
 # A file belongs to the first prefix that fits; a level may import its own and higher numbers.
 LEVELS = [
-    ("conv_kan.ops.maths", 10),
-    ("conv_kan.ops.plain", 9),
-    ("conv_kan.ops.cpp", 8),
-    ("conv_kan.ops.cupy", 8),
-    ("conv_kan.ops.backend", 7),
-    ("conv_kan.ops", 6),
-    ("conv_kan.bases", 5),
-    ("conv_kan.layers", 4),
-    ("conv_kan", 3),
-    ("models", 2),
-    ("experiments", 1),
+    ("conv_kan.names", 18),
+    ("conv_kan.lazy", 18),
+    ("conv_kan.ops.maths", 17),
+    ("conv_kan.ops.plain", 16),
+    ("conv_kan.ops.cpp", 15),
+    ("conv_kan.ops.cupy", 15),
+    ("conv_kan.ops.backend", 14),
+    ("conv_kan.ops", 13),
+    ("conv_kan.bases", 12),
+    ("conv_kan.layers", 11),
+    ("conv_kan", 10),
+    ("models", 9),
+    ("experiments.errors", 8),
+    ("experiments.files", 8),
+    ("experiments.config", 7),
+    ("experiments.data", 6),
+    ("experiments.reporting", 6),
+    ("experiments.tasks", 5),
+    ("experiments.training", 4),
+    ("experiments.runs", 3),
+    ("experiments.benchmarks", 1),
+    ("experiments", 2),
     ("", 0),
 ]
 # Which modules may import a library, by the start of their name; a script is any root module.
 ALLOWED = {
     "cupy": ("conv_kan.ops.cupy",),
     "cupyx": ("conv_kan.ops.cupy",),
-    "accelerate": tuple(
-        f"experiments.{m}" for m in ("trainer", "checkpoint", "tracking", "setup", "session", "app")
-    ),
+    "accelerate": ("experiments.training", "experiments.runs", "experiments.app"),
     "ray": ("experiments.tuning",),
-    "hydra": tuple(f"experiments.{m}" for m in ("schema", "app", "tuning", "studies", "config")),
+    "hydra": ("experiments.config", "experiments.app", "experiments.tuning", "experiments.studies"),
 }
 ALLOWED["omegaconf"] = ALLOWED["hydra"]
 SCRIPTS_MAY = {"hydra", "omegaconf"}
