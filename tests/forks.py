@@ -157,6 +157,8 @@ def execute(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    import experiments.session  # noqa: F401 - what nearly every command imports, for all of them
+
     gc.collect()
     gc.freeze()  # forks would copy every page of these objects to look for garbage at their end
     command = serve()
