@@ -55,15 +55,18 @@ def rope_constants(rope: RotaryEmbedding | None) -> list[Constant]:
 
 
 def knot_constant(index: int, layer: KANLayer) -> list[Constant]:
-    """grid_{index} (in, G + 2p + 1) of torchkan, the same knots for every input."""
+    """grid_{index} (in, G + 2p + 1) of torchkan, the same knots for every input.
+
+    Each knot is rounded to float32 once: torch.linspace, which torchkan calls, has other last bits
+    on processors with vectors of another width.
+    """
     basis = layer.basis
     if not isinstance(basis, BSpline):
         return []
     count = basis.num_functions + basis.order + 1
 
     def knots() -> Tensor:
-        ends = basis.knot(0), basis.knot(count - 1)
-        grid = torch.linspace(*ends, count, dtype=torch.float32)
+        grid = torch.tensor([basis.knot(m) for m in range(count)], dtype=torch.float32)
         return grid.expand(layer.c_in, count).contiguous()
 
     return [Constant(f"grid_{index}", knots)]

@@ -69,7 +69,8 @@ def export_published(
 
     The inverse of load_published, bit for bit (unless the basis has scale="unit": then up to the
     rounding of one product); a module that was loaded keeps the spelling of what was loaded, but
-    for the parts "module". Tensors are copies.
+    for the parts "module". Tensors are copies. Knots that nothing learns are those of the module,
+    each rounded once: published ones, summed in float32, may differ in the last bits.
     """
     plan, state = make_plan(module, names or {}), module.state_dict()
     written = _write(plan, {e.own: state[e.own].detach() for e in plan.entries}, scaled=True)

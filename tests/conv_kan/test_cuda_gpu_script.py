@@ -1,13 +1,11 @@
 """`make gpu` needs a GPU; here its code runs on the CPU, with kernels executed there."""
 
 import functools
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from tests import cuda_on_gpu
+from tests import cuda_on_gpu, forks
 from tests.cuda_on_cpu.executor import Executor
 
 
@@ -33,7 +31,6 @@ def test_parity_and_benchmark_run(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_it_says_so():
-    command = [sys.executable, "-m", "tests.cuda_on_gpu"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (done,) = forks.run("-m", "tests.cuda_on_gpu")
     assert done.returncode == 1
     assert "make gpu needs a GPU: torch sees no CUDA device" in done.stderr

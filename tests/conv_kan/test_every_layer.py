@@ -3,8 +3,6 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from conv_kan import (
 )
 from conv_kan.layers.shuffled import ShuffledKANConv
 from experiments.benchmarks.memory import kept_bytes
+from tests import forks
 
 C = 8
 
@@ -269,7 +268,7 @@ def test_onnx_equals_eager(name, tmp_path):
 DISTRIBUTED = """
 import gc
 import sys
-sys.path[:0] = sys.argv[1:3]
+sys.path.insert(0, sys.argv[1])
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from test_every_layer import LAYERS, image, make
@@ -294,11 +293,7 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_distributed_data_parallel(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(DISTRIBUTED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(script)]
-    command += [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_distributed_data_parallel():
+    folder = str(Path(__file__).parent)
+    for done in forks.run("-c", DISTRIBUTED, folder, processes=2):
+        assert done.returncode == 0, done.stderr[-3000:]

@@ -27,6 +27,23 @@ def assert_close(found, wanted, tolerance, name):
         assert error < tolerance, f"{name}: relative error {error:.1e}"
 
 
+def assert_exported(found, state):
+    """The published state bit for bit, but for knots that nothing learns.
+
+    torchkan computed them in float32, whose last bits depend on the processor; ours are rounded
+    once, and are the same bits everywhere.
+    """
+    knots = {key for key in state if key.startswith("grid_")}
+    for key in knots:
+        wanted = state[key].double()
+        step = 2 / (wanted.shape[1] - 7)  # torchkan.KAN: 5 intervals in [-1, 1], order 3
+        exact = -1 + (torch.arange(wanted.shape[1], dtype=torch.float64) - 3) * step
+        assert torch.equal(found[key], exact.float().expand_as(wanted)), key
+        last_bit = torch.finfo(torch.float32).eps * wanted.abs().max()
+        assert (found[key].double() - wanted).abs().max() <= last_bit, key
+    assert_same({**found, **{key: state[key] for key in knots}}, state)
+
+
 def precision(path, meta):
     """The dtype to compute a file in, and the tolerance.
 
@@ -48,7 +65,7 @@ def test_golden_values_and_round_trip(path, backend):
         if hasattr(module, "backend"):
             module.backend = backend
     assert load_published(layer, state) == ([], [])
-    assert_same(export_published(layer), state)
+    assert_exported(export_published(layer), state)
     dtype, tolerance = precision(path, meta)
     layer.to(dtype)
     x = tensors["x"].to(dtype).requires_grad_()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,9 @@ from matplotlib.figure import Figure
 from experiments.app import launch, run
 from experiments.config.compose import load_config
 from experiments.runs.session import Result
+from tests import forks
+from tests.forks import Ended
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "data=digits", "data.image_size=16", "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
     "augment=none", "scheduler=constant", "trainer.batch_size=32", "trainer.epochs=1",
@@ -48,15 +46,6 @@ def figures(monkeypatch):
     return drawn
 
 
-@dataclass
-class Ended:
-    """How a command ended: its exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def command(*arguments: str) -> Ended:
     """Run cifar.py as a user would, but inside this process: imports cost seconds."""
     out, err, argv = io.StringIO(), io.StringIO(), sys.argv
@@ -74,8 +63,5 @@ def command(*arguments: str) -> Ended:
 
 def shell(*arguments: str, **environment: str) -> Ended:
     """Run a Python command line from the root of the repository, in a process of its own."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=env, cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    (done,) = forks.run(*arguments, **environment)
+    return done

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from experiments.config.help import help_text
 from experiments.errors import ConfigError
-from tests.experiments.conftest import shell
+from tests.forks import ROOT
 
 
 @pytest.mark.parametrize("argument, code", [("--help", 0), ("trainer.epoch=3", 2)])
 def test_answers_need_no_torch(argument: str, code: int) -> None:
-    done = shell("-X", "importtime", "cifar.py", argument)
+    # Not a fork of an interpreter that has imported everything already.
+    line = [sys.executable, "-X", "importtime", "cifar.py", argument]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code
     loaded = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.M))
     assert "experiments.app" in loaded and "hydra" in loaded

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from generated_data import write_idx, write_idx_dataset
 from torchvision.datasets import CIFAR10, FashionMNIST
 
 from experiments.config.data import DataConfig
-from experiments.data import DATASETS, describe_images, load_datasets
+from experiments.data import DATASETS, describe_images, download, load_datasets
 from experiments.data.containers import labels_of
 from experiments.data.download import Source, ensure_present
 from experiments.data.idx import IDX_FILES, read_idx
@@ -200,15 +201,27 @@ def test_labels_of_all_splits_agree_with_items(tmp_path):
 
 
 # ------------------------------------------------------------------------------- many processes
-def _download(root: Path, works: bool, start, answers) -> None:
+def _download(root: Path, works: bool, start, waiting, answers) -> None:
+    class Announced(FileLock):
+        """Counts who waits for it."""
+
+        def acquire(self, *args, blocking=True, **kwargs):
+            if blocking:
+                with waiting.get_lock():
+                    waiting.value += 1
+            return super().acquire(*args, blocking=blocking, **kwargs)
+
     def fetch() -> None:
-        with open(root / "attempts", "a") as file:
+        with attempts.open("a") as file:
             file.write("x")
-        time.sleep(1.0)
+        while waiting.value < 2 and attempts.read_text() == "x":
+            time.sleep(0.01)
         if not works:
             raise OSError("no network")
         (root / "data").touch()
 
+    attempts = root / "attempts"
+    download.FileLock = Announced
     source = Source("some", root, ["data"], [root], (root / "data").exists, fetch)
     start.wait()
     try:
@@ -221,12 +234,12 @@ def _download(root: Path, works: bool, start, answers) -> None:
 @pytest.mark.parametrize("works", [True, False])
 def test_one_process_fetches_while_the_others_wait(tmp_path, works):
     fork = multiprocessing.get_context("fork")
-    start, answers = fork.Barrier(3), fork.Queue()
-    args = (tmp_path, works, start, answers)
+    start, waiting, answers = fork.Barrier(3), fork.Value("i", 0), fork.Queue()
+    args = (tmp_path, works, start, waiting, answers)
     processes = [fork.Process(target=_download, args=args) for _ in range(3)]
     for process in processes:
         process.start()
-    given = [answers.get(timeout=60) for _ in processes]
+    given = [answers.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     assert (tmp_path / "attempts").read_text() == "x"

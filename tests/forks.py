@@ -1,0 +1,166 @@
+"""Runs Python command lines in forks of one imported interpreter: imports cost seconds each time.
+
+    (done,) = run("cifar.py", "data=digits")
+    first, second = run("-c", "import torch; ...", processes=2)
+
+A command meets what a fresh `python ...` in the root of the repository would: its arguments, its
+environment, its standard streams, and the end of its interpreter. Several processes are the ranks
+of one launch, as torchrun numbers them: where a signal ends one, the others are killed. Each
+pytest process has one such interpreter, which starts with the first command. It has no threads and
+does no arithmetic, so that its forks are sound.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import json
+import os
+import random
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 600.0  # seconds after which a command has hung; no test may depend on it
+
+
+@dataclass
+class Ended:
+    """How a command ended: its exit code (-n after signal n) and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, processes: int = 1, **environment: str) -> list[Ended]:
+    """Run `python *arguments` in each of the processes; one result per rank."""
+    server = _server()
+    assert server.stdin and server.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        request = {"arguments": arguments, "processes": processes, "folder": folder}
+        request["environment"] = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        print(json.dumps(request), file=server.stdin, flush=True)
+        answer = server.stdout.readline()
+        assert answer, f"the interpreter that forks ended with code {server.wait()}"
+        return [
+            Ended(code, *(_output(folder, rank, stream).read_text() for stream in (1, 2)))
+            for rank, code in enumerate(json.loads(answer))
+        ]
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.forks"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(server.communicate)  # closes its input, at whose end it ends
+    return server
+
+
+def _output(folder: str, rank: int, stream: int) -> Path:
+    return Path(folder, f"{rank}.{stream}")
+
+
+# --------------------------------------------------------------------- in the other interpreter
+def serve() -> list[str] | None:
+    """Answer requests to their end. In a fork: the arguments of the command that it is to run."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        port, alive = _free_port(), {}
+        for rank in range(request["processes"]):
+            child = os.fork()
+            if not child:
+                _become(request, rank, port)
+                return request["arguments"]
+            alive[child] = rank
+        print(json.dumps(_wait(alive)), flush=True)
+    return None
+
+
+def _free_port() -> int:
+    """Below the ports that the system hands out, one of which another process may be given."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("localhost", port))
+            return port
+
+
+def _become(request: dict, rank: int, port: int) -> None:
+    """Give this fork the streams, the environment and the process group of its command."""
+    os.setpgid(0, 0)
+    folder = request["folder"]
+    streams = [os.devnull, _output(folder, rank, 1), _output(folder, rank, 2)]
+    for number, path in enumerate(streams):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(handle, number)
+        os.close(handle)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    count = str(request["processes"])
+    if count != "1":
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=count)
+        os.environ.update(LOCAL_WORLD_SIZE=count, MASTER_ADDR="localhost", MASTER_PORT=str(port))
+
+
+def _wait(alive: dict[int, int]) -> list[int]:
+    """The exit code of each rank, once all have ended."""
+    codes = [0] * len(alive)
+    deadline = time.monotonic() + LIMIT
+    while alive:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            code = codes[alive.pop(child)] = os.waitstatus_to_exitcode(status)
+            _kill(child)  # what it has left behind: processes that read images
+            if code < 0:
+                deadline = 0.0
+        elif time.monotonic() > deadline:
+            for other in alive:
+                _kill(other)
+        time.sleep(0.01)
+    return codes
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def execute(arguments: list[str]) -> None:
+    """`python *arguments`: -c code, -m module or a path, and what follows as sys.argv."""
+    kind, *rest = arguments
+    if kind == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif kind == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, str(Path(kind).resolve().parent))
+        runpy.run_path(kind, run_name="__main__")
+
+
+if __name__ == "__main__":
+    import experiments.runs.session  # noqa: F401 - what nearly every command imports, for all of them
+
+    gc.collect()
+    gc.freeze()  # forks would copy every page of these objects to look for garbage at their end
+    command = serve()
+    if command is not None:
+        execute(command)
