@@ -28,6 +28,7 @@ LEVELS = [
     ("experiments.errors", 8),
     ("experiments.files", 8),
     ("experiments.config", 7),
+    ("experiments.tasks.rows", 7),
     ("experiments.data", 6),
     ("experiments.reporting", 6),
     ("experiments.tasks", 5),

@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parse import NAMED_GROUPS, TASK_GROUPS, parse_config, plain_options
 from experiments.config.schema import Config
-from experiments.config.tasks import TASKS
 from experiments.errors import ConfigError, nearest
+from experiments.tasks.rows import TASKS
 from models import list_models, model_options
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"

@@ -11,9 +11,9 @@ from experiments.config.data import AugmentConfig, DataConfig
 from experiments.config.losses import PenaltyConfig
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.schema import Config
-from experiments.config.tasks import TASKS, TaskRow, task_row
 from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
+from experiments.tasks.rows import TASKS, TaskRow, task_row
 from models.registry import check_options
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import PLAIN_GROUPS, plain_options
-from experiments.config.tasks import TASKS
+from experiments.tasks.rows import TASKS
 from models import list_models, model_options
 
 FREE = "free"  # changes where and how fast a run proceeds, never what it computes

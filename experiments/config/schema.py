@@ -13,8 +13,8 @@ from typing import Any
 from experiments.config.data import AugmentConfig, DataConfig
 from experiments.config.losses import PenaltyConfig
 from experiments.config.optim import OptimizerConfig, SchedulerConfig
-from experiments.config.tasks import TaskConfig
 from experiments.config.trainer import TrackerConfig, TrainerConfig
+from experiments.tasks.rows import TaskConfig
 
 
 @dataclass

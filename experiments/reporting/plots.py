@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure  # used without pyplot: no window, no global state, Agg only
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.config import tasks
 from experiments.files import atomic_path
+from experiments.tasks import rows as task_rows
 
 Rows = list[dict[str, Any]]
 COLOURS = {"train": "tab:blue", "validation": "tab:orange"}
@@ -33,7 +33,7 @@ def read_rows(path: str | Path) -> Rows:
 
 
 def plot_curves(
-    metrics_path: str | Path, png_path: str | Path, shown: Sequence[tasks.Figure]
+    metrics_path: str | Path, png_path: str | Path, shown: Sequence[task_rows.Figure]
 ) -> None:
     """Draw figures over epochs, train and validation, from metrics.jsonl: a panel for each.
 

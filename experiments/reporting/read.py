@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from experiments.config.resume import FREE, complete, flatten, policy
-from experiments.config.tasks import TASKS, Figure
 from experiments.errors import UserError
 from experiments.reporting.plots import read_rows
+from experiments.tasks.rows import TASKS, Figure
 
 
 @dataclass

@@ -22,10 +22,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.config.resume import flatten
-from experiments.config.tasks import Figure
 from experiments.errors import UserError
 from experiments.files import atomic_path
 from experiments.reporting.read import Run, find_runs, number, read_run
+from experiments.tasks.rows import Figure
 
 # column of the CSV -> (heading, how a value is written in text and markdown)
 Columns = dict[str, tuple[str, str]]

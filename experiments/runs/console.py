@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config.schema import Config
-from experiments.config.tasks import task_row
 from experiments.data import Datasets
 from experiments.runs.directory import RunDirectory
 from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
+from experiments.tasks.rows import task_row
 
 WORDS = {"best.safetensors": "weights", "test.json": "results"}  # what people call these files
 

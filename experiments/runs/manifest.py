@@ -20,8 +20,8 @@ import torch
 
 from conv_kan.ops.backend import forget_backends
 from experiments.config.checks import require_choice
-from experiments.config.tasks import TaskRow
 from experiments.files import write_json
+from experiments.tasks.rows import TaskRow
 
 STATUSES = ("running", "finished", "interrupted", "failed")
 PACKAGES = ("torch", "torchvision", "accelerate", "hydra-core", "timm", "torchmetrics", "numpy")

@@ -18,7 +18,6 @@ from torch import nn
 from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
-from experiments.config.tasks import LOSS
 from experiments.data import Datasets, EvaluationLoader, TrainLoader
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
@@ -36,6 +35,7 @@ from experiments.runs.setup import (
 )
 from experiments.runs.tracking import RunLog, start_tracker
 from experiments.tasks.base import Task, create_task
+from experiments.tasks.rows import LOSS
 from experiments.training.checkpoint import load_weights, read_tensors
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler

@@ -29,10 +29,10 @@ from rich.progress import (
 )
 
 from experiments.config.resume import flatten
-from experiments.config.tasks import TaskRow
 from experiments.config.trainer import TrackerConfig
 from experiments.files import append_line, write_json
 from experiments.runs.directory import RunDirectory
+from experiments.tasks.rows import TaskRow
 
 WARM_UP_STEPS = 5  # the first steps pay for caches, compilation and page faults
 

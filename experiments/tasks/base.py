@@ -1,7 +1,7 @@
 """What a run learns, as an object: all that depends on the kind of target, and on nothing else.
 
 The trainer, a run and its reports know this protocol and no task. What must be known of a task
-without loading it (its figures, losses and options) stands in its row, in experiments.config.tasks.
+without loading it (its figures, losses and options) stands in its row, in experiments.tasks.rows.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.config.schema import Config
-from experiments.config.tasks import TaskRow, task_row
 from experiments.data.containers import Datasets
 from experiments.data.recipe import Recipe
 from experiments.tasks.penalties import Penalties
+from experiments.tasks.rows import TaskRow, task_row
 
 Picture = Callable[[Path], None]  # draws itself into a PNG file
 

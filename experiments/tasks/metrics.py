@@ -19,7 +19,7 @@ from torchmetrics.classification import (
 )
 
 from experiments.config.checks import require
-from experiments.config.tasks import MetricsConfig
+from experiments.tasks.rows import MetricsConfig
 
 
 class ClassificationMetrics:

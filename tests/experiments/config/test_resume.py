@@ -25,8 +25,8 @@ from experiments.config.resume import (
     policy,
 )
 from experiments.config.schema import Config
-from experiments.config.tasks import TASKS
 from experiments.reporting.plots import read_rows
+from experiments.tasks.rows import TASKS
 from tests.experiments.conftest import Ended, command
 
 OLD_RUN = Path(__file__).resolve().parents[2] / "golden" / "run_of_november"

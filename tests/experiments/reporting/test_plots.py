@@ -6,8 +6,8 @@ import os
 import pytest
 from PIL import Image
 
-from experiments.config.tasks import LOSS, Figure
 from experiments.reporting.plots import plot_curves, read_rows
+from experiments.tasks.rows import LOSS, Figure
 
 SHOWN = [LOSS, Figure("accuracy", percent=True)]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.config.tasks import TASKS
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.runs.manifest import (
@@ -22,6 +21,7 @@ from experiments.runs.manifest import (
     peak_memory_bytes,
     update_manifest,
 )
+from experiments.tasks.rows import TASKS
 
 
 @pytest.fixture

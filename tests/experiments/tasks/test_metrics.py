@@ -10,9 +10,9 @@ import torch
 from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments.config.tasks import TASKS, MetricsConfig
 from experiments.errors import ConfigError
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
+from experiments.tasks.rows import TASKS, MetricsConfig
 from tests import forks
 
 
@@ -177,7 +177,7 @@ def test_the_cost_is_that_of_the_classes_and_not_of_their_pairs():
 SCRIPT = """
     import json, sys, torch
     from experiments.tasks.metrics import ClassificationMetrics
-    from experiments.config.tasks import TASKS, MetricsConfig
+    from experiments.tasks.rows import TASKS, MetricsConfig
 
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()

@@ -19,13 +19,13 @@ from conv_kan import KANConv
 from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
-from experiments.config.tasks import TASKS, Figure, register_task
 from experiments.data import Recipe, load_datasets
 from experiments.errors import ConfigError
 from experiments.reporting.read import read_rows
 from experiments.reporting.report import main
 from experiments.runs.session import Result
 from experiments.tasks.base import Task
+from experiments.tasks.rows import TASKS, Figure, register_task
 from models import register, registry
 from tests.experiments.conftest import TINY
 
