@@ -12,6 +12,7 @@ from conv_kan.layers.inputs import check_input
 from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
 from conv_kan.layers.rope import RotaryEmbedding
 from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.twice import differentiable_twice
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -77,10 +78,19 @@ class SelfAttention(nn.Module):
             q, k = (self.rope(tokens, h.shape[2:]) for tokens in (q, k))
         # The fused kernels ask for a dimension of heads, and for channels side by side.
         q, k, v = (tokens.unsqueeze(1).contiguous() for tokens in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
+        out = differentiable_twice(_fused_attention, _attention, q, k, v).squeeze(1)
         out = self.outer_proj(out.transpose(1, 2).reshape(h.shape))
         y = self.gamma * x + out
         return y if self.norm is None else self.norm(y)
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v."""
+    return torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v
 
 
 def _tokens(projected: Tensor, h: Tensor) -> Tensor:

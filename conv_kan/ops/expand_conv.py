@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import Backend, choose_backend
 from conv_kan.ops.maths.buffers import buffer_size
@@ -30,6 +29,7 @@ from conv_kan.ops.maths.modes import needs_composition
 from conv_kan.ops.maths.plan import Inputs, Plan, Wanted, Weights
 from conv_kan.ops.maths.scratch import lend_scratch
 from conv_kan.ops.maths.tiling import add_tiles, join_inputs, sample_tiles
+from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.plain.constants import constant_offset, sum_per_channel
 from conv_kan.ops.plain.weights import joint_weight
 
@@ -141,9 +141,10 @@ class _ExpandConv(torch.autograd.Function):
         ctx.save_for_backward(*inputs[2:])  # mask, x, u, basis_weight, base_weight, bias, *shape
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
+        if graph_is_wanted():
+            return (None, None, *_differentiable_grads(ctx, saved, grad_y))
         _, x, u, *weights = saved[:6]
         backend = choose_backend(x, u, ctx.plan.expansion, ctx.plan.dtype)
         with torch.autocast(device_type=x.device.type, enabled=False):
@@ -157,6 +158,18 @@ class _ExpandConv(torch.autograd.Function):
                 grad_bias = sum_per_channel(grad_y).to(weights[2].dtype)
         grad_x, grad_u, *grad_shape = grads
         return (None, None, None, grad_x, grad_u, grad_basis, grad_base, grad_bias, *grad_shape)
+
+
+def _differentiable_grads(
+    ctx: Any, saved: Sequence[Tensor | None], grad_y: Tensor
+) -> list[Tensor | None]:
+    """Gradients of (mask, x, u, *weights, *shape) that can be differentiated again."""
+
+    def composition(mask: Tensor | None, x: Tensor, u: Tensor | None, *rest: Any) -> Tensor:
+        return compose(Inputs(x, u, rest[3:]), Weights(*rest[:3]), mask, ctx.plan)
+
+    with torch.autocast(device_type=grad_y.device.type, enabled=False):
+        return differentiable_grads(composition, saved, ctx.needs_input_grad[2:], grad_y)
 
 
 def _fastest_format(backend: Backend, x: Tensor, weight: Tensor, plan: Plan) -> torch.memory_format:

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import uses_cpp
 from conv_kan.ops.cpp.build import TYPES
-from conv_kan.ops.cpp.norm import Sharing, fused_norm_act, kernels
+from conv_kan.ops.cpp.norm import Act, Sharing, fused_norm_act, kernels
 from conv_kan.ops.maths.memory import memory_format
 from conv_kan.ops.maths.modes import needs_composition
 from conv_kan.ops.maths.norms import Affine, Statistics, update_running
+from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.plain.norm import NormPlan, plan_norm
 
 Activation = Callable[..., Tensor]
@@ -49,7 +49,7 @@ def norm_act(
         name = "identity" if act is None else name
         if name is not None and fuses(y, name, backend):
             with torch.autocast(device_type=y.device.type, enabled=False):
-                return _fused(plan, y, norm, name, act_params)
+                return _fused(plan, y, norm, Act(name, act), act_params)
     if plan is None or act is None or not torch.is_grad_enabled():
         z = norm(y)
         return (z if act is None else act(z, *act_params)).to(y.dtype)
@@ -65,14 +65,14 @@ def fuses(y: Tensor, activation: str, backend: str) -> bool:
 
 
 def _fused(
-    plan: NormPlan, y: Tensor, norm: nn.Module, activation: str, act_params: Sequence[Tensor]
+    plan: NormPlan, y: Tensor, norm: nn.Module, act: Act, act_params: Sequence[Tensor]
 ) -> Tensor:
     """act(norm(y)) by compiled kernels."""
     y = y.contiguous(memory_format=memory_format(y))
     sharing = Sharing(plan.num_groups, plan.eps, plan.kind == "group" or plan.uses_batch)
     with torch.no_grad():
         if sharing.from_batch:
-            mean, variance = sharing.statistics(y, activation)
+            mean, variance = sharing.statistics(y, act.name)
             if plan.kind == "batch":
                 update_running(norm, mean, variance, y.numel() // y.shape[1])
         else:
@@ -80,7 +80,7 @@ def _fused(
             mean, variance = (t.double().unsqueeze(0) for t in running)
     statistics = Statistics(mean, torch.rsqrt(variance + sharing.eps))
     slope = act_params[0] if act_params else None
-    return fused_norm_act(y, Affine.of(norm), statistics, sharing, activation, slope)
+    return fused_norm_act(y, Affine.of(norm), statistics, sharing, act, slope)
 
 
 class _NormAct(torch.autograd.Function):
@@ -106,9 +106,10 @@ class _NormAct(torch.autograd.Function):
         ctx.save_for_backward(y, weight, bias, mean, rstd, *act_params)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_a: Tensor) -> tuple[Tensor | None, ...]:
         y, weight, bias, mean, rstd, *act_params = ctx.saved_tensors
+        if graph_is_wanted():
+            return (None, None, *_differentiable_grads(ctx, grad_a))
         affine, statistics = Affine(weight, bias), Statistics(mean, rstd)
         needs_y, needs_weight, needs_bias, _, _, _, *needs_params = ctx.needs_input_grad[2:]
         mask = [needs_y, needs_weight, needs_bias]
@@ -123,6 +124,27 @@ class _NormAct(torch.autograd.Function):
         # Native operations may fill what the mask leaves out.
         kept = [grad if need else None for grad, need in zip(grads, mask, strict=True)]
         return (None, None, *kept, None, None, None, *grad_params)
+
+
+def _differentiable_grads(ctx: Any, grad_a: Tensor) -> list[Tensor | None]:
+    """Gradients of (y, weight, bias, z, mean, rstd, *act_params) that can be differentiated again.
+
+    z, mean and rstd are functions of y, and have none of their own.
+    """
+    y, weight, bias, mean, rstd, *act_params = ctx.saved_tensors
+    needs, needs_params = list(ctx.needs_input_grad[2:5]), list(ctx.needs_input_grad[8:])
+
+    def composition(
+        y: Tensor, weight: Tensor | None, bias: Tensor | None, *params: Tensor
+    ) -> Tensor:
+        z = ctx.plan.compose(y, Affine(weight, bias), Statistics(mean, rstd))
+        a: Tensor = ctx.act(z, *params)
+        return a
+
+    inputs = [y, weight, bias, *act_params]
+    with torch.autocast(device_type=y.device.type, enabled=False):
+        grads = differentiable_grads(composition, inputs, [*needs, *needs_params], grad_a)
+    return [*grads[:3], None, None, None, *grads[3:]]
 
 
 def _pull_back_act(

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.backend import takes_cupy
 from conv_kan.ops.cupy import rational as cupy_rational
@@ -64,7 +63,6 @@ class _Rational(torch.autograd.Function):
         return plain_rational.rational(x, numerator, denominator)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, numerator, denominator = ctx.saved_tensors
         needs = ctx.needs_input_grad

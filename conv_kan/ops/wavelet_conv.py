@@ -9,6 +9,7 @@ Zero padding acts on psi: a padded position contributes 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from conv_kan.ops.maths.edges import Edges
 from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
 from conv_kan.ops.maths.memory import memory_format
 from conv_kan.ops.maths.modes import needs_composition, only_compiles
+from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.plain import wavelet as plain_wavelet
 
@@ -204,8 +206,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward_of_forward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
-    *grads, grad_mix = _backward(grad_y, *tensors, *ctx.arguments)
     nothing = [None] * len(ctx.arguments)
+    if graph_is_wanted():
+        wavelet, numbers = ctx.arguments[:2]
+        composition = partial(_compose, wavelet=wavelet, geometry=_geometry(tensors[1], numbers))
+        needs = ctx.needs_input_grad[:5]
+        return (*differentiable_grads(composition, tensors, needs, grad_y), *nothing)
+    *grads, grad_mix = _backward(grad_y, *tensors, *ctx.arguments)
     return (*grads, None if tensors[4] is None else grad_mix, *nothing)
 
 

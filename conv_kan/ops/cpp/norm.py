@@ -15,12 +15,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from conv_kan.ops.cpp.build import TYPES, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
@@ -28,6 +29,7 @@ from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import camel_case
 from conv_kan.ops.maths.memory import memory_format
 from conv_kan.ops.maths.norms import Affine, Statistics
+from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
 _TENSORS = ("y", "grad_a", "out", "factor", "shift", "mean", "slope", "pull", "level", "sums")
@@ -149,20 +151,36 @@ class Sharing:
         apart = mean - self.spread(center, mean.shape[1])
         return center, self.pool(variance + apart.square()) / count
 
+    def compose(self, y: Tensor, affine: Affine, statistics: Statistics) -> Tensor:
+        """norm(y) as differentiable operations; in eval with the statistics given."""
+        if not self.from_batch:
+            mean, rstd = (t.squeeze(0).to(y.dtype) for t in statistics)
+            return F.batch_norm(y, mean, rstd.pow(-2) - self.eps, *affine, False, 0.0, self.eps)
+        if self.num_groups == 0:
+            return F.batch_norm(y, None, None, *affine, True, 0.0, self.eps)
+        return F.group_norm(y, self.num_groups, *affine, self.eps)
+
+
+class Act(NamedTuple):
+    """An activation: its name, which its kernel has, and the same in torch (None: identity)."""
+
+    name: str
+    function: Callable[..., Tensor] | None
+
 
 def fused_norm_act(
     y: Tensor,
     affine: Affine,
     statistics: Statistics,
     sharing: Sharing,
-    activation: str,
+    act: Act,
     slope: Tensor | None,
 ) -> Tensor:
     """act(norm(y)) for known statistics of y, which must be dense.
 
     Shapes: y (B, C, *S), statistics as `sharing` pools, slope (G,).
     """
-    return _FusedNormAct.apply(sharing, activation, y, *affine, *statistics, slope)
+    return _FusedNormAct.apply(sharing, act, y, *affine, *statistics, slope)
 
 
 class _FusedNormAct(torch.autograd.Function):
@@ -172,7 +190,7 @@ class _FusedNormAct(torch.autograd.Function):
     def forward(
         ctx: Any,
         sharing: Sharing,
-        activation: str,
+        act: Act,
         y: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
@@ -180,21 +198,22 @@ class _FusedNormAct(torch.autograd.Function):
         rstd: Tensor,
         slope: Tensor | None,
     ) -> Tensor:
-        ctx.sharing, ctx.activation = sharing, activation
+        ctx.sharing, ctx.act = sharing, act
         ctx.save_for_backward(y, weight, bias, mean, rstd, slope)
         numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, y.shape[1])
         del numbers["mean"]
-        return _forward(y, activation, **numbers)
+        return _forward(y, act.name, **numbers)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_a: Tensor) -> tuple[Tensor | None, ...]:
         y, weight, bias, mean, rstd, slope = ctx.saved_tensors
+        if graph_is_wanted():
+            return (None, None, *_differentiable_grads(ctx, grad_a))
         needs_y, needs_weight, needs_bias, _, _, needs_slope = ctx.needs_input_grad[2:]
         sharing, channels = ctx.sharing, y.shape[1]
         grad_a = grad_a.to(y.dtype).contiguous(memory_format=memory_format(y))
         numbers = _numbers(sharing, Affine(weight, bias), Statistics(mean, rstd), slope, channels)
-        total, product, slopes = _grad_sums(y, grad_a, ctx.activation, **numbers)
+        total, product, slopes = _grad_sums(y, grad_a, ctx.act.name, **numbers)
         wide_rstd = sharing.spread(rstd, channels)
         grads: list[Tensor | None] = [None] * 4
         if needs_y:
@@ -205,7 +224,7 @@ class _FusedNormAct(torch.autograd.Function):
                 pull = rstd.pow(3) * sharing.pool(product * scaled) * inverse
                 level = rstd * sharing.pool(total * scaled) * inverse
                 pull, level = (sharing.spread(t, channels) for t in (pull, level))
-            grads[0] = _backward(y, grad_a, ctx.activation, pull=pull, level=level, **numbers)
+            grads[0] = _backward(y, grad_a, ctx.act.name, pull=pull, level=level, **numbers)
         if needs_weight and weight is not None:
             grads[1] = (product * wide_rstd).sum(0).to(weight.dtype)
         if needs_bias and bias is not None:
@@ -213,6 +232,25 @@ class _FusedNormAct(torch.autograd.Function):
         if needs_slope and slope is not None:
             grads[3] = slopes.sum(0).unflatten(0, (slope.numel(), -1)).sum(1).to(slope.dtype)
         return (None, None, *grads[:3], None, None, grads[3])
+
+
+def _differentiable_grads(ctx: Any, grad_a: Tensor) -> list[Tensor | None]:
+    """Gradients of (y, weight, bias, mean, rstd, slope) that can be differentiated again.
+
+    mean and rstd are functions of y or constants, and have none of their own.
+    """
+    y, weight, bias, mean, rstd, slope = ctx.saved_tensors
+    needs = [ctx.needs_input_grad[i] for i in (2, 3, 4, 7)]
+
+    def composition(
+        y: Tensor, weight: Tensor | None, bias: Tensor | None, slope: Tensor | None
+    ) -> Tensor:
+        z = ctx.sharing.compose(y, Affine(weight, bias), Statistics(mean, rstd))
+        params = () if slope is None else (slope,)
+        return z if ctx.act.function is None else ctx.act.function(z, *params)
+
+    *grads, grad_slope = differentiable_grads(composition, [y, weight, bias, slope], needs, grad_a)
+    return [*grads, None, None, grad_slope]
 
 
 def _numbers(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd import forward_ad
 
 
 def needs_composition() -> bool:
     """Whether plain differentiable torch is asked for: by a compiler, a tracer or torch.func.
 
-    A compiler decides for itself what to keep and what to compute again, and torch.func needs
-    every operation to be differentiable in every way.
+    A compiler decides for itself what to keep and what to compute again; torch.func and forward
+    mode need every operation to be differentiable in every way.
     """
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     )
 
 

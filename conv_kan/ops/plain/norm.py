@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conv_kan.ops.maths.dtypes import promote
@@ -74,6 +75,20 @@ class NormPlan:
             shift = shift + promote(bias)
         per_channel = (-1, y.shape[1], *[1] * (y.dim() - 2))
         return torch.addcmul(shift.view(per_channel), promote(y), factor.view(per_channel))
+
+    def compose(self, y: Tensor, affine: Affine, statistics: Statistics) -> Tensor:
+        """norm(y) as differentiable operations; a batch norm in eval has the kept statistics."""
+        if self.kind == "batch":
+            if self.uses_batch:
+                return F.batch_norm(y, None, None, *affine, True, 0.0, self.eps)
+            variance = statistics.rstd.pow(-2) - self.eps
+            return F.batch_norm(y, statistics.mean, variance, *affine, False, 0.0, self.eps)
+        arranged = self.arrange(y, affine.weight)
+        if self.kind == "layer":
+            z = F.layer_norm(arranged, self.normalized_shape, *affine, self.eps)
+        else:
+            z = F.group_norm(arranged, self.num_groups, *affine, self.eps)
+        return self.restore(z).to(y.dtype)
 
     def backward(
         self,

@@ -31,7 +31,7 @@ def joint_weight(weights: Weights, plan: Plan) -> Tensor:
     """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
     expansion, dtype, base_weight = plan.expansion, plan.dtype, weights.base
     basis_weight = weights.basis[:, :, len(expansion.constants) :]
-    if needs_composition():
+    if torch.is_grad_enabled() or needs_composition():  # operations, not writes into a buffer
         weight = basis_weight * expansion.scale
         if base_weight is not None:
             weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
