@@ -167,9 +167,13 @@ def _offers_its_own(dataset: Admitted) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    first, second = np.asarray(one), np.asarray(other)
+    try:
+        first, second = np.asarray(one), np.asarray(other)
+        equal = bool(np.array_equal(first, second))
+    except (RuntimeError, TypeError, ValueError):  # targets of some structure: not to be compared
+        return False
     kinds = {"i" if array.dtype.kind in "bui" else array.dtype.kind for array in (first, second)}
-    return len(kinds) == 1 and bool(np.array_equal(first, second))
+    return equal and len(kinds) == 1
 
 
 # ------------------------------------------------------------------------------------------ pixels

@@ -156,9 +156,12 @@ class Admitted:
         self.base, self.split, self.alpha = base, split, alpha
         self.sampled: dict[int, Any] = {}
         self.offers = True
-        for name in KNOWN:
-            if hasattr(base, name):
-                setattr(self, name, getattr(base, name))
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the dataset knows: its classes, or what a task of one's own asks of it."""
+        if name == "base" or name.startswith("__"):  # asked for while a copy is being unpickled
+            raise AttributeError(name)
+        return getattr(self.base, name)
 
     def __len__(self) -> int:
         return len(self.base)

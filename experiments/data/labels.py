@@ -23,7 +23,7 @@ def class_index(target: Any) -> int:
     if isinstance(target, (float, np.floating)):
         raise DataError(
             f"has the label {target!r} ({type(target).__name__}): a class is an integer from 0; "
-            "give int(label)"
+            "give int(label) if it is one, or choose a task whose targets are numbers"
         )
     if isinstance(target, str):
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 
 import numpy as np
@@ -313,3 +314,18 @@ def test_looking_at_items_leaves_the_generators_alone() -> None:
     torch.manual_seed(3)
     admit(three(Random(items())), config())
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_what_a_dataset_knows_is_still_known_behind_the_door() -> None:
+    own = Own(items(), classes=["a", "b"], vocabulary={"x": 1})
+    data = admit(three(train=own), config())
+    assert data.train.vocabulary == {"x": 1} and data.train.classes == ["a", "b"]
+    again = pickle.loads(pickle.dumps(data.train))
+    assert again.vocabulary == {"x": 1} and len(again) == 12
+    assert not hasattr(data.train, "image_size")
+
+
+def test_targets_of_some_structure_pass_to_their_task() -> None:
+    boxes = [{"boxes": torch.rand(2, 4)}, {"boxes": torch.rand(1, 4)}]
+    own = Own(items(labels=boxes), targets=[{"boxes": torch.rand(2, 4)}] * 12)
+    assert admit(three(own, own, own), config()).test[1][1] is boxes[1]
