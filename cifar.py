@@ -12,9 +12,9 @@ from experiments.config.schema import Config
 def get_data(cfg: Config) -> tuple[Any, Any, Any]:
     """Return (train, validation, test): edit this one function to bring your own images.
 
-    Each is a map-style dataset of (image, class index); an image is a PIL image, a uint8 tensor
-    (C, H, W) or a float tensor in [0, 1]. Resizing, augmentation and normalisation come from the
-    config groups `data` and `augment`. Test is read once, after training.
+    Each is a map-style dataset of (image, class index); an image is a PIL image or a tensor
+    (C, H, W), uint8, uint16 or float in [0, 1]. Resizing, augmentation and normalisation come from
+    the config groups `data` and `augment`. Test is read once, after training.
     """
     from experiments.data import load_datasets  # here: a misspelt command is told at once
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from experiments.config.checks import require, require_choice
 
@@ -23,11 +24,13 @@ class DataConfig:
     std: list[float] | None = None
     num_classes: int | None = None  # None: counted from the dataset
     channels: int | None = None  # None: read from the dataset
+    alpha: str = "white"  # behind transparent images: white | black; keep: a channel of it
 
     def __post_init__(self) -> None:
         fraction = self.validation_fraction
         require(0 < fraction < 1, "data.validation_fraction", fraction, "must lie in (0, 1)")
         require(self.workers >= 0, "data.workers", self.workers, "must be 0 or more")
+        require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         for key in ("image_size", "train_size", "num_classes", "channels"):
             value = getattr(self, key)
             require(value is None or value > 0, f"data.{key}", value, "must be positive or null")
@@ -62,4 +65,5 @@ class AugmentConfig:
             require(0 <= value <= 1, f"augment.{key}", value, "must lie in [0, 1]")
         for key in ("crop_padding", "rotation", "mixup", "cutmix"):
             value = getattr(self, key)
-            require(value >= 0, f"augment.{key}", value, "must be 0 (off) or more")
+            rule = "must be 0 (off) or more, and finite"
+            require(0 <= value < inf, f"augment.{key}", value, rule)

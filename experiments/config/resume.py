@@ -39,6 +39,7 @@ RESUME: dict[str, str] = {
     "data.std": REFUSED,
     "data.num_classes": REFUSED,
     "data.channels": REFUSED,
+    "data.alpha": REFUSED,
     "augment": REFUSED,
     "optimizer": REFUSED,
     "scheduler": REFUSED,

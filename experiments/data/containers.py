@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
 
+from experiments.data.images import DeepColour, admit_image, open_image
+from experiments.data.labels import class_index
 from experiments.errors import DataError
 
 
 class ImageDataset(Protocol):
     """Anything with a length whose items are (image, label).
 
-    The image is a uint8 tensor (C, H, W), a float tensor (C, H, W) in [0, 1] or a PIL image; the
-    label is an integer from 0. Optional attributes are read where they exist: `classes` (names),
-    `targets` (all labels), `mean` and `std` per channel, `image_size`.
+    The image is a tensor (C, H, W), uint8, uint16 or float in [0, 1], or a PIL image of any mode;
+    the label is an integer from 0 (a numpy integer, a bool or an integer tensor () will do, a float
+    never). Pixels of more than 8 bits keep their depth; those whose range would have to be guessed
+    are refused, see experiments.data.admit. Optional attributes are read where they exist:
+    `classes` (names), `targets` or `labels` (all labels, checked before training; without them 64
+    images of each split are), `mean` and `std` per channel, `image_size`.
     """
 
     def __len__(self) -> int: ...
@@ -28,7 +35,11 @@ class ImageDataset(Protocol):
 
 
 class Datasets(NamedTuple):
-    """The three splits of a run; test is read once, at its end."""
+    """The three splits of a run, none of them empty.
+
+    Test is evaluated once, at the end of the run; before it begins, 64 of its images and all labels
+    that it offers are looked at, so that what cannot be read is told in time.
+    """
 
     train: ImageDataset
     validation: ImageDataset
@@ -44,10 +55,14 @@ class Published(NamedTuple):
 
 
 UNKNOWN = Published()
+KNOWN = ("classes", "mean", "std", "image_size")  # what parts of a dataset know of it
 
 
 class TensorImages:
-    """Images in memory. Shapes: images (N, C, H, W) uint8, targets (N,) int64."""
+    """Images in memory. Shapes: images (N, C, H, W) uint8, targets (N,) int64.
+
+    Other types of pixels and labels pass by the rules for a single image and label.
+    """
 
     def __init__(
         self,
@@ -64,12 +79,15 @@ class TensorImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.targets[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        target = self.targets[index]
+        return self.images[index], target if target.ndim else target.item()
 
 
 class FolderImages:
-    """Image files under one root, decoded when asked for. Items are PIL images in any mode.
+    """Image files under one root, decoded when asked for, at their full depth.
+
+    Items are PIL images in any mode, or DeepColour; of a file with several pictures the first.
 
     Raises: DataError if a file cannot be decoded, naming it.
     """
@@ -96,11 +114,12 @@ class FolderImages:
         """Return the file of one image."""
         return self.root / os.fsdecode(bytes(self._names[index]))
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image | DeepColour, int]:
         path = self.path(index)
         try:
-            with Image.open(path) as image:
-                image.load()
+            image = open_image(path)
+        except DataError as error:
+            raise DataError(f"{path} {error}") from error
         except Exception as error:  # Pillow's decoders raise many types on damaged files
             raise DataError(
                 f"cannot read the image {path}: {error}. The file is damaged or no image: "
@@ -115,7 +134,7 @@ class Part:
     def __init__(self, base: ImageDataset, indices: np.ndarray) -> None:
         self.base: ImageDataset = base.base if isinstance(base, Part) else base
         self.indices: np.ndarray = base.indices[indices] if isinstance(base, Part) else indices
-        for name in ("classes", "mean", "std", "image_size"):
+        for name in KNOWN:
             if hasattr(base, name):
                 setattr(self, name, getattr(base, name))
 
@@ -126,30 +145,134 @@ class Part:
         return self.base[int(self.indices[index])]
 
 
+class Admitted:
+    """One split behind the door (experiments.data.admit): what everything else is given.
+
+    Images come as admit_image leaves them. sampled: the targets of the items that the door has
+    looked at, by index. offers: whether the targets that the dataset offers are those of its items.
+    """
+
+    def __init__(self, base: ImageDataset, split: str, alpha: str) -> None:
+        self.base, self.split, self.alpha = base, split, alpha
+        self.sampled: dict[int, Any] = {}
+        self.offers = True
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the dataset knows: its classes, or what a task of one's own asks of it."""
+        if name == "base" or name.startswith("__"):  # asked for while a copy is being unpickled
+            raise AttributeError(name)
+        return getattr(self.base, name)
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        item = self.base[index]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise DataError(
+                f"{locate(self, index)} is a {type(item).__name__}: each item must be "
+                "(image, label); return these two from __getitem__"
+            )
+        image, target = item
+        try:
+            return admit_image(image, self.alpha), target
+        except DataError as error:
+            raise DataError(f"{locate(self, index)} {error}") from error
+
+
 def labels_of(dataset: ImageDataset) -> np.ndarray:
-    """Return all labels: the dataset's `targets`, else by reading every item. Shape: (N,)."""
-    if isinstance(dataset, Part) and hasattr(dataset.base, "targets"):
-        return labels_of(dataset.base)[dataset.indices]
-    targets = getattr(dataset, "targets", None)
+    """Return all labels: those that the dataset offers, else by reading every item. Shape: (N,).
+
+    Raises: DataError for a label that is no integer.
+    """
+    targets = offered_targets(dataset)
     if targets is None:
-        targets = [int(dataset[index][1]) for index in range(len(dataset))]
-    return np.asarray(targets, dtype=np.int64)
+        targets = [dataset[index][1] for index in range(len(dataset))]
+    if isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "bui":
+        return targets.astype(np.int64)
+    labels = []
+    for index, target in enumerate(targets):
+        try:
+            labels.append(class_index(target))
+        except DataError as error:
+            raise DataError(f"{locate(dataset, index)} {error}") from error
+    return np.asarray(labels, dtype=np.int64)
+
+
+def offered_targets(dataset: Any) -> Any:
+    """Return all targets of a dataset that costs no decoding, by index; None if it offers none.
+
+    They are those of a list of items, of the tensors of a TensorDataset, or an attribute `targets`
+    or `labels` with as many entries as there are items, after a target_transform if there is one. A
+    part of such a dataset (Part, torch's Subset) offers its share.
+    """
+    if type(dataset) in (list, tuple):
+        pairs = all(isinstance(item, (list, tuple)) and len(item) == 2 for item in dataset)
+        return [item[1] for item in dataset] if pairs else None
+    if isinstance(dataset, Admitted) and not dataset.offers:
+        return None
+    share = part_of(dataset)
+    if share is not None:
+        whole = offered_targets(share[0])
+        if whole is None or isinstance(whole, np.ndarray):
+            return None if whole is None else whole[share[1]]
+        return [whole[int(index)] for index in share[1]]
+    if type(dataset) is TensorDataset and len(dataset.tensors) == 2:
+        return _as_array(dataset.tensors[1])
+    for name in ("targets", "labels"):
+        found = getattr(dataset, name, None)
+        if found is not None and hasattr(found, "__len__") and len(found) == len(dataset):
+            change = getattr(dataset, "target_transform", None)
+            return _as_array(found) if change is None else [change(target) for target in found]
+    return None
+
+
+def _as_array(targets: Any) -> Any:
+    """Tensors and plain lists as arrays, which costs no copy of a tensor; others as they are."""
+    if isinstance(targets, Tensor):
+        return targets.detach().cpu().numpy()
+    if isinstance(targets, list) and all(type(target) is int for target in targets):
+        return np.asarray(targets)
+    return targets
+
+
+def part_of(dataset: Any) -> tuple[Any, np.ndarray] | None:
+    """Return (the whole, the indices into it) of a part or an admitted dataset; None of others."""
+    if isinstance(dataset, Part):
+        return dataset.base, dataset.indices
+    if type(dataset) is Subset:
+        return dataset.dataset, np.asarray(dataset.indices, dtype=np.int64)
+    if isinstance(dataset, Admitted):
+        return dataset.base, np.arange(len(dataset))
+    return None
 
 
 def in_memory(dataset: ImageDataset) -> tuple[TensorImages, np.ndarray] | None:
-    """Return the tensors behind a dataset and its indices into them; None if it has none."""
-    base, indices = (
-        (dataset.base, dataset.indices)
-        if isinstance(dataset, Part)
-        else (dataset, np.arange(len(dataset)))
-    )
-    return (base, indices) if isinstance(base, TensorImages) else None
+    """Return the uint8 or float32 tensors behind a dataset, and its indices; None if it has none.
+
+    Pixels of another type must each pass the door, hence are no such tensors.
+    """
+    if isinstance(dataset, TensorImages):
+        ready = dataset.images.dtype in (torch.uint8, torch.float32)
+        return (dataset, np.arange(len(dataset))) if ready else None
+    share = part_of(dataset)
+    held = None if share is None else in_memory(share[0])
+    return None if share is None or held is None else (held[0], held[1][share[1]])
 
 
-def locate(dataset: ImageDataset, index: int) -> str:
-    """Return words for one image, for error messages: its file if it has one."""
-    if isinstance(dataset, Part):
-        return locate(dataset.base, int(dataset.indices[index]))
+def locate(dataset: Any, index: int) -> str:
+    """Return words for one image, for error messages: its split and its file where known."""
+    if isinstance(dataset, Admitted):
+        inner = locate(dataset.base, index)
+        return f"{dataset.split} image {index} ({inner})"
+    share = part_of(dataset)
+    if share is not None:
+        return locate(share[0], int(share[1][index]))
     if isinstance(dataset, FolderImages):
         return str(dataset.path(index))
+    samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)
+    if isinstance(samples, list) and len(samples) == len(dataset):
+        first = samples[index][0] if isinstance(samples[index], tuple) else None
+        if isinstance(first, (str, Path)):
+            return str(first)
     return f"image {index} of {type(dataset).__name__}"

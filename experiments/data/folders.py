@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.datasets.utils import download_url, extract_archive
 
 from experiments.config.data import DataConfig
 from experiments.data.containers import UNKNOWN, Datasets, FolderImages, Published
 from experiments.data.download import Source, damaged, ensure_present, missing
+from experiments.data.listing import EXTENSIONS, directories_in, find_splits, list_images
+from experiments.data.notes import join_names, say
 from experiments.data.splits import complete_splits, split_off_test
 from experiments.errors import DataError, nearest
 
@@ -26,78 +27,80 @@ _LAYOUT = (
 )
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Return the names of the class directories, sorted; hidden ones are none."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
 def read_class_folders(
     folder: Path, classes: list[str], known: Published = UNKNOWN
 ) -> FolderImages:
-    """List the images of each class directory; files with other extensions are passed over.
+    """List the images of each class directory.
 
     The label is the place in `classes`, which come from train: a split that lacks a class must not
     shift the labels of the others.
 
-    Raises: DataError for a directory that is no class of train, and if there are no images.
+    Raises: DataError for a directory with images that is no class of train, and if there are none.
     """
-    for name in class_folders(folder):
-        if name not in classes:
+    unknown = [name for name in directories_in(folder) if name not in classes]
+    for name in unknown:
+        if list_images(folder, [name]).samples:
             raise DataError(
                 f"{(folder / name).absolute()} is a class that the training images do not have"
                 f"{nearest(name, classes) or '.'} Rename or delete it"
             )
-    labels = {name: label for label, name in enumerate(classes)}
-    samples = make_dataset(str(folder), labels, extensions=IMG_EXTENSIONS, allow_empty=True)
-    if not samples:
-        raise DataError(f"{folder.absolute()} holds no image ({', '.join(IMG_EXTENSIONS)})")
-    return FolderImages(folder, samples, classes, known)
+    listing = list_images(folder, classes)
+    if not listing.samples:
+        raise DataError(f"{folder.absolute()} holds no image ({', '.join(EXTENSIONS)})")
+    if known is UNKNOWN:  # published datasets have notes among their images
+        listing.tell_passed()
+    return FolderImages(folder, listing.samples, classes, known)
 
 
 def read_training_folders(folder: Path, known: Published = UNKNOWN) -> FolderImages:
     """List the training images, whose directories define the classes.
 
-    Raises: DataError if there is no class directory or one without images.
+    A directory without images is kept out, in a line: a class that cannot be learnt would only
+    take up an output of the model. If another split has images of it, that split is refused.
+
+    Raises: DataError if there is no class directory, or no image in any.
     """
-    classes = class_folders(folder)
-    if not classes:
+    names = directories_in(folder)
+    if not names:
         raise DataError(f"{folder.absolute()} holds no class directories; wanted: {_LAYOUT}")
-    images = read_class_folders(folder, classes, known)
-    filled = set(images.targets.tolist())
-    empty = [name for label, name in enumerate(classes) if label not in filled]
-    if empty:
-        raise DataError(
-            f"no image ({', '.join(IMG_EXTENSIONS)}) in the class directories "
-            f"{', '.join(str((folder / name).absolute()) for name in empty)}: add some or delete "
-            "the directory"
+    filled = {label for _, label in list_images(folder, names).samples}
+    classes = [name for label, name in enumerate(names) if label in filled]
+    empty = [name for name in names if name not in classes]
+    if empty and classes:
+        say(
+            f"no image in the class directories {join_names(empty)} of {folder}: kept out of the "
+            f"{len(classes)} classes"
         )
-    return images
+    return read_class_folders(folder, classes, known)
 
 
 def load_folder(cfg: DataConfig) -> Datasets:
     """Images of your own: root/train, root/test and optionally root/val, or classes in root.
 
-    Without root/val, validation images are split off train. With class directories in root itself,
-    a stratified 20 % becomes test, the same in every run.
+    Other names of the splits (SPLIT_NAMES) do as well, in any case. Without validation images they
+    are split off train. With class directories in root itself, a stratified 20 % becomes test, the
+    same in every run.
 
     Raises: DataError naming the layout wanted.
     """
     root = Path(cfg.root).expanduser()
     if not root.is_dir():
         raise missing("folder", [root], [_LAYOUT], "no such directory")
-    train, val, test = root / "train", root / "val", root / "test"
-    if not train.is_dir() and not test.is_dir() and not val.is_dir():
+    places = find_splits(root)
+    if not places:
         return complete_splits(cfg, *split_off_test(read_training_folders(root)))
-    if not train.is_dir() or not test.is_dir():
-        absent = train if not train.is_dir() else test
-        raise DataError(
-            f"{absent.absolute()} does not exist; wanted: {_LAYOUT}. A held-out val that is to be "
-            "the test split must be renamed to test"
-        )
-    images = read_training_folders(train)
-    validation = read_class_folders(val, images.classes) if val.is_dir() else None
-    return complete_splits(cfg, images, read_class_folders(test, images.classes), validation)
+    for split in ("train", "test"):
+        if split not in places:
+            raise DataError(
+                f"{(root / split).absolute()} does not exist; wanted: {_LAYOUT}. A held-out val "
+                "that is to be the test split must be renamed to test"
+            )
+    images = read_training_folders(places["train"])
+    test = read_class_folders(places["test"], images.classes)
+    if "validation" not in places:
+        return complete_splits(cfg, images, test)
+    validation = read_class_folders(places["validation"], images.classes)
+    return complete_splits(cfg, images, test, validation)
 
 
 def load_imagenet(cfg: DataConfig) -> Datasets:

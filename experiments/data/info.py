@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from experiments.config.data import DataConfig
 from experiments.data.containers import ImageDataset, in_memory, locate
+from experiments.data.images import is_deep
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
 
 SIZE_SAMPLE = 64  # images looked at to learn channels and size
 STATISTICS_SAMPLE = 256  # images averaged when they are not in memory
+DEPTH = 2**16 - 1  # the largest value of 16 bits
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class ImageInfo:
 
     `native_size` is the side of the stored images, or None if they are not square or of several
     sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre.
+    deep: some have more than 8 bits a channel, as far as the sample shows.
     """
 
     channels: int
@@ -31,6 +35,7 @@ class ImageInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     native_size: int | None
+    deep: bool = False
 
 
 def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
@@ -44,7 +49,7 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
     """
     if not len(train):
         raise DataError("the training split has no images")
-    stored_channels, native = _stored_shape(train)
+    stored_channels, native, deep = _stored_shape(train)
     channels = cfg.channels or stored_channels
     image_size = cfg.image_size or getattr(train, "image_size", None) or native
     if image_size is None:
@@ -53,25 +58,30 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
             "for example data.image_size=64"
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
-    return ImageInfo(channels, image_size, mean, std, native)
+    return ImageInfo(channels, image_size, mean, std, native, deep)
 
 
 def _evenly_spaced(count: int, at_most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(int)).tolist()
 
 
-def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None]:
-    """Return channels (1 only if all sampled images are grey) and side (None if it varies)."""
+def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None, bool]:
+    """Return channels (1 only if all sampled images are grey), side (None if it varies), depth."""
+    sample = _evenly_spaced(len(dataset), SIZE_SAMPLE)
     if (held := in_memory(dataset)) is not None:
+        channels_of(held[0].images[0], locate(dataset, 0))
         shapes = {tuple(held[0].images.shape[1:])}
+        deep = any(is_deep(held[0].images[held[1][i]]) for i in sample)
     else:
-        shapes = set()
-        for index in _evenly_spaced(len(dataset), SIZE_SAMPLE):
+        shapes, deep = set(), False
+        for index in sample:
             image = dataset[index][0]
             stored = channels_of(image, locate(dataset, index))
-            shapes.add((stored, *(image.shape[1:] if isinstance(image, Tensor) else image.size)))
+            tensor = isinstance(image, Tensor)
+            shapes.add((stored, *(image.shape[1:] if tensor else image.size)))
+            deep = deep or (tensor and is_deep(image))
     sides = {side for _, *both in shapes for side in both}
-    return max(shape[0] for shape in shapes), sides.pop() if len(sides) == 1 else None
+    return max(shape[0] for shape in shapes), sides.pop() if len(sides) == 1 else None, deep
 
 
 def _normalisation(
@@ -93,15 +103,13 @@ def _normalisation(
 
 
 def _pixels(dataset: ImageDataset, channels: int) -> Iterator[Tensor]:
-    """Yield uint8 pixels. Shape: (channels, any number)."""
+    """Yield pixels, uint8 or float32 in [0, 1]. Shape: (channels, any number)."""
     if (held := in_memory(dataset)) is not None:
         for indices in torch.as_tensor(held[1]).split(1024):
-            images = to_tensor(held[0].images[indices], channels, torch.uint8)
-            yield images.transpose(0, 1).flatten(1)
+            yield to_tensor(held[0].images[indices], channels).transpose(0, 1).flatten(1)
         return
     for index in _evenly_spaced(len(dataset), STATISTICS_SAMPLE):
-        image = to_tensor(dataset[index][0], channels, torch.uint8, locate(dataset, index))
-        yield image.flatten(1)
+        yield to_tensor(dataset[index][0], channels, where=locate(dataset, index)).flatten(1)
 
 
 def pixel_statistics(
@@ -109,16 +117,38 @@ def pixel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel, of pixels in [0, 1].
 
-    Computed exactly from integer histograms, hence the same on every machine and process. A
-    channel that is constant gets a standard deviation of 1, so that dividing by it is harmless.
+    Computed exactly from integer histograms, hence the same on every machine and process: of 256
+    values, or of 65,536 where images have more than 8 bits. A channel that is constant gets a
+    standard deviation of 1, so that dividing by it is harmless.
     """
-    histogram = torch.zeros(channels, 256, dtype=torch.int64)
+    bytes_, deep = torch.zeros(channels, 256).long(), torch.zeros(channels, DEPTH + 1).long()
     for pixels in _pixels(dataset, channels):
+        floats = pixels.dtype.is_floating_point
+        counts = deep if floats else bytes_
+        values = (pixels.float() * DEPTH).round().long() if floats else pixels
         for channel in range(channels):
-            histogram[channel] += torch.bincount(pixels[channel], minlength=256)
-    weight = histogram.double() / histogram.sum(1, keepdim=True)
+            counts[channel] += torch.bincount(values[channel], minlength=counts.shape[1])
+    if deep.any():
+        deep[:, :: DEPTH // 255] += bytes_  # v / 255 = 257 v / 65535
+        pairs = [_exact_statistics(histogram) for histogram in deep]
+        return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+    weight = bytes_.double() / bytes_.sum(1, keepdim=True)
     value = torch.arange(256, dtype=torch.float64) / 255
     mean = (weight * value).sum(1)
     std = (weight * (value - mean[:, None]) ** 2).sum(1).sqrt()
     std = torch.where(std < 1e-6, 1.0, std)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _exact_statistics(histogram: Tensor) -> tuple[float, float]:
+    """Mean S1 / n and deviation sqrt(n S2 - S1^2) / n of values v / 65535, in whole numbers.
+
+    A sum of 65,536 rounded products would depend on the order in which a processor adds them.
+    """
+    values = torch.nonzero(histogram).flatten().tolist()
+    pairs = [(value, int(histogram[value])) for value in values]
+    n = sum(count for _, count in pairs)
+    s1 = sum(value * count for value, count in pairs)
+    s2 = sum(value * value * count for value, count in pairs)
+    variance = (n * s2 - s1 * s1) / (n * DEPTH) ** 2
+    return s1 / (n * DEPTH), math.sqrt(variance) if variance else 1.0

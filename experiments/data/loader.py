@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from experiments.config.trainer import TrainerConfig
 from experiments.data.containers import ImageDataset, Part
 from experiments.data.reader import BatchKey, BatchReader
 from experiments.data.recipe import Batch, Recipe
@@ -200,6 +201,13 @@ class EvaluationLoader:
     def close(self) -> None:
         """End the worker processes."""
         self._batches.close()
+
+
+def check_batches(trainer: TrainerConfig, images: int, world_size: int) -> None:
+    """Refuse, before there is a loader, what TrainLoader would refuse. Raises: ConfigError."""
+    _check_batch(
+        trainer.batch_size, trainer.accumulation, world_size, images, trainer.overfit_batches
+    )
 
 
 def _check_batch(

@@ -1,4 +1,4 @@
-"""From any image a dataset may give to a tensor with the wanted channels."""
+"""From an admitted image to a tensor with the wanted channels."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from experiments.data.images import ALPHA_MODES, GREY_MODES
 from experiments.errors import DataError
 
-_GREY_MODES = ("1", "L", "LA", "La")
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of PIL images, by channels
 
 
 def channels_of(image: Any, where: str = "an image") -> int:
-    """Return the channels stored in an image; PIL images count as grey (1) or colour (3).
+    """Return the channels of an image: of PIL images grey (1) or colour (3), and one for alpha.
 
     Raises: DataError for what is neither a tensor (C, H, W) nor a PIL image.
     """
     if isinstance(image, Tensor) and image.ndim == 3:
         return image.shape[0]
     if isinstance(image, Image.Image):
-        return 1 if image.mode in _GREY_MODES or image.mode.startswith("I;16") else 3
+        return (1 if image.mode in GREY_MODES else 3) + (image.mode in ALPHA_MODES)
     given = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
+    way = ""
+    if isinstance(image, np.ndarray):
+        given = f"an array of shape {image.shape} ({image.dtype})"
+        turn = {2: "[None]", 3: ".permute(2, 0, 1)"}.get(image.ndim)
+        if turn is not None:
+            axes = "(H, W)" if image.ndim == 2 else "(H, W, C)"
+            way = f"; give torch.from_numpy(image){turn} if its axes are {axes}"
     raise DataError(
         f"{where} is {given}: a dataset must give (image, label) with the image a tensor "
-        "(C, H, W), uint8 or float in [0, 1], or a PIL image"
+        f"(C, H, W), uint8 or float in [0, 1], or a PIL image{way}"
     )
 
 
 def _from_pil(image: Image.Image, channels: int, where: str) -> Tensor:
-    if image.mode in ("I", "F"):
-        raise DataError(
-            f"{where} has 32-bit pixels (mode {image.mode}), whose range is not known: "
-            "save it with 8 or 16 bits per channel"
-        )
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    mode = "L" if channels == 1 else "RGB"
+    stored = channels_of(image)
+    if channels not in _MODES or (channels % 2 == 0) != (stored % 2 == 0):
+        hint = " (data.alpha=white leaves out the channel of alpha)" if stored % 2 == 0 else ""
+        raise _impossible(channels, stored, where, hint)
+    mode = _MODES[channels]
     return F.pil_to_tensor(image if image.mode == mode else image.convert(mode))
 
 
@@ -57,11 +62,15 @@ def to_tensor(
     stored = tensor.shape[-3]
     if stored != channels:
         if (stored, channels) not in ((1, 3), (3, 1)):
-            raise DataError(
-                f"data.channels={channels}: {where} has {stored} channel(s); only 1 and 3 can be "
-                f"turned into one another; use data.channels={stored} or null"
-            )
+            raise _impossible(channels, stored, where)
         tensor = F.grayscale_to_rgb(tensor) if channels == 3 else F.rgb_to_grayscale(tensor)
     if dtype is not None and dtype != tensor.dtype:
         tensor = F.to_dtype(tensor, dtype, scale=True)
     return tensor
+
+
+def _impossible(channels: int, stored: int, where: str, hint: str = "") -> DataError:
+    return DataError(
+        f"data.channels={channels}: {where} has {stored} channel(s); only 1 and 3 can be "
+        f"turned into one another; use data.channels={stored} or null{hint}"
+    )

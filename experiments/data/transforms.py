@@ -15,12 +15,17 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from experiments.config.data import AugmentConfig
+from experiments.data.images import is_deep
 from experiments.data.info import ImageInfo
 from experiments.data.pixels import to_tensor
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, DataError
 
 CROP_RATIO = 0.875  # of the shorter side that evaluation keeps, as published for ImageNet
 POLICY_CHANNELS = (1, 3)
+_EIGHT_BITS = (
+    "has more than 8 bits a channel, and auto_augment and random_augment exist in 8 bits only: use "
+    "augment.policy=none, or give (image * 255).round().to(torch.uint8) to lose the depth"
+)
 
 # What timm reads; it ignores or asserts on anything else, hence the check before.
 _RANDOM_AUGMENT = re.compile(
@@ -29,13 +34,18 @@ _RANDOM_AUGMENT = re.compile(
 
 
 class ToChannels(nn.Module):
-    """Bring what a dataset gives to a tensor with info.channels channels."""
+    """Bring what a dataset gives to a tensor with info.channels channels, of 8 bits if told so.
 
-    def __init__(self, channels: int) -> None:
+    Raises: DataError for an image of more than 8 bits that what follows would cut to 8.
+    """
+
+    def __init__(self, channels: int, eight_bits: bool = False) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.eight_bits = channels, eight_bits
 
     def forward(self, image: Any) -> Tensor:
+        if self.eight_bits and isinstance(image, Tensor) and is_deep(image):
+            raise DataError(_EIGHT_BITS)
         return to_tensor(image, self.channels)
 
 
@@ -111,7 +121,7 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     Shapes and units: those of `build_eval_transform`, for a single image.
 
     Raises: ConfigError for padding not smaller than the image, for a policy on images that have
-    neither 1 nor 3 channels, and for a random_augment that timm does not know.
+    neither 1 nor 3 channels or more than 8 bits, and for a random_augment that timm does not know.
     """
     side = info.image_size
     random: list[nn.Module] = []
@@ -129,7 +139,7 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
         random.append(v2.RandomErasing(cfg.erasing, value=list(info.mean)))
     area = cfg.random_resized_crop
     size = v2.RandomResizedCrop(side, scale=(area, 1.0)) if area else _fit(info)
-    changes = v2.Compose([ToChannels(info.channels), size, *random])
+    changes = v2.Compose([ToChannels(info.channels, cfg.policy != "none"), size, *random])
     return Pipeline(changes, _normalise(info), bool(area or random))
 
 
@@ -174,6 +184,8 @@ def _policy(cfg: AugmentConfig, info: ImageInfo) -> Callable[[Any], Any]:
             f"augment.policy={cfg.policy!r} needs images of 1 or 3 channels, these have "
             f"{info.channels}; use augment.policy=none"
         )
+    if info.deep:
+        raise ConfigError(f"augment.policy={cfg.policy!r}: an image {_EIGHT_BITS}")
     if cfg.policy == "auto_augment":
         return v2.AutoAugment(v2.AutoAugmentPolicy(cfg.policy_name))
     if not _RANDOM_AUGMENT.fullmatch(cfg.random_augment):

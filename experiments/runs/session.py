@@ -19,6 +19,7 @@ from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader, TrainLoader
+from experiments.data.admit import admit
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
 from experiments.reporting.plots import plot_curves
@@ -58,7 +59,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     console = Console(quiet=not accelerator.is_main_process, soft_wrap=True)
     print_processes(console, accelerator, config)
     torch.manual_seed(config.seed)
-    data = Datasets(*get_data(config))
+    data = admit(get_data(config), config)
     task = create_task(config, data)
     model = make_model(config, task.num_outputs, task.input_shape[0])
     opened = open_run_directory(config, console)

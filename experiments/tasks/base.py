@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.config.schema import Config
-from experiments.data.containers import Datasets
+from experiments.data.admit import targets_to_check
+from experiments.data.containers import Datasets, locate
 from experiments.data.recipe import Recipe
+from experiments.errors import DataError
 from experiments.tasks.penalties import Penalties
 from experiments.tasks.rows import TaskRow, task_row
 
@@ -61,6 +63,24 @@ class Task(ABC):
     @abstractmethod
     def recipe(self, training: bool) -> Recipe:
         """What the loaders do with samples: as they are to be evaluated, or changed at random."""
+
+    def check_target(self, target: Any) -> str | None:
+        """What is wrong with one target, in words that follow its image's name; None if it fits.
+
+        The rule by which the loaders judge batches (Recipe.check), asked before training.
+        """
+        return None
+
+    def check_data(self, datasets: Datasets) -> None:
+        """Refuse data that do not fit the task, before there is a model.
+
+        Raises: DataError for the first target, of any split, that check_target refuses.
+        """
+        for dataset in datasets:
+            for index, target in targets_to_check(dataset):
+                wrong = self.check_target(target)
+                if wrong is not None:
+                    raise DataError(f"{locate(dataset, index)} {wrong}")
 
     @property
     def ndim(self) -> int:
@@ -153,6 +173,8 @@ def create_task(config: Config, datasets: Datasets) -> Task:
     Raises: ConfigError or DataError for what cannot be learnt from them.
     """
     task = task_class(task_row(config.task.name))(config, datasets)
+    task.check_data(datasets)
+    task.recipe(training=config.trainer.overfit_batches == 0)  # tells impossible augmentations
     task.check_monitor()
     return task
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
+from torchvision.transforms.v2.functional import to_dtype
 
 from experiments.config.data import AugmentConfig, DataConfig
 from experiments.config.schema import Config
-from experiments.data.containers import Datasets, ImageDataset, labels_of
+from experiments.data.containers import Datasets, ImageDataset, labels_of, offered_targets
 from experiments.data.info import ImageInfo, describe_images
+from experiments.data.labels import class_index
+from experiments.data.notes import join_names, say
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.transforms import (
     Pipeline,
@@ -26,6 +31,8 @@ from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
 from experiments.tasks.losses import build_loss
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
+
+MANY = 10_000  # images, whose reading one does not wait for without a word
 
 
 class Classification(Task):
@@ -46,6 +53,17 @@ class Classification(Task):
 
     def recipe(self, training: bool) -> Recipe:
         return image_recipe(self.info, self.num_outputs, self.config.augment if training else None)
+
+    def check_target(self, target: Any) -> str | None:
+        try:
+            label = class_index(target)
+        except DataError as error:
+            return str(error)
+        return None if 0 <= label < self.num_outputs else _no_class(label, self.num_outputs)
+
+    def check_data(self, datasets: Datasets) -> None:
+        super().check_data(datasets)
+        tell_missing_classes(datasets, self.class_names)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         loss: Tensor = self.loss(outputs, targets)
@@ -81,6 +99,7 @@ def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | Non
     return Recipe(
         prepare=PrepareImage(pipeline),
         whole_batches=not pipeline.random,
+        collate=stack_images,
         check=partial(check_labels, num_classes),
         finish=FinishImages(pipeline),
         mix=None if augment is None else build_mix(augment, num_classes),
@@ -89,13 +108,13 @@ def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | Non
 
 @dataclass(frozen=True)
 class PrepareImage:
-    """An image through its transform; one label as an integer, those of a batch as they are."""
+    """An image through its transform, and its label as an integer; those of a batch as int64."""
 
     pipeline: Pipeline
 
     def __call__(self, image: Any, label: Any) -> tuple[Tensor, Any]:
-        whole_batch = isinstance(label, Tensor) and label.ndim > 0
-        return self.pipeline.changes(image), label if whole_batch else int(label)
+        whole_batch = isinstance(label, Tensor) and label.ndim > 0 and image.ndim == 4
+        return self.pipeline.changes(image), label.long() if whole_batch else class_index(label)
 
 
 @dataclass(frozen=True)
@@ -108,16 +127,71 @@ class FinishImages:
         return self.pipeline.normalise(images), targets
 
 
+def stack_images(samples: list[tuple[Tensor, int]]) -> Batch:
+    """Images (B, C, H, W) and labels (B,); where some have 8 bits and some more, all as floats."""
+    images, labels = zip(*samples, strict=True)
+    if len({image.dtype for image in images}) > 1:
+        images = tuple(to_dtype(image, torch.float32, scale=True) for image in images)
+    batch: Batch = default_collate(list(zip(images, labels, strict=True)))
+    return batch
+
+
 def check_labels(num_classes: int, targets: Tensor) -> tuple[int, str] | None:
     """The first label that is no class, and the rule; None if all are."""
     wrong = ((targets < 0) | (targets >= num_classes)).nonzero()
     if not len(wrong):
         return None
     first = int(wrong[0])
-    return first, (
-        f"has the label {int(targets[first])}, but there are {num_classes} classes: labels must be "
-        f"0 to {num_classes - 1}; set data.num_classes if there are more"
+    return first, _no_class(int(targets[first]), num_classes)
+
+
+def _no_class(label: int, num_classes: int) -> str:
+    return (
+        f"has the label {label}, but there are {num_classes} classes: labels must be 0 to "
+        f"{num_classes - 1}; set data.num_classes if there are more"
     )
+
+
+def tell_missing_classes(datasets: Datasets, names: Sequence[str]) -> None:
+    """Say which classes have no images in a split; refuse training images of one class.
+
+    Splits that do not offer their labels are passed over.
+
+    Raises: DataError if all training images are of one class.
+    """
+    for split, dataset in zip(Datasets._fields, datasets, strict=True):
+        if offered_targets(dataset) is None:
+            continue
+        present = np.unique(labels_of(dataset)).tolist()
+        if split == "train" and len(present) < 2:
+            raise DataError(
+                f"all {len(dataset)} training images are of class {names[present[0]]!r}: a "
+                "classifier needs two or more; give images of other classes, or a larger "
+                "data.train_size"
+            )
+        absent = [name for label, name in enumerate(names) if label not in set(present)]
+        if absent:
+            several = len(absent) > 1
+            rest = len(present)
+            what = (
+                "cannot be learnt"
+                if split == "train"
+                else f"macro figures are over {rest} class{'es' if rest > 1 else ''}, and those "
+                "predicted by mistake"
+            )
+            say(
+                f"class{'es' if several else ''} {join_names(absent)} "
+                f"{'have' if several else 'has'} no {split} images: {what}"
+            )
+
+
+def _count_classes(train: ImageDataset) -> int:
+    if offered_targets(train) is None and len(train) > MANY:
+        say(
+            f"reading all {len(train)} training images to count their classes; "
+            "data.num_classes=N, or an attribute `targets` of the dataset, saves this"
+        )
+    return int(labels_of(train).max()) + 1
 
 
 def class_names(train: ImageDataset, cfg: DataConfig) -> tuple[str, ...]:
@@ -127,7 +201,7 @@ def class_names(train: ImageDataset, cfg: DataConfig) -> tuple[str, ...]:
     """
     names = [str(name) for name in getattr(train, "classes", [])]
     if not names and cfg.num_classes is None:
-        names = [str(label) for label in range(int(labels_of(train).max()) + 1)]
+        names = [str(label) for label in range(_count_classes(train))]
     wanted = cfg.num_classes or len(names)
     if wanted < len(names):
         raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,19 @@ def write_idx_dataset(folder: Path, suffix: str = ".gz", train: int = 40, test: 
         pixels = generator.integers(0, 256, (count, 28, 28))
         write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", pixels)
         write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count) % 10)
+
+
+def write_deep_png(path: Path, values: np.ndarray) -> Path:
+    """Write a PNG file of 16 bits a channel, which Pillow can only do in grey. values: (H, W, C)"""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    height, width, channels = values.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path

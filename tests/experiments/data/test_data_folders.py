@@ -81,10 +81,16 @@ def test_another_layout_is_refused_with_the_one_wanted(tmp_path, make, said):
     assert str(tmp_path) in str(caught.value)
 
 
-def test_an_empty_class_folder_is_named(tmp_path):
+def test_an_empty_class_folder_is_named_and_kept_out(tmp_path, caplog):
     write_tree(tmp_path, ["train", "test"])
-    (tmp_path / "train" / "wasp").mkdir()
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/train/wasp: add some or delete")):
+    for split in ("train", "test"):
+        (tmp_path / split / "aaa").mkdir()
+    splits = load_datasets(folder_config(tmp_path))
+    assert splits.train.classes == ["ant", "bee"] == splits.test.classes
+    assert set(labels_of(splits.test)) == {0, 1}
+    assert "no image in the class directories aaa of" in caplog.text and len(caplog.records) == 1
+    write_images(tmp_path / "test" / "aaa", 1)
+    with pytest.raises(DataError, match="test/aaa is a class that the training images do not have"):
         load_datasets(folder_config(tmp_path))
 
 
