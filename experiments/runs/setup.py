@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -19,25 +19,33 @@ from rich.console import Console
 from torch import nn
 
 from experiments.config.parse import to_dict
-from experiments.config.resume import FREE, differences, policy
+from experiments.config.resume import (
+    FREE,
+    REFUSED,
+    changed_facts,
+    complete,
+    differences,
+    policy,
+)
 from experiments.config.schema import Config
-from experiments.errors import ConfigError
+from experiments.errors import CheckpointError, ConfigError, UserError
 from experiments.files import atomic_path, write_json
 from experiments.runs.directory import (
     Changes,
     RunDirectory,
     find_parent,
-    find_resumable,
-    new_path,
+    make_new,
     read_config,
     require_same,
     resolve_checkpoint,
+    unfinished,
 )
+from experiments.runs.lock import RunLock
 from experiments.runs.manifest import build_manifest, now
 from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
-from experiments.training.checkpoint import META, sha256_of
+from experiments.training.checkpoint import META, UNKNOWN, read_meta, sha256_of
 from models.complexity import count_macs, count_parameters
 
 
@@ -90,57 +98,181 @@ def set_threads(wanted: int | None, processes: int) -> None:
 class Opened:
     """Where a run is, and where it goes on from.
 
-    checkpoint: of this run, to resume from; parent: of another run, to begin with. changes: what a
-    resume changes that the manifest must tell.
+    checkpoint: of this run, to resume from; parent: of another run, to begin with; test: the result
+    of a run that has finished, with nothing left to do. changes: what a resume changes that the
+    manifest must tell. number: of a new run, among those of its name. lock: on the first process,
+    of the directory that is written.
     """
 
     directory: RunDirectory
     checkpoint: Path | None = None
     parent: Path | None = None
+    test: dict[str, Any] | None = None
     changes: Changes = field(default_factory=dict)
+    number: int = 0
+    notes: tuple[str, ...] = ()
+    lock: RunLock | None = None
 
 
-def open_run_directory(config: Config, console: Console) -> Opened:
-    """Choose the run directory (the same on all processes) and the checkpoint to start from."""
-    opened = _find(config, console)
-    start = config.trainer.start_from
-    if start is None or opened.checkpoint is not None or opened.directory.test.exists():
-        return opened
-    return replace(opened, parent=find_parent(start))
+def open_run_directory(
+    config: Config, facts: dict[str, Any], accelerator: Accelerator, console: Console
+) -> Opened:
+    """Choose the run directory and the checkpoint to start from, on the first process for all.
+
+    A directory that is to be written is locked.
+
+    Raises: ConfigError, CheckpointError: on all processes.
+    """
+    found: list[Any] = [None]
+    lock = None
+    if accelerator.is_main_process:
+        try:
+            opened = _open(config, facts)
+            lock = opened.lock
+            found = [replace(opened, lock=None)]
+        except UserError as error:
+            found = [error]
+    broadcast_object_list(found)
+    if isinstance(found[0], UserError):
+        raise found[0]
+    for note in found[0].notes:
+        console.print(note)
+    return replace(found[0], lock=lock)
 
 
-def _find(config: Config, console: Console) -> Opened:
-    """The run to take up, or a new directory."""
-    resume, values = config.trainer.resume, to_dict(config)
+def _open(config: Config, facts: dict[str, Any]) -> Opened:
+    resume, start = config.trainer.resume, config.trainer.start_from
+    notes: list[str] = []
     if resume == "auto":
-        found = find_resumable(config.runs_dir, config.name, values)
+        found = _take_newest(config, facts, notes)
         if found is not None:
-            return _take_up(RunDirectory(found), None, values)
-        console.print("trainer.resume=auto: no unfinished run with this config; a new one starts")
+            return replace(found, notes=(*notes, *found.notes))
+        notes.append("trainer.resume=auto: no unfinished run with this config; a new one starts")
     elif resume is not None:
         path, checkpoint = resolve_checkpoint("trainer.resume", resume)
-        return _take_up(RunDirectory(path), checkpoint, values)
-    chosen = [str(new_path(config.runs_dir, config.name, config.seed).resolve())]
-    broadcast_object_list(chosen)
-    return Opened(RunDirectory(Path(chosen[0])))
+        opened = _take_up(RunDirectory(path), checkpoint, config, facts)
+        if opened.checkpoint is not None or opened.test is not None or start is None:
+            return opened
+        return replace(opened, parent=find_parent(start))
+    parent = None if start is None else find_parent(start)
+    path, number = make_new(config.runs_dir, config.name, config.seed)
+    lock = RunLock(path)
+    lock.take()  # nobody else knows of it yet
+    directory = RunDirectory(path)
+    directory.checkpoints.run = secrets.token_hex(8)
+    return Opened(directory, parent=parent, number=number, notes=tuple(notes), lock=lock)
 
 
-def _take_up(directory: RunDirectory, checkpoint: Path | None, values: dict[str, Any]) -> Opened:
-    changes = require_same(read_config(directory.config), values, directory.path)
-    if directory.status() == "finished" and directory.test.exists() and checkpoint is None:
-        return Opened(directory)
-    return Opened(directory, checkpoint or directory.checkpoints.last(), changes=changes)
+def _take_newest(config: Config, facts: dict[str, Any], notes: list[str]) -> Opened | None:
+    """The newest unfinished run of the same name and config that has a checkpoint, or None.
+
+    Those of another config are passed over in silence, others with a note.
+    """
+    values = to_dict(config)
+    for run in unfinished(config.runs_dir, config.name):
+        try:
+            changed = differences(read_config(run.config), values)
+            if any(policy(key) == REFUSED for key in changed) or not run.checkpoints.steps():
+                continue
+            return _take_up(run, None, config, facts)
+        except CheckpointError as error:
+            notes.append(f"trainer.resume=auto passes over {run.path}: {error}")
+    return None
+
+
+def _take_up(
+    directory: RunDirectory, checkpoint: Path | None, config: Config, facts: dict[str, Any]
+) -> Opened:
+    """This run from a checkpoint, the last one unless given, under its lock.
+
+    Raises CheckpointError: another process trains in it, it is damaged, or it is not this run.
+    """
+    saved, values = read_config(directory.config), to_dict(config)
+    changes = require_same(differences(saved, values), directory.path)
+    test = directory.finished_test()
+    if test is not None and checkpoint is None:
+        return Opened(directory, test=test)
+    lock = RunLock(directory.path)
+    try:
+        holder = lock.take()
+    except OSError as error:
+        raise CheckpointError(f"cannot write {directory.path}: {error}") from error
+    if holder is not None:
+        raise CheckpointError(
+            f"{directory.path} is being trained by {holder}. Wait for its end, or start a new run "
+            "without trainer.resume."
+        )
+    try:
+        directory.tidy()
+        store = directory.checkpoints
+        taken = checkpoint or store.last()
+        if taken is None and store.run == UNKNOWN:
+            store.run = secrets.token_hex(8)
+        if taken is not None:
+            changes |= _check_taken(directory, taken, saved, facts)
+    except BaseException:
+        lock.release()
+        raise
+    notes = [f"{path} was written by another run; it is passed over" for path in store.foreign()]
+    return Opened(directory, taken, changes=changes, notes=tuple(notes), lock=lock)
+
+
+def _check_taken(
+    directory: RunDirectory, taken: Path, saved: dict[str, Any], facts: dict[str, Any]
+) -> Changes:
+    """Whether a checkpoint is of this run, of these data, and made the same way.
+
+    Returns what differs and must be recorded. Raises CheckpointError: what differs and may not.
+    """
+    store = directory.checkpoints
+    if store.is_foreign(taken):
+        raise CheckpointError(
+            f"{taken} was written by another run than that of {directory.path}. Give one of its "
+            f"own, or the run directory for the last of these."
+        )
+    try:
+        meta = read_meta(taken)
+    except CheckpointError as error:
+        raise store.damaged(taken, error) from error
+    if store.run == UNKNOWN:
+        store.run = meta.get("run")
+    altered = differences(saved, complete(meta["config"]))
+    if any(policy(key) == REFUSED for key in altered):
+        require_same(altered, directory.config)
+    return require_same(changed_facts(meta.get("facts") or {}, facts), directory.path)
 
 
 def start_files(
-    opened: Opened, config: Config, accelerator: Accelerator, model: nn.Module, task: Task
+    opened: Opened, config: Config, manifest: dict[str, Any], accelerator: Accelerator
 ) -> dict[str, Any]:
     """Write config.yaml and the first manifest, on the first process; return the manifest.
 
     Raises ConfigError: the directory cannot be written.
     """
     directory, resumed = opened.directory, opened.checkpoint is not None
-    manifest = build_manifest(
+    manifest = {"id": directory.checkpoints.run, **manifest, **history(opened, config)}
+    if not accelerator.is_main_process:
+        return manifest
+    try:
+        if not resumed:
+            with atomic_path(directory.config) as file:
+                text = yaml.safe_dump(to_dict(config), sort_keys=False)
+                file.write_text(text, encoding="utf-8")
+            directory.metrics.unlink(missing_ok=True)
+        write_json(directory.manifest, manifest)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the run directory {directory.path}: {error}\nChoose "
+            "another place with runs_dir=PATH"
+        ) from error
+    return manifest
+
+
+def describe_run(
+    config: Config, accelerator: Accelerator, model: nn.Module, task: Task
+) -> dict[str, Any]:
+    """The manifest of a run that starts now, before it has a place."""
+    return build_manifest(
         name=config.name,
         seed=config.seed,
         command=shlex.join([sys.executable, *sys.argv]),
@@ -153,27 +285,11 @@ def start_files(
         task=task.row,
         monitor=str(config.trainer.monitor),
     )
-    manifest |= history(opened, config)
-    if not accelerator.is_main_process:
-        return manifest
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-        if not resumed:
-            with atomic_path(directory.config) as file:
-                file.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
-            directory.metrics.unlink(missing_ok=True)
-        write_json(directory.manifest, manifest)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the run directory {directory.path}: {error}\nChoose "
-            "another place with runs_dir=PATH"
-        ) from error
-    return manifest
 
 
 def history(opened: Opened, config: Config) -> dict[str, Any]:
     """What a manifest tells of a run's past: its parent, and each time that it was taken up."""
-    past: dict[str, Any] = {"parent": None, "resumed": []}
+    past: dict[str, Any] = {"parent": None, "resumed": [], "number": opened.number}
     if opened.parent is not None:
         run = opened.parent.parent.parent
         changed = differences(read_config(run / "config.yaml"), to_dict(config))
@@ -185,7 +301,7 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         }
     if opened.checkpoint is not None:
         before = opened.directory.read_manifest()
-        past["parent"] = before.get("parent")
+        past |= {key: before[key] for key in ("parent", "number") if key in before}
         taken_up = {
             "time": now(),
             "checkpoint": opened.checkpoint.name,
@@ -193,8 +309,3 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         }
         past["resumed"] = [*before.get("resumed", []), taken_up]
     return past
-
-
-def read_test(directory: RunDirectory) -> dict[str, Any]:
-    """The test results of a finished run."""
-    return dict(json.loads(directory.test.read_text()))
