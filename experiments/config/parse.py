@@ -111,8 +111,6 @@ def parse_model(values: dict[str, Any]) -> dict[str, Any]:
         options = check_options(name, {k: v for k, v in values.items() if k != "name"})
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    for key, value in options.items():
-        refuse_infinite(f"model.{key}", value)
     return {"name": name, **plain_options(options)}
 
 
@@ -177,18 +175,19 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     for option in options:
         ok, result = _match(option, value)
         if ok:
-            refuse_infinite(key, result)
+            _refuse_infinite(key, result)
             return result
     raise ConfigError(f"{key}={value!r}: must be of type {text}, not {type(value).__name__}")
 
 
-def refuse_infinite(key: str, value: Any) -> None:
-    """Raise ConfigError for a NaN or an infinity, which no key of a config means."""
+def _refuse_infinite(key: str, value: Any) -> None:
+    """Raise ConfigError for a NaN or an infinity, which no key means; the model registry does so
+    for its options."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value!r}: must be a finite number")
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            refuse_infinite(f"{key}[{i}]", item)
+            _refuse_infinite(f"{key}[{i}]", item)
 
 
 def _match(hint: Any, value: Any) -> tuple[bool, Any]:

@@ -79,7 +79,7 @@ def fork(command: dict, output: Path) -> int:
 def run(stage: list[dict], folder: Path) -> list[dict]:
     commands = [rank for command in stage for rank in ranks_of(command)]
     outputs = [folder / f"{i}.txt" for i in range(len(commands))]
-    alive = {fork(c, output): i for i, (c, output) in enumerate(zip(commands, outputs))}
+    alive = {fork(command, outputs[i]): i for i, command in enumerate(commands)}
     codes, deadline = [0] * len(commands), time.monotonic() + LIMIT
     while alive:
         child, status = os.waitpid(-1, os.WNOHANG)
@@ -90,7 +90,7 @@ def run(stage: list[dict], folder: Path) -> list[dict]:
                 os.killpg(other, 9)
         else:
             time.sleep(0.02)
-    results = [{"code": c, "output": o.read_text()} for c, o in zip(codes, outputs)]
+    results = [{"code": c, "output": o.read_text()} for c, o in zip(codes, outputs, strict=True)]
     for output in outputs:
         output.unlink()
     return results
@@ -113,7 +113,6 @@ def ranks_of(command: dict) -> list[dict]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    import experiments.runs.session
     from experiments.app import launch
 
     with tempfile.TemporaryDirectory() as folder:

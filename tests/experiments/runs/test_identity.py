@@ -1,4 +1,4 @@
-"""What a run reads back is what it wrote: files of other runs, damaged or shortened ones are named."""
+"""What a run reads back is what it wrote: foreign, damaged and shortened files are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run of three epochs, and one of another seed."""
     folder = tmp_path_factory.mktemp("made")
     paths = [
-        run(load_config("cifar", [*TINY, EPOCHS, "trainer.keep_last=3", f"runs_dir={folder}", seed]))
+        run(
+            load_config("cifar", [*TINY, EPOCHS, "trainer.keep_last=3", f"runs_dir={folder}", seed])
+        )
         for seed in ("seed=0", "seed=1")
     ]
     return paths[0].run_dir, paths[1].run_dir
@@ -195,7 +197,7 @@ def change_digits(patch: pytest.MonkeyPatch, key: str) -> None:
 
     load = sources.DATASETS["digits"]
 
-    def changed(cfg):  # noqa: ANN001, ANN202
+    def changed(cfg):
         data = load(cfg)
         base = data.train.base
         if key == "targets":
