@@ -63,6 +63,11 @@ class RunDirectory:
         """running, interrupted, failed or finished as the manifest says; 'absent' without one."""
         return str(self.read_manifest().get("status", "absent"))
 
+    def number(self) -> int:
+        """Its place among the runs of its name; 0 if it began before there were numbers."""
+        number = self.read_manifest().get("number")
+        return number if isinstance(number, int) else 0
+
     def finished_test(self) -> dict[str, Any] | None:
         """The content of test.json, if the run has finished and this is what it wrote."""
         manifest = self.read_manifest()
@@ -105,7 +110,8 @@ def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
     """
     parent = (Path(runs_dir) / name).resolve()
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    number = 1 + max((_number(run) for run in parent.glob("*/manifest.json")), default=0)
+    others = (RunDirectory(file.parent) for file in parent.glob("*/manifest.json"))
+    number = 1 + max((run.number() for run in others), default=0)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for count in itertools.count(1):
@@ -121,18 +127,12 @@ def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
     return path, number
 
 
-def _number(manifest: Path) -> int:
-    """The number of a run among those of its name; 0 if it began before there were numbers."""
-    number = RunDirectory(manifest.parent).read_manifest().get("number")
-    return number if isinstance(number, int) else 0
-
-
 def unfinished(runs_dir: str, name: str) -> list[RunDirectory]:
     """The unfinished runs of a name, the newest first; of those without a number, the one that
     came farthest."""
     found = [RunDirectory(f.parent) for f in (Path(runs_dir) / name).glob("*/config.yaml")]
     ranked = [
-        (_number(run.manifest), max(run.checkpoints.steps(), default=0), run.path.name, run)
+        (run.number(), max(run.checkpoints.steps(), default=0), run.path.name, run)
         for run in found
         if run.status() != "finished"
     ]

@@ -246,7 +246,10 @@ class Session:
         trainer, directory, progress = self.trainer, self.directory, self.trainer.progress
         trainer.load_best()
         with closing(self.evaluation_loader(self.data.test)) as loader:
-            values, metrics = trainer.evaluate(loader)
+            try:
+                values, metrics = trainer.evaluate(loader)
+            except DataError as error:
+                raise DataError(f"{error}\nTraining is done. {self.way_to_resume()}") from error
         record, pictures = self.task.record(metrics), []
         if self.main:
             test = {

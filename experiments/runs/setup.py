@@ -100,7 +100,7 @@ class Opened:
 
     checkpoint: of this run, to resume from; parent: of another run, to begin with; test: the result
     of a run that has finished, with nothing left to do. changes: what a resume changes that the
-    manifest must tell. number: of a new run, among those of its name. lock: on the first process,
+    manifest must tell. number: of the run among those of its name. lock: on the first process,
     of the directory that is written.
     """
 
@@ -214,7 +214,9 @@ def _take_up(
         lock.release()
         raise
     notes = [f"{path} was written by another run; it is passed over" for path in store.foreign()]
-    return Opened(directory, taken, changes=changes, notes=tuple(notes), lock=lock)
+    return Opened(
+        directory, taken, changes=changes, number=directory.number(), notes=tuple(notes), lock=lock
+    )
 
 
 def _check_taken(
@@ -301,7 +303,7 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         }
     if opened.checkpoint is not None:
         before = opened.directory.read_manifest()
-        past |= {key: before[key] for key in ("parent", "number") if key in before}
+        past["parent"] = before.get("parent")
         taken_up = {
             "time": now(),
             "checkpoint": opened.checkpoint.name,

@@ -15,7 +15,9 @@ Named = Iterable[tuple[str, Any]]
 def not_finite(named: Named) -> list[str]:
     """Names of the values that hold a NaN or an infinity; nested values are looked through.
 
-    Numerics: the largest absolute value of each tensor, one device read for all of them.
+    Numerics: a sum of absolute values that is finite has finite terms; all of them are one read
+    from the device. Where it is not, it may be the sum that is too large, and the terms are looked
+    at.
     """
     leaves = list(_leaves(named))
     found = [
@@ -26,9 +28,11 @@ def not_finite(named: Named) -> list[str]:
     for name, tensor in tensors:
         by_kind.setdefault((tensor.device, tensor.dtype), []).append((name, tensor))
     for group in by_kind.values():
-        largest = torch._foreach_norm([tensor.detach() for _, tensor in group], math.inf)
-        fine = torch.stack(largest).isfinite().tolist()
-        found += [name for (name, _), ok in zip(group, fine, strict=True) if not ok]
+        sums = torch._foreach_norm([tensor.detach() for _, tensor in group], 1)
+        fine = torch.stack(sums).isfinite().tolist()
+        for (name, tensor), ok in zip(group, fine, strict=True):
+            if not ok and not tensor.isfinite().all():
+                found.append(name)
     return found
 
 

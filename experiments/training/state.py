@@ -295,4 +295,5 @@ class TrainingState:
         if self.accelerator.is_main_process:
             self.checkpoints.set_aside_after(self.progress.step)
             self.log.restore(checkpoint.metrics, state.get("log_position", 0))
+        self.saved_step = self.progress.step
         self.accelerator.wait_for_everyone()

@@ -213,6 +213,8 @@ class Trainer(TrainingState):
 
     def stop_requested(self, failure: UserError | None = None) -> bool:
         """Whether any process has received a signal; all get the same answer, or the same error."""
+        if self.accelerator.num_processes == 1 and failure is None:
+            return self.stop.signal is not None
         signal = torch.tensor([float(self.stop.signal or 0)], dtype=torch.float64)
         number = int(self.evaluator.agree(failure, signal).max())
         if number:
