@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,23 @@ from torch import nn
 from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
-from experiments.config.tasks import LOSS
 from experiments.data import Datasets, EvaluationLoader, TrainLoader
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
-from experiments.reporting.plots import plot_curves
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.model import make_model
+from experiments.runs.opening import Opened, open_run_directory
+from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
-    Opened,
     describe_run,
     make_accelerator,
-    open_run_directory,
     start_files,
 )
 from experiments.runs.tracking import RunLog, start_tracker
-from experiments.tasks.base import Picture, Task, create_task
+from experiments.tasks.base import Task, create_task
 from experiments.training.checkpoint import sha256_of
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
@@ -261,7 +258,7 @@ class Session:
             }
             write_json(directory.test, test)
             update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
-            pictures = self.draw(test)
+            pictures = draw_pictures(self.task, directory, test, self.console.print)
             if self.log.tracker is not None:
                 self.log.tracker.log(
                     {f"test/{k}": v for k, v in values.items()}, step=progress.step
@@ -276,27 +273,6 @@ class Session:
                 f"{progress.best_epoch}; {directory.test} has the figures that could be computed"
             )
         return Result(directory.path, progress.best_epoch, values)
-
-    def draw(self, test: dict[str, Any]) -> list[Path]:
-        """Draw the learning curves of the loss and the running figure, and the task's own pictures.
-
-        One that cannot be drawn is named, and the run goes on: its results are written.
-        """
-        row, directory = self.task.row, self.directory
-        running = [] if row.running is None else [row.figure(row.running)]
-        curves: Picture = partial(plot_curves, directory.metrics, shown=[LOSS, *running])
-        drawn, own = [], dict[Path, Picture]()
-        try:
-            own = {directory.picture(k): draw for k, draw in self.task.pictures(test).items()}
-        except Exception as error:  # any, as below
-            self.console.print(f"no pictures of the test: {describe(error)}")
-        for path, draw in {directory.curves: curves, **own}.items():
-            try:
-                draw(path)
-                drawn.append(path)
-            except Exception as error:  # from whatever library a task draws with
-                self.console.print(f"{path.name} could not be drawn: {describe(error)}")
-        return drawn
 
     def write_end(self, status: str) -> None:
         """Complete the manifest; a full disk must not hide the error that led here."""
@@ -317,11 +293,6 @@ class Session:
             )
         except OSError as error:
             self.console.print(f"the manifest could not be completed: {error}")
-
-
-def describe(error: Exception) -> str:
-    """An error of any kind in one line."""
-    return " ".join([f"{type(error).__name__}:", *str(error).split()])
 
 
 def training_loader(
