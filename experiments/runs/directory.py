@@ -85,7 +85,7 @@ class RunDirectory:
     def tidy(self) -> None:
         """Remove what writers left that were killed; whoever calls this holds the lock."""
         files = (self.config, self.manifest, self.metrics, self.best, self.test, self.curves)
-        for file in (*files, *self.path.glob("*.png")):
+        for file in (*files, self.path / "tracker.json", *self.path.glob("*.png")):
             remove_temporaries(file)
         self.checkpoints.tidy()
 
