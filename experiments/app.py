@@ -21,6 +21,7 @@ from experiments.config.compose import CONFIG_DIR, check_command_line, store_row
 from experiments.config.help import help_text
 from experiments.config.schema import Config
 from experiments.errors import UserError
+from experiments.runs.terminal import lasting_output
 from experiments.training.interrupt import Interrupted
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ def run(config: Config, get_data: GetData = default_data) -> Result:
     Raises UserError (ConfigError, DataError, CheckpointError, TrainingError) with a message for
     the user; Interrupted when a signal asked to stop and the checkpoint is written.
     """
+    from experiments.runs.directory import check_name
     from experiments.runs.model import check_model
     from experiments.runs.session import run_session
 
+    check_name(config)
     check_model(config)
-    return run_session(config, get_data)
+    with lasting_output():
+        return run_session(config, get_data)
 
 
 # ------------------------------------------------------------------------------------ command line
@@ -55,6 +59,11 @@ def launch(config_name: str, get_data: GetData = default_data) -> None:
 
     Exit codes: 0 done, 2 a mistake that the message explains, 128 + n stopped by signal n.
     """
+    with lasting_output():
+        _launch(config_name, get_data)
+
+
+def _launch(config_name: str, get_data: GetData) -> None:
     for flag in {"--multirun", "-m"} & set(sys.argv[1:]):  # Hydra wants it before the overrides
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
@@ -99,10 +108,9 @@ class exit_with_message:  # noqa: N801 - used like contextlib.suppress
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.number)
         if isinstance(error, UserError) or _is_backend_error(error):
-            if rank == 0 or getattr(error, "during_training", False):
+            if rank == 0:  # the others have the same one
                 sys.stdout.flush()
-                where = f"process {rank}: " if rank else ""
-                print(f"{where}error: {error}", file=sys.stderr, flush=True)
+                print(f"error: {error}", file=sys.stderr, flush=True)
             raise SystemExit(2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove the temporary files of writers of path that were killed."""
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}")
+    for file in path.parent.glob(".*"):
+        if pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -59,8 +68,11 @@ def sync_directory(directory: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and flush it to the disk."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """Append one line and flush it to the disk; a line that a kill has cut stays apart."""
+    with open(path, "a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -129,12 +129,13 @@ def make_trainer(config: Config, batches: list[tuple[Tensor, Tensor]], directory
         run, main=True, row=task.row, steps_per_epoch=len(batches), epochs=config.trainer.epochs,
         batch_size=config.trainer.batch_size, progress=False, console=Console(quiet=True),
     )  # fmt: skip
-    return Trainer(
+    trainer = Trainer(
         config.trainer, seed=0, accelerator=accelerator, model=model,
         task=task,
         optimizer=build_optimizer(model, config.optimizer),
         make_scheduler=lambda optimizer: build_scheduler(optimizer, config.scheduler, 10**6),
         train_loader=cast(TrainLoader, loaded),
-        validation_loader=cast(EvaluationLoader, loaded),
-        checkpoints=run.checkpoints, best_path=run.best, log=log, run_config={},
+        validation_loader=cast(EvaluationLoader, loaded), run_config={},
     )  # fmt: skip
+    trainer.write_to(run.checkpoints, run.best, log)
+    return trainer

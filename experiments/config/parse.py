@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -174,8 +175,19 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     for option in options:
         ok, result = _match(option, value)
         if ok:
+            _refuse_infinite(key, result)
             return result
     raise ConfigError(f"{key}={value!r}: must be of type {text}, not {type(value).__name__}")
+
+
+def _refuse_infinite(key: str, value: Any) -> None:
+    """Raise ConfigError for a NaN or an infinity, which no key means; the model registry does so
+    for its options."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}={value!r}: must be a finite number")
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _refuse_infinite(f"{key}[{i}]", item)
 
 
 def _match(hint: Any, value: Any) -> tuple[bool, Any]:

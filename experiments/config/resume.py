@@ -69,6 +69,18 @@ RESUME: dict[str, str] = {
     "tracker": FREE,
 }
 
+# What a run is computed with and from, beside its config; recorded in manifest and checkpoints.
+FACTS: dict[str, str] = {
+    "run.precision": REFUSED,  # the environment may say it
+    "run.processes": RECORDED,  # roundings, batch statistics and noise are those of a process
+    "run.device": RECORDED,
+    "run.versions": RECORDED,
+    "data.images": REFUSED,  # how many: training, validation, test
+    "data.classes": REFUSED,
+    "data.fingerprint": REFUSED,  # of names and targets, in their order
+    "data.contents": RECORDED,  # of sizes or pixels: a damaged file that was mended has another
+}
+
 # Keys that are younger than saved configs, where their default is not what was done before.
 BEFORE: dict[str, Any] = {"task.name": "classification"}
 
@@ -76,9 +88,13 @@ BEFORE: dict[str, Any] = {"task.name": "classification"}
 def policy(key: str) -> str:
     """Whether a continuation may change a dotted key: FREE, RECORDED or REFUSED.
 
-    A key without a row, of a config that this version does not know, is REFUSED.
+    The row of the key counts, else that of the nearest group around it. A key without either, of a
+    config that this version does not know, is REFUSED.
     """
-    return RESUME.get(key) or RESUME.get(key.partition(".")[0], REFUSED)
+    rows = RESUME | FACTS
+    while key and key not in rows:
+        key = key.rpartition(".")[0]
+    return rows.get(key, REFUSED)
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -86,6 +102,14 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     old, new = dict(flatten(complete(saved))), dict(flatten(current))
     keys = sorted(old.keys() | new.keys())
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def changed_facts(
+    saved: Mapping[str, Any], current: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """{dotted key: (saved, current)} of the facts that differ; one not recorded is not demanded."""
+    old, new = dict(flatten(saved)), dict(flatten(current))
+    return {k: (old[k], new.get(k)) for k in sorted(old) if old[k] != new.get(k)}
 
 
 def complete(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure  # used without pyplot: no window, no globa
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.files import atomic_path
+from experiments.reporting.text import show_as_it_is
 from experiments.tasks import rows as task_rows
 
 Rows = list[dict[str, Any]]
@@ -48,6 +50,7 @@ def plot_curves(
             marker = "o" if len(x) <= 30 else None
             axes.plot(x, y, color=colour, marker=marker, markersize=3.5, label=split)
         axes.set(xlabel="epoch", ylabel=what.name)
+        show_as_it_is(axes.yaxis.label)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend()
@@ -72,5 +75,6 @@ def _curve(rows: Rows, split: str, key: str) -> tuple[list[float], list[float]]:
 
 def save_figure(figure: Figure, png_path: str | Path) -> None:
     """Write the picture, whole or not at all."""
-    with atomic_path(png_path) as temporary:
+    with atomic_path(png_path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box says as much
         figure.savefig(temporary, format="png", dpi=120)

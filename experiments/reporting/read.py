@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -67,6 +68,8 @@ def read_run(path: Path) -> Run:
     config, config_problem = _read(path / "config.yaml")
     manifest, manifest_problem = _read(path / "manifest.json")
     test, test_problem = _read(path / "test.json") if (path / "test.json").exists() else ({}, "")
+    if not test_problem and not _is_own(path / "test.json", manifest):
+        test, test_problem = {}, "test.json is not what the run wrote"
     problems = [text for text in (config_problem, manifest_problem, test_problem) if text]
     status = f"broken ({'; '.join(problems)})" if problems else str(manifest.get("status", "?"))
     metrics = test.get("metrics")
@@ -75,6 +78,14 @@ def read_run(path: Path) -> Run:
     columns, monitor = _figures(config, manifest)
     best = None if monitor is None else best_validation(path, monitor)
     return Run(path, config, manifest, status, best, figures, columns)
+
+
+def _is_own(test: Path, manifest: dict[str, Any]) -> bool:
+    """Whether test.json has the hash that the manifest tells, if it tells one."""
+    sha256 = manifest.get("test_sha256")
+    if sha256 is None or not test.exists():
+        return True
+    return hashlib.sha256(test.read_bytes()).hexdigest() == sha256
 
 
 def best_validation(path: Path, monitor: Figure) -> dict[str, Any] | None:

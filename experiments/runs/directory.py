@@ -2,21 +2,30 @@
 
 runs/<name>/<time>-seed<seed>/
     config.yaml manifest.json metrics.jsonl timing.jsonl curves.png best.safetensors test.json
-    checkpoints/step-00000120/... and the pictures of the task
+    checkpoints/step-00000120/... and the pictures of the task; lock.json while it trains
+
+What is read back is known by the run's id, which its manifest and checkpoints hold, and by hashes:
+of a checkpoint's files, metrics.jsonl and best.safetensors in the checkpoint, of test.json in the
+manifest. A run that began before there were ids has none, and neither have its checkpoints.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from experiments.config.resume import RECORDED, REFUSED, differences, policy
-from experiments.errors import CheckpointError
-from experiments.training.checkpoint import CheckpointStore
+from experiments.config.resume import RECORDED, REFUSED, complete, policy
+from experiments.config.schema import Config
+from experiments.errors import CheckpointError, ConfigError
+from experiments.files import remove_temporaries
+from experiments.training.checkpoint import UNKNOWN, CheckpointStore
 
 Changes = dict[str, tuple[Any, Any]]  # {dotted key: (value of the saved config, value now)}
 
@@ -33,7 +42,10 @@ class RunDirectory:
         self.curves = self.path / "curves.png"
         self.best = self.path / "best.safetensors"
         self.test = self.path / "test.json"
-        self.checkpoints = CheckpointStore(self.path / "checkpoints")
+        manifest = self.read_manifest()
+        self.checkpoints = CheckpointStore(
+            self.path / "checkpoints", manifest.get("id") if manifest else UNKNOWN
+        )
 
     def picture(self, name: str) -> Path:
         """Where the picture of that name lies."""
@@ -51,37 +63,89 @@ class RunDirectory:
         """running, interrupted, failed or finished as the manifest says; 'absent' without one."""
         return str(self.read_manifest().get("status", "absent"))
 
+    def number(self) -> int:
+        """Its place among the runs of its name; 0 if it began before there were numbers."""
+        number = self.read_manifest().get("number")
+        return number if isinstance(number, int) else 0
 
-def new_path(runs_dir: str, name: str, seed: int) -> Path:
-    """A path that does not exist yet; the caller creates it (on one process only)."""
+    def finished_test(self) -> dict[str, Any] | None:
+        """The content of test.json, if the run has finished and this is what it wrote."""
+        manifest = self.read_manifest()
+        try:
+            content = self.test.read_bytes()
+            test = json.loads(content)
+            whole = isinstance(test["metrics"], dict) and isinstance(test["epoch"], int)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        sha256 = manifest.get("test_sha256")
+        own = sha256 is None or hashlib.sha256(content).hexdigest() == sha256
+        finished = manifest.get("status") == "finished"
+        return dict(test) if finished and whole and own else None
+
+    def tidy(self) -> None:
+        """Remove what writers left that were killed; whoever calls this holds the lock."""
+        files = (self.config, self.manifest, self.metrics, self.best, self.test, self.curves)
+        for file in (*files, self.path / "tracker.json", *self.path.glob("*.png")):
+            remove_temporaries(file)
+        self.checkpoints.tidy()
+
+
+def check_name(config: Config) -> None:
+    """Refuse a name that leads out of runs_dir. Raises: ConfigError."""
+    parts = Path(config.name).parts
+    if Path(config.name).is_absolute() or ".." in parts or "\0" in config.name:
+        raise ConfigError(
+            f"name={config.name!r}: names a folder within runs_dir={config.runs_dir}, where the "
+            "runs of that name lie; leave out .. and a leading /, or choose another runs_dir=PATH"
+        )
+
+
+def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
+    """Make a new run directory (on one process only); return it and its number.
+
+    Who makes the directory owns it; the next one takes a suffix. Numbers rise from run to run of a
+    name, whatever the clock says.
+
+    Raises: ConfigError: it cannot be made.
+    """
+    parent = (Path(runs_dir) / name).resolve()
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    path = Path(runs_dir) / name / f"{stamp}-seed{seed}"
-    count = 1
-    while path.exists():
-        count += 1
-        path = path.with_name(f"{stamp}-seed{seed}-{count}")
-    return path
+    others = (RunDirectory(file.parent) for file in parent.glob("*/manifest.json"))
+    number = 1 + max((run.number() for run in others), default=0)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for count in itertools.count(1):
+            path = parent / f"{stamp}-seed{seed}{f'-{count}' if count > 1 else ''}"
+            with suppress(FileExistsError):
+                path.mkdir()
+                break
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the run directory in {parent}: {error}\nChoose another place with "
+            "runs_dir=PATH"
+        ) from error
+    return path, number
 
 
-def find_resumable(runs_dir: str, name: str, config: dict[str, Any]) -> Path | None:
-    """The newest unfinished run of the same name and config that has a checkpoint, or None."""
-    candidates = sorted((Path(runs_dir) / name).glob("*/config.yaml"), reverse=True)
-    for file in candidates:
-        run = RunDirectory(file.parent)
-        if run.status() == "finished" or not run.checkpoints.steps():
-            continue
-        changed = differences(read_config(file), config)
-        if not any(policy(key) == REFUSED for key in changed):
-            return run.path
-    return None
+def unfinished(runs_dir: str, name: str) -> list[RunDirectory]:
+    """The unfinished runs of a name, the newest first; of those without a number, the one that
+    came farthest."""
+    found = [RunDirectory(f.parent) for f in (Path(runs_dir) / name).glob("*/config.yaml")]
+    ranked = [
+        (run.number(), max(run.checkpoints.steps(), default=0), run.path.name, run)
+        for run in found
+        if run.status() != "finished"
+    ]
+    return [run for *_, run in sorted(ranked, key=lambda r: r[:-1], reverse=True)]
 
 
 def read_config(path: Path) -> dict[str, Any]:
+    """The config of a saved run, with all keys of today. Raises CheckpointError: it is damaged."""
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    return values if isinstance(values, dict) else {}
+        return complete(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"cannot read {path}: {reason}") from error
 
 
 def resolve_checkpoint(key: str, text: str) -> tuple[Path, Path | None]:
@@ -116,12 +180,11 @@ def find_parent(text: str) -> Path:
     return found
 
 
-def require_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> Changes:
+def require_same(changes: Changes, path: Path) -> Changes:
     """What this continuation of a run changes that must be recorded.
 
     Raises CheckpointError that lists what may not change, unless nothing of that does.
     """
-    changes = differences(saved, current)
     refused = [
         f"{key}: {old!r} -> {new!r}"
         for key, (old, new) in changes.items()
@@ -129,8 +192,8 @@ def require_same(saved: dict[str, Any], current: dict[str, Any], path: Path) -> 
     ]
     if refused:
         raise CheckpointError(
-            f"{path} belongs to a run with another config, so it cannot be continued exactly:\n  "
-            + "\n  ".join(refused)
-            + "\nGive the values of the saved run, or start a new run without trainer.resume."
+            f"{path} belongs to a run with another config or other data, so it cannot be continued "
+            "exactly:\n  " + "\n  ".join(refused) + "\nGive the values of the saved run, or start "
+            "a new run without trainer.resume."
         )
     return {key: values for key, values in changes.items() if policy(key) == RECORDED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,22 +23,21 @@ from experiments.data import Datasets, EvaluationLoader, TrainLoader
 from experiments.data.admit import admit
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
-from experiments.reporting.plots import plot_curves
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
+from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.model import make_model
+from experiments.runs.opening import Opened, open_run_directory
+from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
-    Opened,
+    describe_run,
     make_accelerator,
-    open_run_directory,
-    read_test,
     start_files,
 )
 from experiments.runs.tracking import RunLog, start_tracker
 from experiments.tasks.base import Task, create_task
-from experiments.tasks.rows import LOSS
-from experiments.training.checkpoint import load_weights, read_tensors
+from experiments.training.checkpoint import sha256_of
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
@@ -53,29 +53,38 @@ class Result:
 
 
 def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any]]) -> Result:
-    """The body of experiments.app.run, which see."""
+    """The body of experiments.app.run, which see.
+
+    All that can be refused is refused before the run has a directory.
+    """
     started = time.time()
     accelerator = make_accelerator(config)
-    console = Console(quiet=not accelerator.is_main_process, soft_wrap=True)
+    # What is printed are names of all kinds: in none of them a bracket or a colon is markup.
+    console = Console(
+        quiet=not accelerator.is_main_process, soft_wrap=True, markup=False, emoji=False
+    )
     print_processes(console, accelerator, config)
     torch.manual_seed(config.seed)
     data = admit(get_data(config), config)
     task = create_task(config, data)
+    task.metrics(accelerator.device)  # refuses what it cannot judge
     model = make_model(config, task.num_outputs, task.input_shape[0])
-    opened = open_run_directory(config, console)
-    directory = opened.directory
-    if opened.checkpoint is None and directory.test.exists():
-        console.print(f"{directory.path} is finished; nothing is left to do.")
-        test = read_test(directory)
-        return Result(directory.path, test["epoch"], test["metrics"])
-    manifest = start_files(opened, config, accelerator, model, task)
-    print_start(console, config, manifest, data, directory)
-    session = Session(config, accelerator, data, task, model, directory, console, started)
-    return session.run(opened)
+    manifest = describe_run(config, accelerator, model, task)
+    facts = run_facts(accelerator, data, manifest["versions"])
+    session = Session(config, accelerator, data, task, model, facts, console, started)
+    try:
+        opened = open_run_directory(config, facts, accelerator, console)
+    except BaseException:
+        session.trainer.close()
+        raise
+    return session.run(opened, manifest | {"facts": facts})
 
 
 class Session:
-    """The part of a run between an open run directory and its result."""
+    """The part of a run after its config and data: what trains, then where it writes, then both."""
+
+    directory: RunDirectory
+    log: RunLog
 
     def __init__(
         self,
@@ -84,19 +93,17 @@ class Session:
         data: Datasets,
         task: Task,
         model: nn.Module,
-        directory: RunDirectory,
+        facts: dict[str, Any],
         console: Console,
         started: float,
     ) -> None:
         self.config, self.accelerator, self.data, self.task = config, accelerator, data, task
-        self.directory, self.console, self.started = directory, console, started
+        self.console, self.started = console, started
         self.main = accelerator.is_main_process
         train_loader = training_loader(config, task, data.train, **self.ranks())
         overfit = config.trainer.overfit_batches
         validation = train_loader.seen_images() if overfit else data.validation
         total_steps = train_loader.steps_per_epoch * config.trainer.epochs
-        values = to_dict(config)
-        self.log = self.make_log(train_loader.steps_per_epoch, values)
         task.attach(model)
         self.trainer = Trainer(
             config.trainer,
@@ -108,21 +115,28 @@ class Session:
             make_scheduler=lambda opt: build_scheduler(opt, config.scheduler, total_steps),
             train_loader=train_loader,
             validation_loader=self.evaluation_loader(validation),
-            checkpoints=directory.checkpoints,
-            best_path=directory.best,
-            log=self.log,
-            run_config=values,
+            run_config=to_dict(config),
+            facts=facts,
         )
 
-    def make_log(self, steps_per_epoch: int, values: dict[str, Any]) -> RunLog:
+    def open(self, opened: Opened, manifest: dict[str, Any]) -> None:
+        """Write the first files into the run directory, and tell the trainer of it."""
+        self.directory = opened.directory
+        manifest = start_files(opened, self.config, manifest, self.accelerator)
+        print_start(self.console, self.config, manifest, self.data, self.directory)
+        self.log = self.make_log()
+        self.trainer.write_to(self.directory.checkpoints, self.directory.best, self.log)
+
+    def make_log(self) -> RunLog:
         config, tracker = self.config, None
         if self.main:
+            values = self.trainer.run_config
             tracker = start_tracker(config.tracker, self.directory, config.name, values)
         return RunLog(
             self.directory,
             main=self.main,
             row=self.task.row,
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=self.trainer.train_loader.steps_per_epoch,
             epochs=config.trainer.epochs,
             batch_size=config.trainer.batch_size,
             progress=config.trainer.progress,
@@ -156,7 +170,21 @@ class Session:
             self.trainer.begin_from(opened.parent)
             self.console.print(f"begins with {opened.parent}")
 
-    def run(self, opened: Opened) -> Result:
+    def run(self, opened: Opened, manifest: dict[str, Any]) -> Result:
+        """Fit and test, in a directory that is this process's until it returns."""
+        try:
+            if opened.test is not None:
+                path = opened.directory.path
+                self.console.print(f"{path} is finished; nothing is left to do.")
+                return Result(path, opened.test["epoch"], opened.test["metrics"])
+            self.open(opened, manifest)
+            return self.proceed(opened)
+        finally:
+            self.trainer.close()
+            if opened.lock is not None:
+                opened.lock.release()
+
+    def proceed(self, opened: Opened) -> Result:
         """Fit and test; on any end the manifest says which one it was."""
         status = "failed"
         try:
@@ -180,24 +208,18 @@ class Session:
             ) from error
         finally:
             self.log.close()
-            self.trainer.close()
             self.write_end(status)
 
     def fit(self) -> None:
+        """Train; what cannot be read stops all processes between two steps, where it is saved."""
         try:
             self.trainer.fit()
         except DataError as error:
-            error.during_training = True  # type: ignore[attr-defined]
-            if self.accelerator.num_processes > 1:
-                raise  # the other processes are mid-step: there is no common state to save
             self.trainer.save()
             raise DataError(
                 f"{error}\nProgress up to step {self.trainer.progress.step} is saved. "
                 f"{self.way_to_resume()}"
             ) from error
-        except TrainingError as error:
-            error.during_training = True  # type: ignore[attr-defined]
-            raise
 
     def way_to_resume(self) -> str:
         if self.directory.checkpoints.last() is None:
@@ -205,13 +227,18 @@ class Session:
         return f"Resume with the same command and trainer.resume={self.directory.path}"
 
     def test(self) -> Result:
-        """Load the best weights, read the test split once, write results and pictures."""
-        trainer, directory = self.trainer, self.directory
-        load_weights(trainer.evaluated_module(), read_tensors(directory.best), directory.best)
+        """Load the best weights, read the test split once, write results and pictures.
+
+        Raises TrainingError: the loss is not finite; what could be computed is written.
+        """
+        trainer, directory, progress = self.trainer, self.directory, self.trainer.progress
+        trainer.load_best()
         with closing(self.evaluation_loader(self.data.test)) as loader:
-            values, metrics = trainer.evaluate(loader)
+            try:
+                values, metrics = trainer.evaluate(loader)
+            except DataError as error:
+                raise DataError(f"{error}\nTraining is done. {self.way_to_resume()}") from error
         record, pictures = self.task.record(metrics), []
-        progress = trainer.progress
         if self.main:
             test = {
                 "split": "test",
@@ -220,8 +247,9 @@ class Session:
                 "metrics": values,
                 **record,
             }
-            pictures = self.draw(test)
             write_json(directory.test, test)
+            update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
+            pictures = draw_pictures(self.task, directory, test, self.console.print)
             if self.log.tracker is not None:
                 self.log.tracker.log(
                     {f"test/{k}": v for k, v in values.items()}, step=progress.step
@@ -230,18 +258,12 @@ class Session:
         print_summary(
             self.console, self.config, self.task, directory, values, progress.best_epoch, pictures
         )
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the test loss is {values['loss']} with the weights of epoch "
+                f"{progress.best_epoch}; {directory.test} has the figures that could be computed"
+            )
         return Result(directory.path, progress.best_epoch, values)
-
-    def draw(self, test: dict[str, Any]) -> list[Path]:
-        """The learning curves of the loss and the running figure, and the task's own pictures."""
-        row, directory = self.task.row, self.directory
-        running = [] if row.running is None else [row.figure(row.running)]
-        plot_curves(directory.metrics, directory.curves, [LOSS, *running])
-        drawn = [directory.curves]
-        for name, draw in self.task.pictures(test).items():
-            drawn.append(directory.picture(name))
-            draw(drawn[-1])
-        return drawn
 
     def write_end(self, status: str) -> None:
         """Complete the manifest; a full disk must not hide the error that led here."""

@@ -1,21 +1,16 @@
-"""What stands before the first step of a run: accelerator, run directory, first lines."""
+"""What stands before the first step of a run: accelerator, manifest, first files."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
-from rich.console import Console
 from torch import nn
 
 from experiments.config.parse import to_dict
@@ -23,17 +18,9 @@ from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
-from experiments.runs.directory import (
-    Changes,
-    RunDirectory,
-    find_parent,
-    find_resumable,
-    new_path,
-    read_config,
-    require_same,
-    resolve_checkpoint,
-)
+from experiments.runs.directory import read_config
 from experiments.runs.manifest import build_manifest, now
+from experiments.runs.opening import Opened
 from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
@@ -86,61 +73,37 @@ def set_threads(wanted: int | None, processes: int) -> None:
         torch.set_num_threads(wanted)
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Where a run is, and where it goes on from.
-
-    checkpoint: of this run, to resume from; parent: of another run, to begin with. changes: what a
-    resume changes that the manifest must tell.
-    """
-
-    directory: RunDirectory
-    checkpoint: Path | None = None
-    parent: Path | None = None
-    changes: Changes = field(default_factory=dict)
-
-
-def open_run_directory(config: Config, console: Console) -> Opened:
-    """Choose the run directory (the same on all processes) and the checkpoint to start from."""
-    opened = _find(config, console)
-    start = config.trainer.start_from
-    if start is None or opened.checkpoint is not None or opened.directory.test.exists():
-        return opened
-    return replace(opened, parent=find_parent(start))
-
-
-def _find(config: Config, console: Console) -> Opened:
-    """The run to take up, or a new directory."""
-    resume, values = config.trainer.resume, to_dict(config)
-    if resume == "auto":
-        found = find_resumable(config.runs_dir, config.name, values)
-        if found is not None:
-            return _take_up(RunDirectory(found), None, values)
-        console.print("trainer.resume=auto: no unfinished run with this config; a new one starts")
-    elif resume is not None:
-        path, checkpoint = resolve_checkpoint("trainer.resume", resume)
-        return _take_up(RunDirectory(path), checkpoint, values)
-    chosen = [str(new_path(config.runs_dir, config.name, config.seed).resolve())]
-    broadcast_object_list(chosen)
-    return Opened(RunDirectory(Path(chosen[0])))
-
-
-def _take_up(directory: RunDirectory, checkpoint: Path | None, values: dict[str, Any]) -> Opened:
-    changes = require_same(read_config(directory.config), values, directory.path)
-    if directory.status() == "finished" and directory.test.exists() and checkpoint is None:
-        return Opened(directory)
-    return Opened(directory, checkpoint or directory.checkpoints.last(), changes=changes)
-
-
 def start_files(
-    opened: Opened, config: Config, accelerator: Accelerator, model: nn.Module, task: Task
+    opened: Opened, config: Config, manifest: dict[str, Any], accelerator: Accelerator
 ) -> dict[str, Any]:
     """Write config.yaml and the first manifest, on the first process; return the manifest.
 
     Raises ConfigError: the directory cannot be written.
     """
     directory, resumed = opened.directory, opened.checkpoint is not None
-    manifest = build_manifest(
+    manifest = {"id": directory.checkpoints.run, **manifest, **history(opened, config)}
+    if not accelerator.is_main_process:
+        return manifest
+    try:
+        if not resumed:
+            with atomic_path(directory.config) as file:
+                text = yaml.safe_dump(to_dict(config), sort_keys=False)
+                file.write_text(text, encoding="utf-8")
+            directory.metrics.unlink(missing_ok=True)
+        write_json(directory.manifest, manifest)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the run directory {directory.path}: {error}\nChoose "
+            "another place with runs_dir=PATH"
+        ) from error
+    return manifest
+
+
+def describe_run(
+    config: Config, accelerator: Accelerator, model: nn.Module, task: Task
+) -> dict[str, Any]:
+    """The manifest of a run that starts now, before it has a place."""
+    return build_manifest(
         name=config.name,
         seed=config.seed,
         command=shlex.join([sys.executable, *sys.argv]),
@@ -153,27 +116,11 @@ def start_files(
         task=task.row,
         monitor=str(config.trainer.monitor),
     )
-    manifest |= history(opened, config)
-    if not accelerator.is_main_process:
-        return manifest
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-        if not resumed:
-            with atomic_path(directory.config) as file:
-                file.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
-            directory.metrics.unlink(missing_ok=True)
-        write_json(directory.manifest, manifest)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the run directory {directory.path}: {error}\nChoose "
-            "another place with runs_dir=PATH"
-        ) from error
-    return manifest
 
 
 def history(opened: Opened, config: Config) -> dict[str, Any]:
     """What a manifest tells of a run's past: its parent, and each time that it was taken up."""
-    past: dict[str, Any] = {"parent": None, "resumed": []}
+    past: dict[str, Any] = {"parent": None, "resumed": [], "number": opened.number}
     if opened.parent is not None:
         run = opened.parent.parent.parent
         changed = differences(read_config(run / "config.yaml"), to_dict(config))
@@ -193,8 +140,3 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         }
         past["resumed"] = [*before.get("resumed", []), taken_up]
     return past
-
-
-def read_test(directory: RunDirectory) -> dict[str, Any]:
-    """The test results of a finished run."""
-    return dict(json.loads(directory.test.read_text()))

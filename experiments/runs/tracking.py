@@ -30,7 +30,7 @@ from rich.progress import (
 
 from experiments.config.resume import flatten
 from experiments.config.trainer import TrackerConfig
-from experiments.files import append_line, write_json
+from experiments.files import append_line, atomic_path, write_json
 from experiments.runs.directory import RunDirectory
 from experiments.tasks.rows import TaskRow
 
@@ -78,14 +78,32 @@ class RunLog:
             self._write_timing(epoch, step)
         self._print_row(split, epoch, values)
 
-    def position(self) -> int:
-        """Bytes of metrics.jsonl so far; a checkpoint stores it."""
-        return self.run.metrics.stat().st_size if self.run.metrics.exists() else 0
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        self.console.print(text)
 
-    def rewind(self, position: int) -> None:
-        """Drop the lines that were written after the checkpoint now taken up."""
-        if self.run.metrics.exists():
-            os.truncate(self.run.metrics, position)
+    def written(self) -> bytes:
+        """metrics.jsonl so far; a checkpoint stores it."""
+        return self.run.metrics.read_bytes() if self.run.metrics.exists() else b""
+
+    def restore(self, rows: bytes | None, position: int) -> None:
+        """Bring metrics.jsonl to what it was at the checkpoint now taken up.
+
+        rows None: a checkpoint of an earlier version, which knows its length alone; of a file that
+        has become shorter the whole rows are kept.
+        """
+        current, name = self.written(), self.run.metrics.name
+        if rows is None:
+            rows = current[:position]
+            if len(rows) < position:
+                rows = rows[: rows.rfind(b"\n") + 1]
+                self.say(f"{name} has lost rows since the checkpoint: {len(current)} of {position} "
+                         "bytes are there; those that are whole are kept")  # fmt: skip
+        elif not current.startswith(rows):
+            self.say(f"{name} is not as it was at the checkpoint, which has its rows: written anew")
+        if current != rows:
+            with atomic_path(self.run.metrics) as file:
+                file.write_bytes(rows)
 
     def _write_timing(self, epoch: int, step: int) -> None:
         seconds = self.epoch_seconds

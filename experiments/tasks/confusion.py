@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from experiments.reporting.plots import save_figure
+from experiments.reporting.text import as_it_is, plain
 
 MAX_COUNTS = 20  # classes up to which the counts are shown
 MAX_NAMES = 50  # classes up to which their names are
@@ -45,10 +46,12 @@ def plot_confusion_matrix(matrix: Any, class_names: Sequence[str], png_path: str
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
     names = [
-        name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}" for name in class_names
+        name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}"
+        for name in map(plain, class_names)
     ]
     ticks = range(len(names))
     fontsize = 9 if len(names) <= MAX_COUNTS else 7
     upright = max(map(len, names), default=0) > 3
-    axes.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=fontsize)
-    axes.set_yticks(ticks, names, fontsize=fontsize)
+    shown: dict[str, Any] = {"fontsize": fontsize, **as_it_is(names)}
+    axes.set_xticks(ticks, names, rotation=90 if upright else 0, **shown)
+    axes.set_yticks(ticks, names, **shown)

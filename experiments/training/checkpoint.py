@@ -4,9 +4,12 @@
         model.safetensors   weights and buffers
         ema.safetensors     their moving average, if the run keeps one
         state.pt            optimizer, scheduler, loss scaler, progress (tensors and plain values)
-        checkpoint.json     format, step, size and SHA-256 of each file, the run's config
+        metrics.jsonl       the run's rows so far
+        checkpoint.json     format, step, the run's id, size and SHA-256 of each file, the run's
+                            config, and what it was computed with and from (facts)
 
 Loading verifies sizes and hashes first and never unpickles objects (safetensors, weights_only).
+A checkpoint of another run is none of this store's, wherever it came from.
 """
 
 from __future__ import annotations
@@ -19,13 +22,14 @@ import os
 import pickle
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from experiments.errors import CheckpointError
@@ -33,6 +37,8 @@ from experiments.files import atomic_path, sync_directory, write_json
 
 FORMAT = 1
 META = "checkpoint.json"
+NEEDED = ("model.safetensors", "state.pt")
+UNKNOWN = "unknown"  # the id of a run whose manifest is lost: any checkpoint may be its own
 
 
 @dataclass
@@ -43,18 +49,40 @@ class Checkpoint:
     state: dict[str, Any]
     ema: dict[str, Tensor] | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: bytes | None = None  # None: written by a version that kept their length alone
 
 
 class CheckpointStore:
-    """The `checkpoints` folder of one run."""
+    """The `checkpoints` folder of one run, whose id (None: it began before there were ids) is run.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Folders of other runs in it are left alone: not listed, not counted, not removed.
+    """
+
+    def __init__(self, root: Path, run: str | None = None) -> None:
+        self.root, self.run = root, run
 
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, ascending."""
+        """Steps of the run's complete checkpoints, ascending."""
+        return [step for step in self._all_steps() if not self.is_foreign(self.path(step))]
+
+    def foreign(self) -> list[Path]:
+        """The checkpoints of other runs."""
+        paths = map(self.path, self._all_steps())
+        return [path for path in paths if self.is_foreign(path)]
+
+    def _all_steps(self) -> list[int]:
         found = (p.name.removeprefix("step-") for p in self.root.glob("step-*") if p.is_dir())
         return sorted(int(text) for text in found if text.isdigit())
+
+    def is_foreign(self, path: Path) -> bool:
+        """Whether path names another run as its writer; one that cannot be read names none."""
+        if self.run == UNKNOWN:
+            return False
+        try:
+            return bool(read_meta(path).get("run") != self.run)
+        except CheckpointError:
+            return False
 
     def path(self, step: int) -> Path:
         return self.root / f"step-{step:08d}"
@@ -67,23 +95,48 @@ class CheckpointStore:
         """Write one checkpoint, then remove all but the newest keep_last.
 
         Raises OSError (a full disk, say); then no part of the new checkpoint is left and the
-        earlier ones are untouched.
+        earlier ones are untouched. The same step again, after a resume from an earlier one, takes
+        the old one's place; see tidy for a process that is killed in between.
         """
         target, temporary = self.path(step), self.root / f".tmp-step-{step:08d}"
+        aside = self._aside(target)
         self.root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        self.tidy()
         try:
             temporary.mkdir()
             self._write_files(temporary, step, checkpoint)
-            if target.exists():  # the same step again, after a resume from an earlier one
-                shutil.rmtree(target)
+            if target.exists():
+                os.replace(target, aside)
             os.replace(temporary, target)
             sync_directory(self.root)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.tidy()
         for old in self.steps()[:-keep_last]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+            self._remove(self.path(old))
         return target
+
+    def _aside(self, path: Path) -> Path:
+        return self.root / f".old-{path.name}"
+
+    def _remove(self, path: Path) -> None:
+        """Under another name first: a removal that is cut off leaves nothing that looks whole."""
+        doomed = self.root / f".tmp-{path.name}"
+        shutil.rmtree(doomed, ignore_errors=True)
+        with suppress(OSError):  # what cannot be removed hurts nobody
+            os.replace(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Undo what a writer left that was killed, or failed: half a checkpoint is removed, and
+        one that was put aside and has no successor is back in its place."""
+        for half in self.root.glob(".tmp-step-*"):
+            shutil.rmtree(half, ignore_errors=True)
+        for old in self.root.glob(".old-step-*"):
+            target = self.root / old.name.removeprefix(".old-")
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(old, target)
 
     def _write_files(self, folder: Path, step: int, checkpoint: Checkpoint) -> None:
         save_tensors(folder / "model.safetensors", checkpoint.model)
@@ -93,11 +146,21 @@ class CheckpointStore:
         torch.save(checkpoint.state, state)
         with atomic_path(folder / "state.pt") as file:
             file.write_bytes(state.getbuffer())
+        if checkpoint.metrics is not None:
+            with atomic_path(folder / "metrics.jsonl") as file:
+                file.write_bytes(checkpoint.metrics)
         files = {
             p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)}
             for p in sorted(folder.iterdir())
         }
-        meta = {"format": FORMAT, "step": step, "files": files, "config": checkpoint.config}
+        meta = {
+            "format": FORMAT,
+            "step": step,
+            "run": self.run,
+            "files": files,
+            "config": checkpoint.config,
+            "facts": checkpoint.facts,
+        }
         write_json(folder / META, meta)
 
     def set_aside_after(self, step: int) -> None:
@@ -115,14 +178,24 @@ class CheckpointStore:
         message names the file and the newest earlier checkpoint that is whole.
         """
         try:
+            if self.is_foreign(path):
+                raise CheckpointError(f"{path} was written by another run than {self.root.parent}.")
             meta = verify(path)
             model = load_file(path / "model.safetensors")
             has_ema = "ema.safetensors" in meta["files"]
             ema = load_file(path / "ema.safetensors") if has_ema else None
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        except (CheckpointError, SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
-            raise CheckpointError(f"{error}\n{self._way_on(path)}") from error
-        return Checkpoint(model, state, ema, meta["config"])
+            has_metrics = "metrics.jsonl" in meta["files"]
+            metrics = (path / "metrics.jsonl").read_bytes() if has_metrics else None
+        except (
+            CheckpointError, OSError, SafetensorError, pickle.UnpicklingError, RuntimeError
+        ) as error:  # fmt: skip
+            raise self.damaged(path, error) from error
+        return Checkpoint(model, state, ema, meta["config"], meta.get("facts") or {}, metrics)
+
+    def damaged(self, path: Path, error: Exception) -> CheckpointError:
+        """The error, with the newest earlier checkpoint that is whole."""
+        return CheckpointError(f"{error}\n{self._way_on(path)}")
 
     def _way_on(self, damaged: Path) -> str:
         for step in reversed(self.steps()):
@@ -137,21 +210,33 @@ class CheckpointStore:
         return "No earlier checkpoint of this run is whole: start it anew without trainer.resume."
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """Return the checkpoint's metadata after checking every file's size and hash."""
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself. Raises CheckpointError: it says nothing that can be read.
+
+    Its files are not looked at.
+    """
     try:
-        meta = json.loads((path / META).read_text())
-        files: Mapping[str, Any] = meta["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in meta["files"].items()}
+        whole = isinstance(meta["config"], dict) and set(NEEDED) <= set(files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint: {META} is missing or unreadable."
         ) from error
+    if not whole:
+        raise CheckpointError(f"{path} is not a checkpoint: {META} lacks {' or '.join(NEEDED)}.")
+    return dict(meta)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Return the checkpoint's metadata after checking every file's size and hash."""
+    meta = read_meta(path)
     if meta.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {meta.get('format')!r}; this version "
             f"reads format {FORMAT}."
         )
-    for name, expected in files.items():
+    for name, expected in meta["files"].items():
         file = path / name
         size = file.stat().st_size if file.is_file() else None
         if size is None:
@@ -164,19 +249,26 @@ def verify(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is damaged: the content of {name} has changed since it was written."
             )
-    return dict(meta)
+    return meta
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], note: str | None = None) -> None:
-    """Write a safetensors file under a temporary name, flush it to disk and rename it.
+def pack_tensors(tensors: Mapping[str, Tensor], note: str) -> bytes:
+    """The content of a safetensors file.
 
     The note is one entry of the file's metadata: several would be written in random order.
     """
-    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    metadata = {"note": note} if note else None
+    return save(_on_cpu(tensors), metadata={"note": note})
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file under a temporary name, flush it to disk and rename it."""
     with atomic_path(path) as temporary:
         try:
-            save_file(contiguous, temporary, metadata=metadata)
+            save_file(_on_cpu(tensors), temporary)
             temporary.chmod(0o644)  # it makes the file private, unlike every other of a run
         except SafetensorError as error:  # it wraps the system's error, a full disk for one
             raise OSError(
@@ -219,9 +311,13 @@ def sha256_of(path: Path) -> str:
         return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. Raises CheckpointError: it is absent or damaged."""
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file. Raises CheckpointError: it is absent, damaged, or not the one whose
+    SHA-256 is given."""
     try:
-        return load_file(path)
+        content = path.read_bytes()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise CheckpointError(f"{path} has changed since this run wrote it")
+        return load(content)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error

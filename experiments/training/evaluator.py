@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, send_to_device
+from accelerate.utils import broadcast, gather_object, send_to_device
 from torch import Tensor, nn
 
 from experiments.data.recipe import Batch
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, UserError
 from experiments.tasks.base import Metrics, Task
+from experiments.training.interrupt import leave_workers_to_their_loader
 
 # By the number of spatial dimensions.
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -41,24 +42,47 @@ class Evaluator:
         gathered = self.accelerator.gather(row.to(self.accelerator.device)[None])
         return gathered.cpu()
 
+    def agree(self, failure: UserError | None, row: Tensor) -> Tensor:
+        """Gather a row, where all processes are at one point; the error of one is raised on all.
+
+        So none waits for a process that has ended, and what they save or say is common to all.
+        """
+        if self.accelerator.num_processes == 1:
+            if failure is not None:
+                raise failure
+            return self.gather(row)
+        failed = torch.tensor([failure is not None], dtype=torch.float64, device=row.device)
+        rows = self.gather(torch.cat([row.double(), failed]))
+        if rows[:, -1].any():
+            raise next(error for error in gather_object([failure]) if error is not None)
+        return rows[:, :-1]
+
     @torch.no_grad()
     def evaluate(
         self, module: nn.Module, loader: Iterable[Batch]
     ) -> tuple[dict[str, float], Metrics]:
-        """Loss and figures of a bare module, and what gathered them."""
+        """Loss and figures of a bare module, and what gathered them.
+
+        Raises what the loader raises, on all processes.
+        """
         self._share_buffers(module)
         was_training = module.training
         module.eval()
         metrics = self.task.metrics(self.accelerator.device)
         sums = torch.zeros(2, dtype=torch.float64)
-        for batch in loader:
-            inputs, targets = self.to_device(batch)
-            with self.accelerator.autocast():
-                loss, outputs = self.task.evaluation_loss(module, inputs, targets)
-            metrics.update(outputs, targets)
-            sums += torch.tensor([float(loss) * len(inputs), len(inputs)], dtype=torch.float64)
+        failure = None
+        try:
+            for batch in loader:
+                leave_workers_to_their_loader()
+                inputs, targets = self.to_device(batch)
+                with self.accelerator.autocast():
+                    loss, outputs = self.task.evaluation_loss(module, inputs, targets)
+                metrics.update(outputs, targets)
+                sums += torch.tensor([float(loss) * len(inputs), len(inputs)], dtype=torch.float64)
+        except UserError as error:
+            failure = error
         module.train(was_training)
-        sums = self.gather(sums).sum(0)
+        sums = self.agree(failure, sums).sum(0)
         figures = {name: float(value) for name, value in metrics.compute().items()}
         return {"loss": float(sums[0] / sums[1]), **figures}, metrics
 

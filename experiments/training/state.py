@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from experiments.config.trainer import TrainerConfig
 from experiments.data import TrainLoader
 from experiments.errors import CheckpointError, TrainingError
-from experiments.training.checkpoint import Checkpoint, CheckpointStore, load_weights
+from experiments.files import atomic_path
+from experiments.training.checkpoint import (
+    UNKNOWN,
+    Checkpoint,
+    CheckpointStore,
+    load_weights,
+    pack_tensors,
+    read_tensors,
+)
 from experiments.training.evaluator import Evaluator
+from experiments.training.finite import not_finite
 
 
 class Log(Protocol):
@@ -29,9 +41,11 @@ class Log(Protocol):
         self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float, seconds: float
     ) -> None: ...
 
-    def position(self) -> int: ...
+    def say(self, text: str) -> None: ...
 
-    def rewind(self, position: int) -> None: ...
+    def written(self) -> bytes: ...
+
+    def restore(self, rows: bytes | None, position: int) -> None: ...
 
 
 @dataclass
@@ -43,17 +57,22 @@ class Progress:
     step: int = 0
     best_value: float = -math.inf
     best_epoch: int = 0
+    best_note: str = ""  # what best.safetensors says of itself, and the SHA-256 of all of it
+    best_sha256: str = ""  # empty: written by a version that did not keep it
+    lr: float = 0.0  # of the last step
 
 
 class TrainingState:
     """What a checkpoint holds, as attributes; experiments.training.trainer moves it on.
 
     module is the bare model, ema its moving average or None, totals this process's sums over the
-    current epoch (losses, running figure, samples), run_config the config that made all this.
+    current epoch (losses, running figure, samples), run_config the config that made all this, facts
+    what it is computed with and from, best the content of best.safetensors until it is written.
     """
 
     config: TrainerConfig
     run_config: dict[str, Any]
+    facts: dict[str, Any]
     accelerator: Accelerator
     evaluator: Evaluator
     module: nn.Module
@@ -64,19 +83,24 @@ class TrainingState:
     progress: Progress
     totals: Tensor
     checkpoints: CheckpointStore
+    best_path: Path
+    best: bytes | None
     log: Log
+    meant: frozenset[str]  # names of tensors that the model itself made infinite: masks
+    saved_step: int
 
-    def check_losses(self) -> None:
-        """Raise TrainingError for a loss that is not finite: such a state is not written."""
+    def lost_step(self) -> TrainingError | None:
+        """The error of the first step whose loss is not finite, if there is one."""
         raise NotImplementedError
 
     def save(self) -> None:
         """Write a checkpoint (called on all processes; the first one writes).
 
-        Raises TrainingError: the disk is full or not writable; earlier checkpoints are untouched.
+        Raises TrainingError: a loss or the state is not finite, the disk is full or not writable;
+        earlier checkpoints are untouched.
         """
-        self.check_losses()
-        totals = self.evaluator.gather(self.totals)
+        failure = self.lost_step() or self.lost_state()
+        totals = self.evaluator.agree(failure, self.totals)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
@@ -85,19 +109,114 @@ class TrainingState:
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "progress": asdict(self.progress),
                 "totals": totals,
-                "log_position": self.log.position(),
             }
             ema = None if self.ema is None else self.ema.module.state_dict()
-            checkpoint = Checkpoint(self.module.state_dict(), state, ema, self.run_config)
+            checkpoint = Checkpoint(
+                self.module.state_dict(), state, ema, self.run_config, self.facts,
+                self.log.written(),
+            )  # fmt: skip
             try:
                 self.checkpoints.write(self.progress.step, checkpoint, self.config.keep_last)
+                self._write_best()
             except OSError as error:
                 raise TrainingError(
                     f"cannot write checkpoint step {self.progress.step}: {error}\n"
-                    f"Earlier files are untouched; the last good checkpoint is "
-                    f"{self.checkpoints.last()}. Free space, then resume."
+                    f"Earlier files are untouched; {self.last_good()} Free space, then resume."
                 ) from error
+        self.saved_step = self.progress.step
         self.accelerator.wait_for_everyone()
+
+    def last_good(self) -> str:
+        last = self.checkpoints.last()
+        return f"the last good checkpoint is {last}." if last else "there is no checkpoint yet."
+
+    # -------------------------------------------------------------------------------------- finite
+    def tensors(self) -> list[tuple[str, Any]]:
+        """All that decides the next step, by name."""
+        named: list[tuple[str, Any]] = list(self.module.state_dict().items())
+        if self.ema is not None:
+            average = self.ema.module.state_dict().items()
+            named += [(f"moving average of {name}", tensor) for name, tensor in average]
+        return [*named, ("optimizer state", self.optimizer.state_dict()["state"])]
+
+    def lost_state(self) -> TrainingError | None:
+        """The error of weights, buffers, average or optimizer state that are not finite."""
+        lost = [name for name in not_finite(self.tensors()) if name not in self.meant]
+        if not lost:
+            return None
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        return self.lost(f"{lost[0]}{more} {'are' if more else 'is'} not finite")
+
+    def lost(self, what: str, step: int | None = None, lr: float | None = None) -> TrainingError:
+        """The error that ends a run whose numbers are of no use; of the last step unless given."""
+        progress = self.progress
+        return TrainingError(
+            f"{what} at step {progress.step if step is None else step} "
+            f"(epoch {progress.epoch + 1}, lr {progress.lr if lr is None else lr:.3g}). "
+            f"Training has stopped; {self.last_good()}\nTry a smaller optimizer.lr, "
+            "trainer.max_grad_norm=1 or a longer scheduler.warmup."
+        )
+
+    # ---------------------------------------------------------------------------- the best weights
+    def evaluated_module(self) -> nn.Module:
+        return self.module if self.ema is None else self.ema.module
+
+    def _write_best(self) -> None:
+        """Write best.safetensors, after the checkpoint that tells its hash and can replace it."""
+        if self.best is not None:
+            with atomic_path(self.best_path) as file:
+                file.write_bytes(self.best)
+            self.best = None
+
+    def load_best(self) -> None:
+        """Give the evaluated module the best weights (called on all processes).
+
+        Raises CheckpointError: best.safetensors is not what this run wrote.
+        """
+        (sha256,) = broadcast_object_list([self.progress.best_sha256])
+        try:
+            tensors = read_tensors(self.best_path, sha256)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}; it should hold the weights of epoch {self.progress.best_epoch}, "
+                f"{self.progress.best_note}. It was not tested. Resume from an earlier checkpoint "
+                f"in {self.checkpoints.root}, or start again."
+            ) from error
+        load_weights(self.evaluated_module(), tensors, self.best_path)
+
+    def _restore_best(self, taken: Checkpoint) -> None:
+        """Write best.safetensors anew from a checkpoint if it is not what the one taken up says.
+
+        A kill between the two files, a step back to an earlier checkpoint and damage look alike.
+        Where no checkpoint has these weights, the best of the coming epochs counts.
+        """
+        progress = self.progress
+        if not progress.best_sha256:
+            return
+        try:
+            read_tensors(self.best_path, progress.best_sha256)
+            return
+        except CheckpointError as error:
+            reason = error
+        epoch_end = progress.best_epoch * self.train_loader.steps_per_epoch
+        kept = self.checkpoints.path(epoch_end)
+        if progress.step != epoch_end and kept.exists():
+            with suppress(CheckpointError):
+                taken = self.checkpoints.load(kept)
+        content = pack_tensors(taken.model if taken.ema is None else taken.ema, progress.best_note)
+        if hashlib.sha256(content).hexdigest() == progress.best_sha256:
+            self.best = content
+            self._write_best()
+            self.log.say(f"{self.best_path.name} is written anew from a checkpoint: {reason}")
+        elif progress.epoch >= self.config.epochs:
+            raise CheckpointError(
+                f"{reason}, and no checkpoint has the weights of epoch {progress.best_epoch}. "
+                f"Resume from an earlier checkpoint in {self.checkpoints.root}, or start again."
+            )
+        else:
+            progress.best_value, progress.best_epoch = -math.inf, 0
+            progress.best_note = progress.best_sha256 = ""
+            self.log.say(f"{reason}; the best of the epochs from here on counts")
 
     def begin_from(self, path: Path) -> None:
         """Begin with the state of another run's checkpoint (called on all processes).
@@ -109,7 +228,7 @@ class TrainingState:
         Raises CheckpointError: another model or optimizer wrote it, it stands within an epoch, or
         this run is to have no more epochs than that.
         """
-        checkpoint = CheckpointStore(path.parent).load(path)
+        checkpoint = CheckpointStore(path.parent, UNKNOWN).load(path)
         epoch = self._epochs_done(checkpoint, path)
         self._load_weights(checkpoint, path)
         own = self.optimizer.state_dict()
@@ -165,7 +284,16 @@ class TrainingState:
         mine = totals[self.accelerator.process_index] if same else totals.mean(0)
         self.totals.copy_(mine)
         self.accelerator.wait_for_everyone()
+        failure = None
+        if self.accelerator.is_main_process:
+            try:
+                self._restore_best(checkpoint)
+            except CheckpointError as error:
+                failure = error
+        self.evaluator.agree(failure, self.totals)
+        (self.progress,) = broadcast_object_list([self.progress])
         if self.accelerator.is_main_process:
             self.checkpoints.set_aside_after(self.progress.step)
-            self.log.rewind(state["log_position"])
+            self.log.restore(checkpoint.metrics, state.get("log_position", 0))
+        self.saved_step = self.progress.step
         self.accelerator.wait_for_everyone()

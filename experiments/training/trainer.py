@@ -7,9 +7,10 @@ and taken up again from a checkpoint computes bit for bit what it would have com
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from torch import Tensor, nn
 from experiments.config.trainer import TrainerConfig
 from experiments.data import EvaluationLoader, TrainLoader
 from experiments.data.recipe import Batch
-from experiments.errors import TrainingError
+from experiments.errors import TrainingError, UserError
 from experiments.tasks.base import Metrics, Task
-from experiments.training.checkpoint import CheckpointStore, save_tensors
+from experiments.training.checkpoint import CheckpointStore, pack_tensors
 from experiments.training.evaluator import Evaluator
-from experiments.training.interrupt import Interrupted, StopSignal
+from experiments.training.finite import not_finite
+from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
 
 
@@ -42,13 +44,12 @@ class Trainer(TrainingState):
         self, config: TrainerConfig, *, seed: int, accelerator: Accelerator, model: nn.Module,
         task: Task, optimizer: torch.optim.Optimizer,
         make_scheduler: Callable[[torch.optim.Optimizer], Any], train_loader: TrainLoader,
-        validation_loader: EvaluationLoader, checkpoints: CheckpointStore, best_path: Path,
-        log: Log, run_config: dict[str, Any],
+        validation_loader: EvaluationLoader, run_config: dict[str, Any],
+        facts: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.seed, self.accelerator = config, seed, accelerator
-        self.task, self.log, self.run_config = task, log, run_config
+        self.task, self.run_config, self.facts = task, run_config, facts or {}
         self.train_loader, self.validation_loader = train_loader, validation_loader
-        self.checkpoints, self.best_path = checkpoints, best_path
         self.monitor = task.row.figure(config.monitor or task.row.monitors[0].name)
         self.evaluator = Evaluator(accelerator, task, config.channels_last)
         layout = self.evaluator.memory_format
@@ -65,9 +66,14 @@ class Trainer(TrainingState):
         self.progress = Progress()
         # sums of losses, of the running figure, of samples; on the device: no step waits for it
         self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
-        self.lr = 0.0  # of the last step
+        self.best, self.saved_step = None, -1
+        self.meant = frozenset(not_finite(self.tensors()))
         self.unchecked: list[tuple[int, float, Tensor]] = []
         self.stop = StopSignal()
+
+    def write_to(self, checkpoints: CheckpointStore, best_path: Path, log: Log) -> None:
+        """Say where to write, before fit or load: a trainer can be built before its run exists."""
+        self.checkpoints, self.best_path, self.log = checkpoints, best_path, log
 
     def close(self) -> None:
         """End the worker processes and remove the hooks."""
@@ -79,8 +85,8 @@ class Trainer(TrainingState):
     def fit(self) -> None:
         """Train to the last epoch; a checkpoint ends every epoch.
 
-        Raises Interrupted after SIGTERM or Ctrl-C, when the checkpoint is written; TrainingError
-        when a loss is not finite.
+        Raises Interrupted after SIGTERM, SIGHUP or Ctrl-C, when the checkpoint is written;
+        TrainingError when a loss or the state is not finite; what the loaders raise.
         """
         with self.stop:
             while self.progress.epoch < self.config.epochs:
@@ -93,31 +99,47 @@ class Trainer(TrainingState):
         progress = self.progress
         self.module.train()
         started = time.perf_counter()
-        for micro_batches in self.train_loader.epoch(progress.epoch, progress.step_in_epoch):
-            self.lr = self.optimizer.param_groups[0]["lr"]
+        steps = iter(self.train_loader.epoch(progress.epoch, progress.step_in_epoch))
+        while (micro_batches := self.next_step(steps)) is not None:
+            progress.lr = self.optimizer.param_groups[0]["lr"]
             loss = self.train_step(micro_batches)
             progress.step += 1
             progress.step_in_epoch += 1
-            self.unchecked.append((progress.step, self.lr, loss))
-            if self.accelerator.device.type == "cpu" or progress.step % 10 == 0:
-                self.check_losses()  # on an accelerator each look waits for the device
+            self.unchecked.append((progress.step, progress.lr, loss))
             now = time.perf_counter()
             self.log.step_done(
-                progress.epoch, progress.step_in_epoch, self.mean_loss, self.lr, now - started
+                progress.epoch, progress.step_in_epoch, self.mean_loss, progress.lr, now - started
             )
             started = now
-            self.after_step()
 
-    def after_step(self) -> None:
-        """Between two steps, but not after an epoch's last, save if it is time or a signal came."""
-        progress = self.progress
-        if progress.step_in_epoch == self.train_loader.steps_per_epoch:
-            return
+    def next_step(self, steps: Iterator[list[Batch]]) -> list[Batch] | None:
+        """Between two steps: the micro-batches of the next one, or None at the epoch's end.
+
+        The one place within an epoch where the processes tell each other of a sample that cannot be
+        read, a loss that is not finite or a signal; and where checkpoints are written.
+        """
+        progress, micro_batches = self.progress, None
+        failure: UserError | None = None
         every = self.config.checkpoint_steps
-        if self.stop_requested():
-            self.save()
+        if progress.step_in_epoch == self.train_loader.steps_per_epoch:
+            return next(steps, None)
+        if self.accelerator.device.type == "cpu" or progress.step % 10 == 0:
+            failure = self.lost_step()  # on an accelerator each look waits for the device
+        if progress.step_in_epoch and every is not None and progress.step % every == 0:
+            self.save_once()
+        try:
+            micro_batches = next(steps, None)
+        except UserError as error:
+            failure = failure or error
+        leave_workers_to_their_loader()
+        if self.stop_requested(failure):
+            self.save_once()
             raise Interrupted(self.stop.signal)
-        if every is not None and progress.step % every == 0:
+        return micro_batches
+
+    def save_once(self) -> None:
+        """Save, unless this step is saved already."""
+        if self.saved_step != self.progress.step:
             self.save()
 
     def train_step(self, micro_batches: Sequence[Batch]) -> Tensor:
@@ -127,7 +149,9 @@ class Trainer(TrainingState):
         def closure() -> Tensor:
             loss = self.compute_gradients(micro_batches, record=not first)
             first.append(loss)
-            return loss
+            # A line search must decide alike on all processes.
+            mean: Tensor = self.accelerator.reduce(loss, reduction="mean")
+            return mean
 
         if self.needs_closure:  # LBFGS evaluates the same batches as often as its search wants
             self.optimizer.step(closure)
@@ -179,43 +203,39 @@ class Trainer(TrainingState):
     def mean_loss(self) -> float:
         return float(self.totals[0] / self.totals[2]) if self.totals[2] > 0 else math.nan
 
-    def check_losses(self) -> None:
-        """Raise TrainingError for the first step whose loss is not finite."""
+    def lost_step(self) -> TrainingError | None:
+        """The error of the first step whose loss is not finite, if there is one."""
         for step, lr, loss in self.unchecked:
             if not bool(torch.isfinite(loss)):
-                last = self.checkpoints.last()
-                good = f"The last good checkpoint is {last}." if last else "No checkpoint yet."
-                raise TrainingError(
-                    f"the loss is {float(loss)} at step {step} (epoch {self.progress.epoch + 1}, "
-                    f"lr {lr:.3g}). Training has stopped. {good}\nTry a smaller optimizer.lr, "
-                    "trainer.max_grad_norm=1 or a longer scheduler.warmup."
-                )
+                return self.lost(f"the loss is {float(loss)}", step, lr)
         self.unchecked.clear()
+        return None
 
-    def stop_requested(self) -> bool:
-        """Whether any process has received a signal; all processes get the same answer."""
-        if self.accelerator.num_processes == 1:
+    def stop_requested(self, failure: UserError | None = None) -> bool:
+        """Whether any process has received a signal; all get the same answer, or the same error."""
+        if self.accelerator.num_processes == 1 and failure is None:
             return self.stop.signal is not None
-        flag = torch.tensor([self.stop.signal or 0], device=self.accelerator.device)
-        signal = int(self.accelerator.gather(flag).max())
-        if signal:
-            self.stop.signal = signal
-        return signal != 0
+        signal = torch.tensor([float(self.stop.signal or 0)], dtype=torch.float64)
+        number = int(self.evaluator.agree(failure, signal).max())
+        if number:
+            self.stop.signal = number
+        return number != 0
 
     # --------------------------------------------------------------------------------- end of epoch
     def finish_epoch(self) -> None:
         """Write the training row, validate, keep the best weights, save."""
-        progress = self.progress
-        self.check_losses()
-        sums = self.evaluator.gather(self.totals).sum(0)
-        running = self.task.row.running
+        progress, running = self.progress, self.task.row.running
+        sums = self.evaluator.agree(self.lost_step(), self.totals).sum(0)
         train = {"loss": float(sums[0] / sums[2])}
         train |= {} if running is None else {running: float(sums[1] / sums[2])}
-        train |= {"lr": self.lr}
+        train |= {"lr": progress.lr}
         epoch = progress.epoch + 1
-        self.log.row("train", epoch, progress.step, train)
+        # Both rows after both are known: what stops in between is done again after a resume.
         values, _ = self.evaluate(self.validation_loader)
+        self.log.row("train", epoch, progress.step, train)
         self.log.row("validation", epoch, progress.step, values)
+        if not math.isfinite(values["loss"]):
+            raise self.lost_state() or self.lost(f"the validation loss is {values['loss']}")
         self.keep_best(epoch, values)
         progress.epoch, progress.step_in_epoch = epoch, 0
         self.totals.zero_()
@@ -234,12 +254,11 @@ class Trainer(TrainingState):
             return
         self.progress.best_value = -math.inf if math.isnan(value) else value
         self.progress.best_epoch = epoch
-        if self.accelerator.is_main_process:
-            note = f"epoch {epoch}: validation {monitor} {values[monitor]!r}"
-            save_tensors(self.best_path, self.evaluated_module().state_dict(), note)
-
-    def evaluated_module(self) -> nn.Module:
-        return self.module if self.ema is None else self.ema.module
+        if self.accelerator.is_main_process:  # save() writes it, after the checkpoint
+            self.progress.best_note = f"epoch {epoch}: validation {monitor} {values[monitor]!r}"
+            weights = self.evaluated_module().state_dict()
+            self.best = pack_tensors(weights, self.progress.best_note)
+            self.progress.best_sha256 = hashlib.sha256(self.best).hexdigest()
 
     def evaluate(self, loader: Iterable[Batch]) -> tuple[dict[str, float], Metrics]:
         """Loss and figures over every sample once, of the moving average if there is one."""

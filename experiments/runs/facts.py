@@ -1,0 +1,75 @@
+"""What a run is computed with and from, beside its config: compared when it is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from experiments.data import Datasets
+from experiments.data.containers import FolderImages, TensorImages, part_of
+
+SAMPLE = 16_384  # images of a split, evenly spaced, whose name, size or pixels are looked at
+LISTED = 100  # classes up to which their names are told, and not a hash of them
+
+
+def run_facts(accelerator: Accelerator, data: Datasets, versions: dict[str, Any]) -> dict[str, Any]:
+    """The facts of experiments.config.resume.FACTS, as a nested dict.
+
+    What a dataset does not tell without reading all of it is left out.
+    """
+    splits = [_described(split) for split in data]
+    classes = [str(name) for name in getattr(data.train, "classes", [])]
+    names = (
+        classes
+        if len(classes) <= LISTED
+        else _hash(name.encode("utf-8", "surrogatepass") for name in classes)
+    )
+    return {
+        "run": {
+            "precision": accelerator.mixed_precision,
+            "processes": accelerator.num_processes,
+            "device": accelerator.device.type,
+            "versions": versions,
+        },
+        "data": {
+            "images": [len(split) for split in data],
+            "classes": names,
+            "fingerprint": _hash(part for what, _ in splits for part in what),
+            "contents": _hash(part for _, content in splits for part in content),
+        },
+    }
+
+
+def _described(dataset: Any) -> tuple[list[bytes], list[bytes]]:
+    """(which images these are, what is in them), as bytes to hash."""
+    base, indices = dataset, np.arange(len(dataset))
+    while (share := part_of(base)) is not None:
+        base, indices = share[0], share[1][indices]
+    which, content = [type(base).__name__.encode()], []
+    targets = getattr(base, "targets", None)
+    if targets is not None:
+        array = np.asarray(targets)[indices]
+        numbers = array.dtype.kind in "biuf"
+        which.append(array.tobytes() if numbers else repr(array.tolist()).encode())
+    at_most = min(len(indices), SAMPLE)
+    sample = indices[np.linspace(0, len(indices) - 1, at_most).astype(int)] if at_most else []
+    if isinstance(base, FolderImages):
+        for index in map(int, sample):
+            path = base.path(index)
+            which.append(os.fsencode(os.path.relpath(path, base.root)))
+            content.append(str(path.stat().st_size if path.exists() else -1).encode())
+    elif isinstance(base, TensorImages) and len(sample):
+        content.append(base.images[sample].cpu().numpy().tobytes())
+    return which, content
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()

@@ -1,0 +1,179 @@
+"""Where a run is and goes on from: a directory of its own, or one that is taken up, locked."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from rich.console import Console
+
+from experiments.config.parse import to_dict
+from experiments.config.resume import REFUSED, changed_facts, complete, differences, policy
+from experiments.config.schema import Config
+from experiments.errors import CheckpointError, UserError
+from experiments.runs.directory import (
+    Changes,
+    RunDirectory,
+    find_parent,
+    make_new,
+    read_config,
+    require_same,
+    resolve_checkpoint,
+    unfinished,
+)
+from experiments.runs.lock import RunLock
+from experiments.training.checkpoint import UNKNOWN, read_meta
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Where a run is, and where it goes on from.
+
+    checkpoint: of this run, to resume from; parent: of another run, to begin with; test: the result
+    of a run that has finished, with nothing left to do. changes: what a resume changes that the
+    manifest must tell. number: of the run among those of its name. lock: on the first process,
+    of the directory that is written.
+    """
+
+    directory: RunDirectory
+    checkpoint: Path | None = None
+    parent: Path | None = None
+    test: dict[str, Any] | None = None
+    changes: Changes = field(default_factory=dict)
+    number: int = 0
+    notes: tuple[str, ...] = ()
+    lock: RunLock | None = None
+
+
+def open_run_directory(
+    config: Config, facts: dict[str, Any], accelerator: Accelerator, console: Console
+) -> Opened:
+    """Choose the run directory and the checkpoint to start from, on the first process for all.
+
+    A directory that is to be written is locked.
+
+    Raises: ConfigError, CheckpointError: on all processes.
+    """
+    found: list[Any] = [None]
+    lock = None
+    if accelerator.is_main_process:
+        try:
+            opened = _open(config, facts)
+            lock = opened.lock
+            found = [replace(opened, lock=None)]
+        except UserError as error:
+            found = [error]
+    broadcast_object_list(found)
+    if isinstance(found[0], UserError):
+        raise found[0]
+    for note in found[0].notes:
+        console.print(note)
+    return replace(found[0], lock=lock)
+
+
+def _open(config: Config, facts: dict[str, Any]) -> Opened:
+    resume, start = config.trainer.resume, config.trainer.start_from
+    notes: list[str] = []
+    if resume == "auto":
+        found = _take_newest(config, facts, notes)
+        if found is not None:
+            return replace(found, notes=(*notes, *found.notes))
+        notes.append("trainer.resume=auto: no unfinished run with this config; a new one starts")
+    elif resume is not None:
+        path, checkpoint = resolve_checkpoint("trainer.resume", resume)
+        opened = _take_up(RunDirectory(path), checkpoint, config, facts)
+        if opened.checkpoint is not None or opened.test is not None or start is None:
+            return opened
+        return replace(opened, parent=find_parent(start))
+    parent = None if start is None else find_parent(start)
+    path, number = make_new(config.runs_dir, config.name, config.seed)
+    lock = RunLock(path)
+    lock.take()  # nobody else knows of it yet
+    directory = RunDirectory(path)
+    directory.checkpoints.run = secrets.token_hex(8)
+    return Opened(directory, parent=parent, number=number, notes=tuple(notes), lock=lock)
+
+
+def _take_newest(config: Config, facts: dict[str, Any], notes: list[str]) -> Opened | None:
+    """The newest unfinished run of the same name and config that has a checkpoint, or None.
+
+    Those of another config are passed over in silence, others with a note.
+    """
+    values = to_dict(config)
+    for run in unfinished(config.runs_dir, config.name):
+        try:
+            changed = differences(read_config(run.config), values)
+            if any(policy(key) == REFUSED for key in changed) or not run.checkpoints.steps():
+                continue
+            return _take_up(run, None, config, facts)
+        except CheckpointError as error:
+            notes.append(f"trainer.resume=auto passes over {run.path}: {error}")
+    return None
+
+
+def _take_up(
+    directory: RunDirectory, checkpoint: Path | None, config: Config, facts: dict[str, Any]
+) -> Opened:
+    """This run from a checkpoint, the last one unless given, under its lock.
+
+    Raises CheckpointError: another process trains in it, it is damaged, or it is not this run.
+    """
+    saved, values = read_config(directory.config), to_dict(config)
+    changes = require_same(differences(saved, values), directory.path)
+    test = directory.finished_test()
+    if test is not None and checkpoint is None:
+        return Opened(directory, test=test)
+    lock = RunLock(directory.path)
+    try:
+        holder = lock.take()
+    except OSError as error:
+        raise CheckpointError(f"cannot write {directory.path}: {error}") from error
+    if holder is not None:
+        raise CheckpointError(
+            f"{directory.path} is being trained by {holder}. Wait for its end, or start a new run "
+            "without trainer.resume."
+        )
+    try:
+        directory.tidy()
+        store = directory.checkpoints
+        taken = checkpoint or store.last()
+        if taken is None and store.run == UNKNOWN:
+            store.run = secrets.token_hex(8)
+        if taken is not None:
+            changes |= _check_taken(directory, taken, saved, facts)
+    except BaseException:
+        lock.release()
+        raise
+    notes = [f"{path} was written by another run; it is passed over" for path in store.foreign()]
+    return Opened(
+        directory, taken, changes=changes, number=directory.number(), notes=tuple(notes), lock=lock
+    )
+
+
+def _check_taken(
+    directory: RunDirectory, taken: Path, saved: dict[str, Any], facts: dict[str, Any]
+) -> Changes:
+    """Whether a checkpoint is of this run, of these data, and made the same way.
+
+    Returns what differs and must be recorded. Raises CheckpointError: what differs and may not.
+    """
+    store = directory.checkpoints
+    if store.is_foreign(taken):
+        raise CheckpointError(
+            f"{taken} was written by another run than that of {directory.path}. Give one of its "
+            f"own, or the run directory for the last of these."
+        )
+    try:
+        meta = read_meta(taken)
+    except CheckpointError as error:
+        raise store.damaged(taken, error) from error
+    if store.run == UNKNOWN:
+        store.run = meta.get("run")
+    altered = differences(saved, complete(meta["config"]))
+    if any(policy(key) == REFUSED for key in altered):
+        require_same(altered, directory.config)
+    return require_same(changed_facts(meta.get("facts") or {}, facts), directory.path)

@@ -1,0 +1,41 @@
+"""The pictures of a run; one that cannot be drawn is named, and ends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.reporting.plots import plot_curves
+from experiments.runs.directory import RunDirectory
+from experiments.tasks.base import Picture, Task
+from experiments.tasks.rows import LOSS
+
+
+def draw_pictures(
+    task: Task, directory: RunDirectory, test: dict[str, Any], say: Callable[[str], object]
+) -> list[Path]:
+    """Draw the curves of the loss and the running figure, and the task's own; return their paths.
+
+    The results are written already, and whatever a library raises does not undo them.
+    """
+    row = task.row
+    running = [] if row.running is None else [row.figure(row.running)]
+    curves: Picture = partial(plot_curves, directory.metrics, shown=[LOSS, *running])
+    drawn, own = [], dict[Path, Picture]()
+    try:
+        own = {directory.picture(name): draw for name, draw in task.pictures(test).items()}
+    except Exception as error:
+        say(f"no pictures of the test: {_in_one_line(error)}")
+    for path, draw in {directory.curves: curves, **own}.items():
+        try:
+            draw(path)
+            drawn.append(path)
+        except Exception as error:
+            say(f"{path.name} could not be drawn: {_in_one_line(error)}")
+    return drawn
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join([f"{type(error).__name__}:", *str(error).split()])
