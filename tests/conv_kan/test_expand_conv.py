@@ -192,13 +192,6 @@ def test_empty_batch():
     assert torch.count_nonzero(layer.basis_weight.grad) == 0
 
 
-def test_second_derivative_is_refused_in_words():
-    layer, x = make("gram"), image().requires_grad_()
-    (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
-
-
 def test_torch_func_sees_a_differentiable_function():
     layer, x = make("gram", geometry="plain"), image()
     parameters = dict(layer.named_parameters())
