@@ -30,8 +30,8 @@ class KANConv(KANLayer):
     Numerics: functions in float32 for inputs in half precision, float64 in float64; the convolution
     in the dtype of x, or autocast's. Training keeps x, the map before the norm and its statistics;
     the expansion is computed again in backward. Initially Var(y) = 1 before the norm for
-    x ~ N(0, 1). Differentiable as often as its functions are: a backward pass with create_graph=True
-    computes the composition, which keeps the expansion.
+    x ~ N(0, 1). Differentiable as often as its functions are: a backward pass with
+    create_graph=True computes the composition, which keeps the expansion.
     Raises: ValueError for channels not divisible by groups, entries out of range, unknown names, an
     input of another shape or too small; TypeError for an input that is not floating-point or whose
     dtype is not the weights' outside autocast; RuntimeError for one on another device.

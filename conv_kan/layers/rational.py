@@ -29,6 +29,8 @@ class GroupRational(nn.Module):
     and is another function for x < 0; this one is the same everywhere.
     """
 
+    learned_shapes = ("numerator", "denominator")  # which weight decay leaves alone
+
     def __init__(
         self,
         num_groups: int = 8,

@@ -34,6 +34,7 @@ class RotaryEmbedding(nn.Module):
     Source: Heo et al. (2024), "Rotary Position Embedding for Vision Transformer".
     """
 
+    learned_shapes = ("frequencies",)  # which weight decay leaves alone
     frequencies: Tensor | None
 
     def __init__(

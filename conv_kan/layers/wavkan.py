@@ -26,6 +26,7 @@ class WavKANLayer(Layer):
     c_in/groups); mix_weight (c_out, c_out/groups) if `mix`; base_weight, norm.*, activation.*.
     """
 
+    learned_shapes = ("scale", "translation")  # which weight decay leaves alone
     mix_weight: Tensor | None
 
     def __init__(

@@ -45,7 +45,7 @@ def wavelet_conv(
     Shapes: x (B, C, *S); weight w (O, C/groups, *kernel); scale s, translation tau (O, C/groups);
     mix M (O, O/groups) within groups, or None for y = v; y (B, O, *S_out).
     Numerics: psi at least in float32, the products in the dtype of the weight, which y has too.
-    Training keeps x; psi and v are computed again in backward; with create_graph=True, exporters and
+    Training keeps x; psi and v are computed again in backward; create_graph=True, exporters and
     torch.func get a composition, which holds the wavelets of all edges at once.
     `backend` is one of conv_kan.names.BACKENDS.
     Raises: RuntimeError if an explicit backend cannot run -> reason and remedy.

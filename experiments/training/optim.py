@@ -35,10 +35,11 @@ def build_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.Optim
     """Build the optimizer named by cfg over the model's trainable parameters.
 
     Weight decay applies to parameters of two or more dimensions. Biases, norms, learned basis
-    shapes (`*.basis.*`) and what the model's own `no_weight_decay()` names get none. AdamW and Lion
-    decay decoupled from the gradient, w <- w - lr * weight_decay * w; SGD adds weight_decay * w to
-    the gradient; LAMB adds it to the update before the layer's trust ratio, as its paper does.
-    Gradients are clipped by the trainer alone: LAMB's own clipping is off.
+    shapes (`*.basis.*` and what a layer lists as `learned_shapes`) and what the model's own
+    `no_weight_decay()` names get none. AdamW and Lion decay decoupled from the gradient, w <- w - lr
+    * weight_decay * w; SGD adds weight_decay * w to the gradient; LAMB adds it to the update before
+    the layer's trust ratio, as its paper does. Gradients are clipped by the trainer alone: LAMB's
+    own clipping is off.
 
     Raises:
         ConfigError: cfg.name is not one of the known optimizers.
@@ -64,10 +65,13 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split the trainable parameters into a group without and one with weight decay."""
     exempt = getattr(model, "no_weight_decay", None)
     names = set(exempt()) if callable(exempt) else set()
-    # Learned shapes of a basis (Gram betas, ReLU phases, wavelet scales) are positions and scales:
+    # Learned shapes (Gram betas, ReLU phases, a layer's `learned_shapes`) are positions and
+    # scales:
     # pulling them towards 0 changes the basis instead of shrinking the function. The names are
     # spelt out, since older versions of timm take no patterns.
     names |= {name for name, _ in model.named_parameters() if "basis" in name.split(".")[:-1]}
+    for prefix, module in model.named_modules():
+        names |= {f"{prefix}.{name}".lstrip(".") for name in getattr(module, "learned_shapes", ())}
     return param_groups_weight_decay(model, weight_decay, no_weight_decay_list=sorted(names))
 
 

@@ -5,7 +5,8 @@ import timm
 import torch
 from torch import nn
 
-from conv_kan.layers import KANConv
+from conv_kan.layers import KANConv, WavKANConv
+from models import create_model
 from models.complexity import count_macs, count_parameters
 
 
@@ -32,6 +33,24 @@ def test_kan_convolution_is_the_convolution_of_its_expansion():
     macs = count_macs(KANConv(2, 4, 3, padding=1), (2, 8, 8))
     per_channel = 64 * 4 * 2 * 9
     assert 4 * per_channel <= macs <= 5 * per_channel
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_wavelets_of_every_edge_and_their_mixing_are_counted(groups):
+    layer = WavKANConv(4, 8, 3, padding=1, stride=2, groups=groups)
+    outputs = 8 * 4 * 4
+    branches = 2 * (4 // groups) * 9  # wavelets, and the base
+    assert count_macs(layer, (4, 8, 8)) == outputs * (branches + 8 // groups)
+
+
+def test_a_wavelet_network_as_counted_by_hand():
+    model = create_model(
+        "simple_conv_wavkan", num_classes=10, input_channels=1, layer_sizes=[8, 16, 16, 32],
+        head="linear",
+    )  # fmt: skip
+    sizes = [(1, 8, 16), (8, 16, 8), (16, 16, 4), (16, 32, 4)]
+    layers = sum(side * side * o * (2 * 9 * c + o) for c, o, side in sizes)
+    assert count_macs(model, (1, 16, 16)) == layers + 32 * 10
 
 
 def test_attention_is_counted():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from conv_kan import GroupRational, KANConv, SelfAttention, WavKANConv, WavKANLinear
 from experiments.config.optim import (
     AdamWConfig,
     CosineConfig,
@@ -76,6 +77,21 @@ def test_only_weights_decay(cfg):
         "head.weight",
     }
     assert set(decay) == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("make, shapes", [
+    (lambda: WavKANConv(2, 4, 3), {"scale", "translation"}),
+    (lambda: nn.Sequential(WavKANLinear(2, 4)), {"0.scale", "0.translation"}),
+    (lambda: SelfAttention(4, layer=nn.Linear, inner=4, rope="mixed"), {"rope.frequencies"}),
+    (lambda: GroupRational(4), {"denominator"}),
+    (lambda: KANConv(2, 4, 3, basis="gram"), {"basis.beta"}),
+    (lambda: KANConv(2, 4, 3, basis="rational"), {"basis.numerator", "basis.denominator"}),
+])  # fmt: skip
+def test_learned_shapes_do_not_decay(make, shapes):
+    model = make()
+    found = decays(build_optimizer(model, AdamWConfig(weight_decay=0.1)), model)
+    assert shapes <= set(found) and all(found[name] == 0 for name in shapes)
+    assert any(value > 0 for value in found.values()) or type(model) is GroupRational
 
 
 def test_basis_of_a_bare_layer_does_not_decay():
