@@ -36,10 +36,11 @@ def build_optimizer(model: nn.Module, cfg: OptimizerConfig) -> torch.optim.Optim
 
     Weight decay applies to parameters of two or more dimensions. Biases, norms, learned basis
     shapes (`*.basis.*` and what a layer lists as `learned_shapes`) and what the model's own
-    `no_weight_decay()` names get none. AdamW and Lion decay decoupled from the gradient, w <- w - lr
-    * weight_decay * w; SGD adds weight_decay * w to the gradient; LAMB adds it to the update before
-    the layer's trust ratio, as its paper does. Gradients are clipped by the trainer alone: LAMB's
-    own clipping is off.
+    `no_weight_decay()` names get none.
+
+    AdamW and Lion decay decoupled from the gradient, w <- w - lr * weight_decay * w; SGD adds
+    weight_decay * w to the gradient; LAMB adds it to the update before the layer's trust ratio, as
+    its paper does. Gradients are clipped by the trainer alone: LAMB's own clipping is off.
 
     Raises:
         ConfigError: cfg.name is not one of the known optimizers.
