@@ -2,6 +2,7 @@
 
     (done,) = run("cifar.py", "data=digits")
     first, second = run("-c", "import torch; ...", processes=2)
+    (one,), (other,) = run_together(Command(["cifar.py", ...]), Command(["cifar.py", ...]))
 
 A command meets what a fresh `python ...` in the root of the repository would: its arguments, its
 environment, its standard streams, and the end of its interpreter. Several processes are the ranks
@@ -25,8 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,19 +44,37 @@ class Ended:
     stderr: str
 
 
+@dataclass
+class Command:
+    """`python *arguments`, in each of `processes` ranks of one launch."""
+
+    arguments: Sequence[str]
+    processes: int = 1
+    environment: dict[str, str] = field(default_factory=dict)
+
+
 def run(*arguments: str, processes: int = 1, **environment: str) -> list[Ended]:
     """Run `python *arguments` in each of the processes; one result per rank."""
+    return run_together(Command(arguments, processes, environment))[0]
+
+
+def run_together(*commands: Command) -> list[list[Ended]]:
+    """Run commands that start at the same time; for each of them one result per rank."""
     server = _server()
     assert server.stdin and server.stdout
+    common = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
-        request = {"arguments": arguments, "processes": processes, "folder": folder}
-        request["environment"] = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        whole = [replace(c, environment={**common, **c.environment}) for c in commands]
+        request = {"folder": folder, "commands": [asdict(command) for command in whole]}
         print(json.dumps(request), file=server.stdin, flush=True)
         answer = server.stdout.readline()
         assert answer, f"the interpreter that forks ended with code {server.wait()}"
         return [
-            Ended(code, *(_output(folder, rank, stream).read_text() for stream in (1, 2)))
-            for rank, code in enumerate(json.loads(answer))
+            [
+                Ended(code, *(_output(folder, launch, rank, s).read_text() for s in (1, 2)))
+                for rank, code in enumerate(codes)
+            ]
+            for launch, codes in enumerate(json.loads(answer))
         ]
 
 
@@ -72,8 +92,8 @@ def _server() -> subprocess.Popen[str]:
     return server
 
 
-def _output(folder: str, rank: int, stream: int) -> Path:
-    return Path(folder, f"{rank}.{stream}")
+def _output(folder: str, launch: int, rank: int, stream: int) -> Path:
+    return Path(folder, f"{launch}.{rank}.{stream}")
 
 
 # --------------------------------------------------------------------- in the other interpreter
@@ -81,14 +101,18 @@ def serve() -> list[str] | None:
     """Answer requests to their end. In a fork: the arguments of the command that it is to run."""
     for line in sys.stdin:
         request = json.loads(line)
-        port, alive = _free_port(), {}
-        for rank in range(request["processes"]):
-            child = os.fork()
-            if not child:
-                _become(request, rank, port)
-                return request["arguments"]
-            alive[child] = rank
-        print(json.dumps(_wait(alive)), flush=True)
+        folder, alive, codes = request["folder"], {}, []
+        for launch, command in enumerate(request["commands"]):
+            port = _free_port()
+            codes.append([0] * command["processes"])
+            for rank in range(command["processes"]):
+                child = os.fork()
+                if not child:
+                    _become(command, rank, port, [_output(folder, launch, rank, s) for s in (1, 2)])
+                    return command["arguments"]
+                alive[child] = launch, rank
+        _wait(alive, codes)
+        print(json.dumps(codes), flush=True)
     return None
 
 
@@ -101,39 +125,38 @@ def _free_port() -> int:
             return port
 
 
-def _become(request: dict, rank: int, port: int) -> None:
+def _become(command: dict, rank: int, port: int, outputs: list[Path]) -> None:
     """Give this fork the streams, the environment and the process group of its command."""
     os.setpgid(0, 0)
-    folder = request["folder"]
-    streams = [os.devnull, _output(folder, rank, 1), _output(folder, rank, 2)]
-    for number, path in enumerate(streams):
+    for number, path in enumerate([os.devnull, *outputs]):
         handle = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(handle, number)
         os.close(handle)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    count = str(request["processes"])
+    os.environ.update(command["environment"])
+    count = str(command["processes"])
     if count != "1":
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=count)
         os.environ.update(LOCAL_WORLD_SIZE=count, MASTER_ADDR="localhost", MASTER_PORT=str(port))
 
 
-def _wait(alive: dict[int, int]) -> list[int]:
-    """The exit code of each rank, once all have ended."""
-    codes = [0] * len(alive)
+def _wait(alive: dict[int, tuple[int, int]], codes: list[list[int]]) -> None:
+    """Note the exit code of each rank of each launch, until all have ended."""
     deadline = time.monotonic() + LIMIT
+    lost: set[int] = set()  # launches of which a signal has ended a rank
     while alive:
         child, status = os.waitpid(-1, os.WNOHANG)
         if child:
-            code = codes[alive.pop(child)] = os.waitstatus_to_exitcode(status)
+            launch, rank = alive.pop(child)
+            code = codes[launch][rank] = os.waitstatus_to_exitcode(status)
             _kill(child)  # what it has left behind: processes that read images
-            if code < 0:
-                deadline = 0.0
-        elif time.monotonic() > deadline:
-            for other in alive:
-                _kill(other)
+            lost |= {launch} if code < 0 else set()
+        else:
+            hung = time.monotonic() > deadline
+            for other, (launch, _) in alive.items():
+                if hung or launch in lost:
+                    _kill(other)
         time.sleep(0.01)
-    return codes
 
 
 def _kill(group: int) -> None:

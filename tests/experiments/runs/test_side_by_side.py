@@ -106,12 +106,8 @@ while not pathlib.Path({here!r}).exists():
     time.sleep(0.02)
 (run,) = pathlib.Path({runs!r}, "run").iterdir()
 sys.argv[-1] = f"trainer.resume={{run}}"
-import atexit, os
-leave = os._exit
-def left(code):
-    pathlib.Path({go!r}).touch()
-    leave(code)
-os._exit = left
+import atexit
+atexit.register(pathlib.Path({go!r}).touch)
 """
 
 
