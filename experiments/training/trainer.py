@@ -149,12 +149,15 @@ class Trainer(TrainingState):
         def closure() -> Tensor:
             loss = self.compute_gradients(micro_batches, record=not first)
             first.append(loss)
-            # A line search must decide alike on all processes.
-            mean: Tensor = self.accelerator.reduce(loss, reduction="mean")
+            return loss
+
+        def agreed() -> Tensor:
+            """The loss over all processes, by which a line search decides alike on each."""
+            mean: Tensor = self.accelerator.reduce(closure(), reduction="mean")
             return mean
 
         if self.needs_closure:  # LBFGS evaluates the same batches as often as its search wants
-            self.optimizer.step(closure)
+            self.optimizer.step(agreed)
         else:
             closure()
             self.optimizer.step()
