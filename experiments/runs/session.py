@@ -19,7 +19,7 @@ from torch import nn
 from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
-from experiments.data import Datasets, EvaluationLoader, TrainLoader
+from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
 from experiments.errors import DataError, TrainingError
 from experiments.files import write_json
@@ -34,6 +34,7 @@ from experiments.runs.setup import (
     describe_run,
     make_accelerator,
     start_files,
+    training_loader,
 )
 from experiments.runs.tracking import RunLog, start_tracker
 from experiments.tasks.base import Task, create_task
@@ -284,22 +285,3 @@ class Session:
             )
         except OSError as error:
             self.console.print(f"the manifest could not be completed: {error}")
-
-
-def training_loader(
-    config: Config, task: Task, dataset: Any, *, rank: int, world_size: int
-) -> TrainLoader:
-    """The micro-batches of a run, changed at random unless some are to be learnt by heart."""
-    trainer = config.trainer
-    return TrainLoader(
-        dataset,
-        task.recipe(training=trainer.overfit_batches == 0),
-        batch_size=trainer.batch_size,
-        accumulation=trainer.accumulation,
-        seed=config.seed,
-        rank=rank,
-        world_size=world_size,
-        workers=config.data.workers,
-        limit_steps=trainer.limit_steps,
-        overfit_batches=trainer.overfit_batches,
-    )

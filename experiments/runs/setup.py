@@ -1,4 +1,4 @@
-"""What stands before the first step of a run: accelerator, manifest, first files."""
+"""What stands before the first step of a run: accelerator, batches, manifest, first files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import nn
 from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
+from experiments.data import TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.runs.directory import read_config
@@ -71,6 +72,25 @@ def set_threads(wanted: int | None, processes: int) -> None:
         wanted = max(cores // local, 1)
     if wanted is not None:
         torch.set_num_threads(wanted)
+
+
+def training_loader(
+    config: Config, task: Task, dataset: Any, *, rank: int, world_size: int
+) -> TrainLoader:
+    """The micro-batches of a run, changed at random unless some are to be learnt by heart."""
+    trainer = config.trainer
+    return TrainLoader(
+        dataset,
+        task.recipe(training=trainer.overfit_batches == 0),
+        batch_size=trainer.batch_size,
+        accumulation=trainer.accumulation,
+        seed=config.seed,
+        rank=rank,
+        world_size=world_size,
+        workers=config.data.workers,
+        limit_steps=trainer.limit_steps,
+        overfit_batches=trainer.overfit_batches,
+    )
 
 
 def start_files(

@@ -6,7 +6,7 @@ import torch
 
 from experiments.config.compose import load_config
 from experiments.data import load_datasets
-from experiments.runs.session import training_loader
+from experiments.runs.setup import training_loader
 from experiments.tasks.base import create_task
 
 AUGMENTED = ["data=digits", "data.image_size=16", "augment=basic", "augment.mixup=1.0"]
