@@ -16,7 +16,13 @@ import conv_kan.ops.wavelet_conv  # noqa: F401 - registers its operator
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters, one used in several places counted once."""
+    """Number of trainable parameters, one used in several places counted once.
+
+    As everywhere in the literature these are the numbers that are stored. A few of them do nothing
+    where a norm subtracts means: a bias, and the weight of a constant basis function at the taps of
+    a kernel that never meet padding (1 of 9 for 3x3, all of them for 1x1). Their gradient is
+    exactly 0, and they stay in the tensors so that published weights fit.
+    """
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

@@ -74,10 +74,12 @@ class BottleneckLayer(Layer):
             if isinstance(module, Layer):
                 module.reset_parameters()
 
-    def branches(self, x: Tensor) -> Tensor:
+    def branches(self, x: Tensor, centered: bool = False) -> Tensor:
         """expand(inner(squeeze(x))) + W_base * base(x)."""
         moved = to_fastest_format(x, self.squeeze.weight, self.backend)
-        y = self.expand(self.inner(self.squeeze(moved)))
+        # A constant per inner channel is one per output: the projection is linear.
+        says = {"centered": centered} if isinstance(self.inner, Layer) else {}
+        y = self.expand(self.inner(self.squeeze(moved), **says))
         base = self.base_branch(moved)
         y = y if base is None else y + base
         return y if moved is x else to_format(y, memory_format(x))

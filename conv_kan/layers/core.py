@@ -17,6 +17,7 @@ from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry
 from conv_kan.ops.maths.kept import KeptWeights
+from conv_kan.ops.maths.plan import Weights
 from conv_kan.ops.norm_act import norm_act
 
 
@@ -84,22 +85,21 @@ class KANLayer(Layer):
         """The weights that an L1 penalty acts on."""
         return [*super().penalized_weights(), self.basis_weight]
 
-    def branches(self, x: Tensor) -> Tensor:
+    def branches(self, x: Tensor, centered: bool = False) -> Tensor:
         """W_basis * phi(u) + W_base * base(x) + b, in one convolution."""
         u = self._drop(x, "basis")
         if self.norm is not None and self.norm_position == "input":
             u = norm_act(u, self.norm, None, backend=self.backend)
         return expand_conv(
             x,
-            self.basis_weight,
+            Weights(self.basis_weight, self.base_weight, self.base_bias),
             expansion=self.expansion,
             geometry=self.geometry,
             shape=self.basis.shape_of(u),
             u=None if u is x else u,
-            base_weight=self.base_weight,
-            bias=self.base_bias,
             mask=self._function_mask(x),
             kept=self._kept,
+            centered=centered,
         )
 
     def absorb(self, factor: Tensor, shift: Tensor) -> bool:

@@ -18,6 +18,7 @@ from conv_kan.ops.maths.checks import check_choice, check_int, check_range
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import Weights
 
 _RIDGE = 1e-10
 
@@ -104,11 +105,10 @@ class EfficientKANLinear(nn.Module):
         )
         y = expand_conv(
             x.reshape(-1, self.in_features),
-            self.scaled_weight,
+            Weights(self.scaled_weight, self.base_weight),
             expansion=expansion,
             geometry=Geometry(),
             shape=(self.grid,),
-            base_weight=self.base_weight,
         )
         return y.reshape(*x.shape[:-1], self.out_features)
 

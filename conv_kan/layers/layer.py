@@ -20,6 +20,8 @@ from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import NOTHING
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.norms import subtracts_means
+from conv_kan.ops.maths.plan import Weights
 from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.norm_act import norm_act
 
@@ -53,8 +55,11 @@ class Layer(nn.Module):
         if name is None and style.norm_position == "output":
             warn_if_features_vanish(self.norm, stacklevel=4)
 
-    def branches(self, x: Tensor) -> Tensor:
-        """What the norm and the activation act on: (B, c_out, *S_out) of (B, c_in, *S)."""
+    def branches(self, x: Tensor, centered: bool = False) -> Tensor:
+        """What the norm and the activation act on: (B, c_out, *S_out) of (B, c_in, *S).
+
+        `centered`: what follows subtracts the mean of every output (see ops.maths.plan.Plan).
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement branches(x)")
 
     def absorb(self, factor: Tensor, shift: Tensor) -> bool:
@@ -65,12 +70,16 @@ class Layer(nn.Module):
         """
         return False
 
-    def forward(self, x: Tensor) -> Tensor:
-        """y of x."""
+    def forward(self, x: Tensor, *, centered: bool = False) -> Tensor:
+        """y of x; `centered` if what follows subtracts the mean of every output, as a norm does."""
         self._check_input(x)
         flat = x if self.geometry.ndim or x.dim() == 2 else x.reshape(-1, self.c_in)
-        y = self.branches(self._drop(flat, "input"))
         norm = self.norm if self.norm_position == "output" else None
+        if norm is not None:
+            centered = subtracts_means(norm)
+        elif self.activation is not None or self.dropout_position == "output":
+            centered = False
+        y = self.branches(self._drop(flat, "input"), centered)
         if self.activation is None:
             y = norm_act(y, norm, None, backend=self.backend)
         else:
@@ -92,7 +101,7 @@ class Layer(nn.Module):
             _no_functions, 0, (), 1.0, self.base_function, self.base, NOTHING, self.backend
         )
         return expand_conv(
-            x, weight, expansion=expansion, geometry=self.geometry, base_weight=self.base_weight
+            x, Weights(weight, self.base_weight), expansion=expansion, geometry=self.geometry
         )
 
     def base_edges(self, grid: Tensor) -> Tensor | None:

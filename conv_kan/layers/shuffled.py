@@ -42,7 +42,7 @@ class ShuffledKANConv(KANConv):
                 "'basis', 'input' or 'output'."
             )
 
-    def branches(self, x: Tensor) -> Tensor:
+    def branches(self, x: Tensor, centered: bool = False) -> Tensor:
         """The shuffled convolution of phi(u), and the base branch."""
         u = self._drop(x, "basis")
         if self.norm is not None and self.norm_position == "input":

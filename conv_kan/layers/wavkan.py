@@ -83,7 +83,7 @@ class WavKANLayer(Layer):
         h = 0.54 - 0.46 * torch.cos(2 * math.pi * c / last) if last else torch.ones_like(c)
         return weight * h.view(-1, *[1] * self.geometry.ndim)
 
-    def branches(self, x: Tensor) -> Tensor:
+    def branches(self, x: Tensor, centered: bool = False) -> Tensor:
         """M v + W_base * base(x)."""
         dtype = convolution_dtype(x, self.wavelet_weight)
         y = wavelet_conv(

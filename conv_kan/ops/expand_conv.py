@@ -30,39 +30,38 @@ from conv_kan.ops.maths.plan import Inputs, Plan, Wanted, Weights
 from conv_kan.ops.maths.scratch import lend_scratch
 from conv_kan.ops.maths.tiling import add_tiles, join_inputs, sample_tiles
 from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
-from conv_kan.ops.plain.constants import constant_offset, sum_per_channel
+from conv_kan.ops.plain.constants import bias_grad, constant_offset
 from conv_kan.ops.plain.weights import joint_weight
 
 
 def expand_conv(
     x: Tensor,
-    basis_weight: Tensor,
+    weights: Weights,
     *,
     expansion: Expansion,
     geometry: Geometry,
     shape: Sequence[Tensor] = (),
     u: Tensor | None = None,
-    base_weight: Tensor | None = None,
-    bias: Tensor | None = None,
     mask: Tensor | None = None,
     kept: KeptWeights | None = None,
+    centered: bool = False,
 ) -> Tensor:
     """y = W_base * base(x) + s W_basis * phi(u) + bias.
 
     `mask` multiplies the maps of every sample and channel (dropout); not the constant functions.
-    With `kept`, what the weights alone determine is not computed again by the next call.
-    Shapes: x, u (B, C, *S); basis_weight (O, C/groups, K, *kernel); base_weight
-    (O, C/groups, *kernel); bias (O,); mask (B, C * M); y (B, O, *S_out). With ndim = 0 there is no
-    S and no kernel.
+    With `kept`, what the weights alone determine is not computed again by the next call. With
+    `centered`, the caller subtracts the mean of every output (see Plan): the bias, and a constant
+    function at a tap that never meets padding, then have the gradient 0 exactly.
+    Shapes: x, u (B, C, *S); weights as Weights says; mask (B, C * M); y (B, O, *S_out). With
+    ndim = 0 there is no S and no kernel.
     Numerics: the functions are computed in float32 for inputs in half precision; the convolution
     runs in the dtype of x, or in autocast's inside an autocast region.
     Raises: TypeError if x and the weights differ in dtype outside autocast.
     """
-    dtype = convolution_dtype(x, basis_weight)
+    dtype = convolution_dtype(x, weights.basis)
     if expansion.base is None and u is not None:
         x, u = u, None
-    plan = Plan(expansion, geometry, dtype, x.shape[2:])
-    weights = Weights(basis_weight, base_weight, bias)
+    plan = Plan(expansion, geometry, dtype, x.shape[2:], centered)
     with torch.autocast(device_type=x.device.type, enabled=False):
         if needs_composition():
             return compose(Inputs(x, u, shape), weights, mask, plan)
@@ -155,7 +154,7 @@ class _ExpandConv(torch.autograd.Function):
                     grad_weight, grad_y, Weights(*weights), ctx.plan
                 )
             if ctx.needs_input_grad[7]:
-                grad_bias = sum_per_channel(grad_y).to(weights[2].dtype)
+                grad_bias = bias_grad(grad_y, ctx.plan).to(weights[2].dtype)
         grad_x, grad_u, *grad_shape = grads
         return (None, None, None, grad_x, grad_u, grad_basis, grad_base, grad_bias, *grad_shape)
 

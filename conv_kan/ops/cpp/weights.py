@@ -111,7 +111,8 @@ def weight_grads(
     if plan.expansion.constants:
         total = promote(grad_y).sum(0)
         held["grad_map"] = total.to(working_dtype(basis)).contiguous()
-    library.kan_split(_call(held, plan.expansion, box_table(plan.geometry, plan.size)))
+    boxes = box_table(plan.geometry, plan.size, plan.centered)
+    library.kan_split(_call(held, plan.expansion, boxes))
     return grad, grad_base
 
 

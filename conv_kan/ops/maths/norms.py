@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class Affine(NamedTuple):
@@ -37,6 +38,19 @@ class ChannelLayerNorm(nn.LayerNorm):
 def has_hooks(norm: nn.Module) -> bool:
     """Whether somebody listens to this norm, which must then be called."""
     return bool(norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks)
+
+
+def subtracts_means(norm: nn.Module) -> bool:
+    """Whether norm(y) is the same for y and for y plus a constant per channel.
+
+    Batch norms by the statistics of the batch, and instance norms; not where somebody listens, who
+    may want the mean. Only exact types count: a subclass may compute other things.
+    """
+    if type(norm) in (*BATCH_NORMS, nn.SyncBatchNorm, *INSTANCE_NORMS):
+        by_batch = norm.training or norm.running_mean is None
+        return by_batch and not has_hooks(norm)
+    one_each = type(norm) is nn.GroupNorm and norm.num_groups == norm.num_channels
+    return one_each and not has_hooks(norm)
 
 
 def step_momentum(norm: nn.Module) -> tuple[float, bool]:

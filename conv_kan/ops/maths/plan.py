@@ -17,13 +17,17 @@ from conv_kan.ops.maths.geometry import Geometry
 class Plan:
     """All that is fixed for a convolution over an expansion, but the tensors.
 
-    `dtype` is that of the buffer and of the convolution, `size` that of the images: S.
+    `dtype` is that of the buffer and of the convolution, `size` that of the images: S. `centered`:
+    a norm subtracts the mean of every output over (samples and) positions, so that what is the same
+    at all of them has the gradient 0, to all orders. Summed up, that 0 is a rounding error, which
+    Adam would turn into steps of the learning rate; it is left out of the sums instead.
     """
 
     expansion: Expansion
     geometry: Geometry
     dtype: torch.dtype
     size: tuple[int, ...]
+    centered: bool = False
 
 
 class Inputs(NamedTuple):

@@ -57,6 +57,8 @@ class BoxTable(NamedTuple):
     """What a box is, for kernels: the positions whose windows have the same taps inside.
 
     inside (boxes, prod(kernel)), in float64, the largest box last; box (prod(S_out),), in int32.
+    With `centered`, inside is less by 1: the gradients of all positions add up to 0, so that a
+    tap's share is what falls outside, negated; exactly 0 for a tap that never does.
     """
 
     inside: Tensor
@@ -64,7 +66,7 @@ class BoxTable(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def box_table(geometry: Geometry, size: tuple[int, ...]) -> BoxTable:
+def box_table(geometry: Geometry, size: tuple[int, ...], centered: bool = False) -> BoxTable:
     """The boxes of images of this size, on the CPU; one box for a linear layer."""
     with torch.inference_mode(False), torch.device("cpu"):
         inside, box = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
@@ -78,7 +80,7 @@ def box_table(geometry: Geometry, size: tuple[int, ...]) -> BoxTable:
         most = int(box.bincount(minlength=len(inside)).argmax())
         order = torch.arange(len(inside))
         order[most], order[last] = last, most  # its own inverse
-        return BoxTable(inside[order].contiguous(), order[box].int())
+        return BoxTable(inside[order].contiguous() - float(centered), order[box].int())
 
 
 def run_values(taps: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
@@ -90,11 +92,31 @@ def run_values(taps: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
 
 def tap_sums(grad_map: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
     """The transpose of `run_values` spread over positions: (O, *S_out) -> (O, *kernel)."""
+    sums = _run_sums(grad_map, axes)
+    for runs in axes:  # (O, run, ...) -> (O, ..., k)
+        sums = _contract(sums, _inside(runs, sums))
+    return sums
+
+
+def centered_tap_sums(grad_map: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
+    """`tap_sums` of a map whose sum is 0 but for rounding, which is left out.
+
+    A tap's share is what falls outside the image, negated: sum_p grad[o, p] (prod_axis inside - 1),
+    exactly 0 for a tap that is inside at every position.
+    """
+    sums = _run_sums(grad_map, axes)
+    inside = sums.new_ones(1, 1)
+    for runs in axes:
+        inside = torch.kron(inside, _inside(runs, sums))
+    taps = sums.flatten(1) @ (inside - 1.0)
+    return taps.view(-1, *(len(runs[0].inside) for runs in axes))
+
+
+def _run_sums(grad_map: Tensor, axes: Sequence[tuple[Run, ...]]) -> Tensor:
+    """(O, *S_out) -> (O, *runs)."""
     for runs in axes:  # (O, p, ...) -> (O, ..., run)
         sums = [grad_map[:, run.start : run.stop].sum(1) for run in runs]
         grad_map = torch.stack(sums, dim=-1)
-    for runs in axes:  # (O, run, ...) -> (O, ..., k)
-        grad_map = _contract(grad_map, _inside(runs, grad_map))
     return grad_map
 
 

@@ -11,32 +11,58 @@ from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry
 from conv_kan.ops.maths.plan import Plan, Weights
-from conv_kan.ops.plain.borders import axis_runs, boxes, run_values, tap_sums
+from conv_kan.ops.plain.borders import (
+    axis_runs,
+    boxes,
+    centered_tap_sums,
+    run_values,
+    tap_sums,
+)
 
 
 def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
     """What the constant functions and the bias add to every sample: (1, O, *S_out) or (1, O, 1..).
 
     With v[o] = s sum_{c, j < n} phi_j W_basis[o, c, j], a position receives the taps of v that fall
-    inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis].
+    inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis]. Where means are
+    subtracted, the gradient is that of sum_k v[o, *k] (prod_axis inside_axis - 1).
     """
     expansion, geometry, bias = plan.expansion, plan.geometry, weights.bias
+    per_output = (1, -1, *[1] * geometry.ndim)
     offset = None
     if expansion.constants:
         taps = constant_taps(weights.basis, expansion)
-        if geometry.is_padded:
-            offset = taps
-            for axis in range(geometry.ndim):  # (O, k, ...) -> (O, ..., p), axis after axis
-                inside = inside_taps(axis, plan.size[axis], geometry, taps)
-                offset = torch.tensordot(offset, inside, dims=([1], [0]))
-            offset = offset.unsqueeze(0)
+        inside = [
+            inside_taps(axis, plan.size[axis], geometry, taps)
+            for axis in range(geometry.ndim if geometry.is_padded else 0)
+        ]
+        if plan.centered:
+            offset = taps.detach().flatten(1).sum(1) if geometry.ndim else taps.detach()
+            offset = offset.view(per_output)
+            for axis in range(len(inside)):  # the product less 1, telescoped
+                less = [
+                    *inside[:axis],
+                    inside[axis] - 1.0,
+                    *map(torch.ones_like, inside[axis + 1 :]),
+                ]
+                offset = offset + _over_axes(taps, less)
+        elif inside:
+            offset = _over_axes(taps, inside)
         else:
-            offset = taps.flatten(1).sum(1) if geometry.ndim else taps
-            offset = offset.view(1, -1, *[1] * geometry.ndim)
+            offset = (taps.flatten(1).sum(1) if geometry.ndim else taps).view(per_output)
     if bias is not None:
-        bias = promote(bias).view(1, -1, *[1] * geometry.ndim)
+        if plan.centered:  # a gradient of 0, not none, which distributed training would miss
+            bias = bias + (bias.detach() - bias)
+        bias = promote(bias).view(per_output)
         offset = bias if offset is None else offset + bias
     return offset
+
+
+def _over_axes(taps: Tensor, factors: Sequence[Tensor]) -> Tensor:
+    """sum_k taps[o, *k] prod_axis factor_axis[k, p]: (O, *kernel) -> (1, O, *S_out)."""
+    for factor in factors:  # (O, k, ...) -> (O, ..., p), axis after axis
+        taps = torch.tensordot(taps, factor, dims=([1], [0]))
+    return taps.unsqueeze(0)
 
 
 def bias_and_borders(
@@ -78,9 +104,15 @@ def taps_grad(grad_y: Tensor, plan: Plan) -> Tensor:
     """The gradient of v (O, *kernel): every sample adds the same map, so sum over them first."""
     geometry = plan.geometry
     if not geometry.is_padded:
-        total = sum_per_channel(grad_y)
+        total = bias_grad(grad_y, plan)
         return total.view(-1, *[1] * geometry.ndim).expand(-1, *geometry.kernel_size)
-    return tap_sums(promote(grad_y).sum(0), axis_runs(geometry, plan.size))
+    sums = centered_tap_sums if plan.centered else tap_sums
+    return sums(promote(grad_y).sum(0), axis_runs(geometry, plan.size))
+
+
+def bias_grad(grad_y: Tensor, plan: Plan) -> Tensor:
+    """The gradient of a bias (O,), which nothing depends on where means are subtracted."""
+    return promote(grad_y.new_zeros(grad_y.shape[1])) if plan.centered else sum_per_channel(grad_y)
 
 
 def sum_per_channel(grad_y: Tensor) -> Tensor:

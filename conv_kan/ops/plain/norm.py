@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.norms import (
     BATCH_NORMS,
+    INSTANCE_NORMS,
     Affine,
     ChannelLayerNorm,
     Statistics,
@@ -20,7 +21,6 @@ from conv_kan.ops.maths.norms import (
 )
 
 aten = torch.ops.aten
-_INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def plan_norm(y: Tensor, norm: nn.Module) -> NormPlan | None:
         norm._check_input_dim(y)
         uses_batch = norm.training or norm.running_mean is None
         return NormPlan("batch", norm.eps, uses_batch=uses_batch)
-    if isinstance(norm, _INSTANCE) and kind in _INSTANCE and per_channel > y.shape[0]:
+    if isinstance(norm, INSTANCE_NORMS) and kind in INSTANCE_NORMS and per_channel > y.shape[0]:
         norm._check_input_dim(y)
         # An instance norm is a group norm of one channel per group; running ones are rare.
         if norm.running_mean is None:
