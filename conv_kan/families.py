@@ -1,4 +1,4 @@
-"""The published families of KAN convolutions: one layer, a row of arguments each.
+"""The families of KAN convolutions: one layer, a row of arguments each.
 
 Rows are read without torch; it comes with the first layer that one makes.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """A published family as arguments of KANConv and KAN.
+    """A family as arguments of KANConv and KAN.
 
     `basis_options` holds the basis's arguments and this family's defaults for them; `mlp_layer`
     holds what the fully connected layers do differently from the convolutions.
@@ -176,6 +176,40 @@ FAMILIES: dict[str, Family] = {
             basis_options={"g": 5, "k": 3, "train_phases": True},
             dropout_position="input",
             mlp_layer={"base": None, "activation": None, "norm": None, "base_bias": True},
+        ),
+        Family(
+            name="fourier",
+            acronym="FourierKAN",
+            basis="fourier",
+            basis_options={"num_frequencies": 3, "constant": True},
+            mlp_layer={"norm": "layer"},
+        ),
+        Family(
+            name="monomial",
+            acronym="PolyKAN",
+            basis="monomial",
+            basis_options={"degree": 3},
+            mlp_layer={"norm": "layer"},
+        ),
+        # Functions that are shared: by all channels of a layer. The layer is
+        # a plain one behind them, so that it has no other base and ends in its norm.
+        Family(
+            name="rational",
+            acronym="GRKAN",
+            basis="rational",
+            basis_options={"num_groups": 1, "init": "swish"},
+            base=None,
+            activation=None,
+            mlp_layer={"norm": "layer", "base": None, "activation": None},
+        ),
+        Family(
+            name="shared_spline",
+            acronym="SVKAN",
+            basis="shared_spline",
+            basis_options={"grid_size": 8, "spline_order": 3, "grid_range": (-4.0, 4.0)},
+            base=None,
+            activation=None,
+            mlp_layer={"norm": "layer", "base": None, "activation": None},
         ),
     )
 }

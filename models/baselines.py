@@ -1,4 +1,4 @@
-"""The 4- and 8-layer networks of 3x3 convolutions that compare one layer family with another.
+"""The networks of 4 to 16 convolutions of 3x3 that compare one layer family with another.
 
 Their rows stand in models.rows.baselines. Source: torch-conv-kan, baselines; with scale="none" they
 compute what the published networks compute from the same weights.
@@ -39,17 +39,27 @@ def build_baseline(
     kit = create_kit(kind, options)
     check_pooled_norm(kit.norm, kit.ends_in_norm, (1, 1))
     features = nn.Sequential()
+    later: dict[str, Any] = {"groups": groups, "dropout": options["dropout"]}
+    info, reduction = [], 1
     for i, ((c_in, c_out), stride) in enumerate(zip(pairs, strides, strict=True)):
-        later: dict[str, Any] = {"groups": groups, "dropout": options["dropout"]} if i else {}
-        features.append(kit.conv(c_in, c_out, stride=stride, **later))
-    head = _build_head(kit, sizes[-1], num_classes, options)
+        features.append(kit.conv(c_in, c_out, stride=stride, mixes=True, **(later if i else {})))
+        reduction *= stride
+        info.append({"num_chs": c_out, "reduction": reduction, "module": f"features.{i}"})
     # Strides round up: any image leaves one pixel, but an instance norm needs two.
     halvings = sum(stride == 2 for stride in strides)
-    return ConvNet(features, head, min_size=2**halvings + 1 if kit.norm == "instance" else 1)
+    return ConvNet(
+        features,
+        partial(_build_head, kit, sizes[-1], options=options),
+        num_classes=num_classes,
+        num_features=sizes[-1],
+        feature_shape=(1,) * kit.ndim,
+        min_size=2**halvings + 1 if kit.norm == "instance" else 1,
+        feature_info=info,
+    )
 
 
 def _build_head(
-    kit: KANKit | ConvKit, features: int, num_classes: int, options: Mapping[str, Any]
+    kit: KANKit | ConvKit, features: int, num_classes: int, *, options: Mapping[str, Any]
 ) -> nn.Module:
     head, degree = options.get("head", "linear"), options.get("degree_out")
     if head == "linear" and degree is not None:

@@ -1,4 +1,4 @@
-"""How the layers of a kind are made: as those of a family, in bottlenecks, of wavelets."""
+"""How the layers of a kind are made: of its functions, in bottlenecks, as mixtures, or both."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from models.kinds import Kind
 
 
 @dataclass(frozen=True)
-class Form:
-    """Makers of layers.
+class Maker:
+    """Makers of layers from the options of a kind.
 
-    conv(c_in, c_out, kernel_size, **options) and mlp(sizes, **options) take the options of a kind.
-    Where there are mixtures, experts takes conv's arguments and `gating`, those of the mixture.
+    conv(c_in, c_out, kernel_size, **options), mlp(sizes, **options), and bottleneck, which takes
+    conv's arguments, `gating` among them where its functions are a mixture.
     """
 
     conv: Callable[..., nn.Module]
     mlp: Callable[..., nn.Module]
-    experts: Callable[..., nn.Module] | None = None
+    bottleneck: Callable[..., nn.Module]
 
 
-def _of_family(kind: Kind) -> Form:
-    family = FAMILIES[kind.family]
-    return Form(family.conv, family.mlp)
+def maker_of(kind: Kind) -> Maker:
+    """The layers of a family, or of wavelets of every edge."""
+    if kind.family:
+        family = FAMILIES[kind.family]
+        return Maker(family.conv, family.mlp, partial(_bottleneck, family))
+    return Maker(WavKANConv, partial(KAN, linear=WavKANLinear), _wavelet_bottleneck)
 
 
-def _in_bottlenecks(kind: Kind) -> Form:
-    family = FAMILIES[kind.family]
-    conv = partial(_bottleneck, family)
-    return Form(conv, family.mlp, experts=conv if kind.experts else None)
-
-
-def _of_wavelets(kind: Kind) -> Form:
-    return Form(WavKANConv, partial(KAN, linear=WavKANLinear))
-
-
-FORMS: dict[str, Callable[[Kind], Form]] = {
-    "family": _of_family,
-    "bottleneck": _in_bottlenecks,
-    "wavelet": _of_wavelets,
-}
+def experts(
+    conv: Callable[..., nn.Module],
+    c_in: int,
+    c_out: int,
+    kernel_size: int,
+    *,
+    gating: Mapping[str, Any],
+    **options: Any,
+) -> MixtureOfExperts:
+    """A mixture of whole convolutions, each with its norm."""
+    expert = partial(conv, c_in, c_out, kernel_size, **options)
+    return MixtureOfExperts(c_in, expert=expert, **gating)
 
 
 def _bottleneck(
@@ -72,13 +72,25 @@ def _bottleneck(
     images of a batch, or one, whose statistics would be noise.
     """
     basis = create_basis(family.basis, **{name: options.pop(name) for name in family.defaults})
-    layer = KANConv if gating is None else partial(_mixture, gating=gating)
+    layer = KANConv if gating is None else partial(experts, KANConv, gating=gating)
     options |= {"basis": basis, "layer": layer, "dropout_kind": "noise"}
     return Bottleneck(c_in, c_out, kernel_size, **options)
 
 
-def _mixture(
-    c_in: int, c_out: int, kernel_size: int, *, gating: Mapping[str, Any], **options: Any
-) -> MixtureOfExperts:
-    expert = partial(KANConv, c_in, c_out, kernel_size, **options)
-    return MixtureOfExperts(c_in, expert=expert, **gating)
+def _wavelet_bottleneck(
+    c_in: int,
+    c_out: int,
+    kernel_size: int,
+    *,
+    wavelet: str,
+    gating: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Bottleneck:
+    """A bottleneck around wavelets of every edge, which have no basis."""
+
+    def wavelets(c_in: int, c_out: int, kernel_size: int, *, basis: str, **given: Any) -> nn.Module:
+        return WavKANConv(c_in, c_out, kernel_size, wavelet=wavelet, **given)
+
+    layer = wavelets if gating is None else partial(experts, wavelets, gating=gating)
+    options |= {"layer": layer, "dropout_kind": "noise"}
+    return Bottleneck(c_in, c_out, kernel_size, **options)

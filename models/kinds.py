@@ -5,25 +5,36 @@ Reading them loads no torch; models.kits makes the layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from conv_kan.bases import basis_squashes
+from conv_kan.bases.rational_init import RATIONALS
 from conv_kan.families import FAMILIES, Family
 from conv_kan.names import ACTIVATIONS, BACKENDS, NORMS, SCALES, WAVELETS
 from models.options import Option
 
-_EXPERTS = (
-    Option("num_experts", int, 8, "experts of a convolution", minimum=1),
-    Option("active_experts", int, 2, "experts that an image is sent to", minimum=1),
-    Option("noisy_gating", bool, True, "noise on the gates in training, which balances the load"),
-)
-_BOTTLENECK = (
-    Option("reduction", float, 8.0, "of the channels inside the bottleneck", minimum=1),
-    Option("min_inner", int, 16, "fewest channels inside, if the layer has as many", minimum=1),
-)
+# How a convolution is made of the functions of a kind: plainly, between two pointwise projections
+# that leave few channels to it, as a mixture of experts, and as a mixture in a bottleneck.
+FORMS = ("plain", "bottleneck", "experts", "bottleneck_experts")
+# Options that one part of a form has, and their values where it is null.
+BOTTLENECK = {"reduction": 8.0, "reduction_pointwise": 4.0, "min_inner": 16}
+EXPERTS = {"num_experts": 8, "active_experts": 2, "noisy_gating": True}
+_FORM_OPTIONS = (
+    Option("reduction", float | None, None, "of the channels inside a bottleneck of 3x3; null: 8",
+           minimum=1),
+    Option("reduction_pointwise", float | None, None, "the same for 1x1 layers and stems; null: 4",
+           minimum=1),
+    Option("min_inner", int | None, None, "fewest channels inside, if there are as many; null: 16",
+           minimum=1),
+    Option("num_experts", int | None, None, "experts of a convolution; null: 8", minimum=1),
+    Option("active_experts", int | None, None, "experts that an image is sent to; null: 2",
+           minimum=1),
+    Option("noisy_gating", bool | None, None, "noise on the gates in training, which balances the "
+           "load; null: true"),
+)  # fmt: skip
 # How to check the arguments of bases; their defaults are the family's.
 _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
     "degree": {"type": int, "minimum": 1, "help": "degree of the polynomials", "of_basis": True},
@@ -43,6 +54,13 @@ _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
                      "of_basis": True},
     "wavelet": {"type": str, "choices": WAVELETS, "help": "function of every edge, "
                 "scaled and shifted by it", "of_basis": True},
+    "num_frequencies": {"type": int, "minimum": 1, "help": "pairs of sine and cosine",
+                        "of_basis": True},
+    "constant": {"type": bool, "help": "a constant among the functions", "of_basis": True},
+    "num_groups": {"type": int, "minimum": 1, "help": "groups of channels, each with a denominator "
+                   "of its own; divides the channels of every layer", "of_basis": True},
+    "init": {"type": str, "choices": tuple(RATIONALS), "help": "the function imitated at first",
+             "of_basis": True},
     "squash": {"type": str, "help": "applied to x before the basis"},
     "scale": {"type": str, "choices": SCALES, "help": "unit: E[sum phi^2] = 1 for x ~ N(0, 1); "
               "none: as published"},
@@ -53,27 +71,22 @@ _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
 class Kind:
     """What the layers of a network are.
 
-    `form` names the row of models.forms that makes them, from the family of that name, if there is
-    one. `base`, `activation` and `norm` are the defaults of convolutions; with `norm_first` their
-    norm acts on the input. `basis_defaults` are options of convolutions and of fully connected
-    layers, `own` those of convolutions alone; with `experts` these are mixtures.
+    `family` is that of conv_kan which makes them, or "" for a wavelet of every edge. `base`,
+    `activation` and `norm` are the defaults of convolutions; with `norm_first` their norm acts on
+    the input. `basis_defaults` are options of convolutions and of fully connected layers.
     """
 
-    form: str
+    family: str
     basis: str
     base: str | None
     activation: str | None
     norm: str | None
-    family: str = ""
     norm_first: bool = False
     basis_defaults: Mapping[str, Any] = field(default_factory=dict)
-    own: Sequence[Option] = ()
-    experts: bool = False
 
 
 def _of_family(family: Family) -> Kind:
     return Kind(
-        form="family",
         family=family.name,
         basis=family.basis,
         base=family.base,
@@ -86,13 +99,10 @@ def _of_family(family: Family) -> Kind:
 
 def _rows() -> dict[str, Kind]:
     kinds = {name: _of_family(family) for name, family in FAMILIES.items()}
-    squeezed = replace(kinds["gram"], form="bottleneck", own=_BOTTLENECK)
     return {
         **kinds,
-        "gram_bottleneck": squeezed,
-        "gram_bottleneck_experts": replace(squeezed, experts=True),
         "wavelet": Kind(
-            form="wavelet",
+            family="",
             basis="wavelet",
             base="silu",
             activation=None,
@@ -111,8 +121,11 @@ def basis_of(kind: str | None) -> str | None:
 
 
 @cache
-def kind_options(name: str | None) -> tuple[Option, ...]:
-    """The options of the layers of a kind, or of plain layers if name is None."""
+def kind_options(name: str | None, form: str = "plain") -> tuple[Option, ...]:
+    """The options of the layers of a kind, in this form unless another is asked for.
+
+    Or of convolutions without functions if name is None.
+    """
     kind = None if name is None else KINDS[name]
     norm = "batch" if kind is None else kind.norm or "none"
     options = [
@@ -121,8 +134,9 @@ def kind_options(name: str | None) -> tuple[Option, ...]:
     ]
     if kind is None:
         return tuple(options)
-    options += [*_activation_options(kind), *kind.own]
-    options += _EXPERTS if kind.experts else ()
+    text = "of the convolutions: plain, between projections, mixtures of experts, or both"
+    options += [*_activation_options(kind), Option("form", str, form, text, choices=FORMS)]
+    options += _FORM_OPTIONS
     for argument, default in kind.basis_defaults.items():
         row = dict(_BASIS_ARGUMENTS[argument])
         if argument == "squash":
@@ -140,3 +154,24 @@ def _activation_options(kind: Kind) -> list[Option]:
         Option("activation", str, kind.activation or "none", "what ends a convolution",
                choices=(*names, "prelu")),
     ]  # fmt: skip
+
+
+def form_values(form: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the options that a form has, among all options of a kind.
+
+    Raises: ValueError for a value given to an option that the form does not have.
+    """
+    parts: dict[str, dict[str, Any]] = {"bottleneck": BOTTLENECK, "experts": EXPERTS}
+    values: dict[str, Any] = {}
+    for part, defaults in parts.items():
+        for name, default in defaults.items():
+            value = options[name]
+            if part in form:
+                values[name] = default if value is None else value
+            elif value is not None:
+                having = [other for other in FORMS if part in other]
+                raise ValueError(
+                    f"{name}={value!r} has no effect with form={form}; leave it out, or choose "
+                    f"form={' or '.join(having)}"
+                )
+    return values

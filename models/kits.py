@@ -15,15 +15,19 @@ from torch import nn
 
 from conv_kan.layers import SelfAttention
 from conv_kan.layers.norm import make_norm
-from models.forms import FORMS, Form
-from models.kinds import KINDS
+from models.blocks import CONVS, ConvBlock
+from models.forms import Maker, experts, maker_of
+from models.kinds import KINDS, form_values
 
 # Option -> argument of MixtureOfExperts.
 _GATING = {"num_experts": "num_experts", "active_experts": "k", "noisy_gating": "noisy"}
 
 
 class Kit(Protocol):
-    """What a network asks of its layers."""
+    """What a network asks of its layers, over `ndim` spatial dimensions."""
+
+    @property
+    def ndim(self) -> int: ...
 
     @property
     def norm(self) -> str:
@@ -35,18 +39,33 @@ class Kit(Protocol):
         """Whether nothing follows the norm of a convolution."""
         ...
 
-    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
-        """The first 3x3 layer of a network: no dropout, no groups, no experts, as published."""
-        ...
-
     def conv(
-        self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, dropout: float = 0.0
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        dropout: float = 0.0,
+        mixes: bool = False,
+        **arguments: Any,
     ) -> nn.Module:
-        """A 3x3 layer with padding 1: (B, c_in, H, W) -> (B, c_out, H/stride, W/stride)."""
+        """A layer (B, c_in, *S) -> (B, c_out, *S / stride), padded to the size unless told.
+
+        With `mixes` it is a mixture of experts where the form has them. Other arguments override
+        those of the kind: norm, activation, degree.
+        """
         ...
 
     def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        """Self-attention over the positions of (B, channels, H, W)."""
+        """Self-attention over the positions of (B, channels, *S)."""
+        ...
+
+    def make_norm(self, channels: int) -> nn.Module:
+        """The norm of its convolutions, alone; the identity where they have none."""
         ...
 
 
@@ -54,103 +73,134 @@ class Kit(Protocol):
 class KANKit:
     """Layers of one kind. `conv_arguments` act on convolutions alone, `arguments` on heads too.
 
-    With `norm_first` norms act on the input. `gating` holds the arguments of mixtures of experts.
+    With `norm_first` norms act on the input. `squeeze` holds reduction and its kin of a bottleneck,
+    `gating` the arguments of mixtures of experts; empty where the form has none.
     """
 
-    form: Form
+    maker: Maker
+    ndim: int
     norm: str
     norm_first: bool
     affine: bool
     conv_arguments: Mapping[str, Any]
     arguments: Mapping[str, Any]
+    squeeze: Mapping[str, Any]
     gating: Mapping[str, Any]
 
     @property
     def ends_in_norm(self) -> bool:
         return self.conv_arguments["activation"] is None and not self.norm_first
 
-    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
-        return self.form.conv(c_in, c_out, 3, **self._options(1, 1, 0.0))
-
     def conv(
-        self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, dropout: float = 0.0
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        dropout: float = 0.0,
+        mixes: bool = False,
+        **arguments: Any,
     ) -> nn.Module:
-        options = self._options(stride, groups, dropout)
-        if self.form.experts is None:
-            return self.form.conv(c_in, c_out, 3, **options)
-        return self.form.experts(c_in, c_out, 3, gating=self.gating, **options)
-
-    def _options(self, stride: int, groups: int, dropout: float) -> dict[str, Any]:
-        shape = {"stride": stride, "padding": 1, "groups": groups, "dropout": dropout}
-        norm = {"norm": _or_none(self.norm), "affine": self.affine}
-        return {**shape, **norm, **self.conv_arguments, **self.arguments}
+        padding = dilation * (kernel_size // 2) if padding is None else padding
+        options: dict[str, Any] = {
+            "ndim": self.ndim, "stride": stride, "padding": padding, "dilation": dilation,
+            "groups": groups, "dropout": dropout, "norm": _or_none(self.norm),
+            "affine": self.affine, **self.conv_arguments, **self.arguments, **arguments,
+        }  # fmt: skip
+        gating = {"gating": self.gating} if mixes and self.gating else {}
+        if self.squeeze:
+            key = "reduction" if kernel_size == 3 else "reduction_pointwise"
+            options |= {"reduction": self.squeeze[key], "min_inner": self.squeeze["min_inner"]}
+            return self.maker.bottleneck(c_in, c_out, kernel_size, **options, **gating)
+        if gating:
+            return experts(self.maker.conv, c_in, c_out, kernel_size, **options, **gating)
+        return self.maker.conv(c_in, c_out, kernel_size, **options)
 
     def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        def layer(c_in: int, c_out: int) -> nn.Module:
-            return self.form.conv(c_in, c_out, 3, **self._options(1, groups, 0.0))
+        return _attention(self, channels, inner, groups)
 
-        return _attention(self, layer, channels, inner)
+    def make_norm(self, channels: int) -> nn.Module:
+        return _make_norm(self, channels)
 
     def mlp(self, sizes: Sequence[int], **arguments: Any) -> nn.Module:
         """The fully connected network of the kind; arguments override those of the basis."""
-        return self.form.mlp(sizes, **{**self.arguments, **arguments})
+        return self.maker.mlp(sizes, **{**self.arguments, **arguments})
 
 
 @dataclass(frozen=True)
 class ConvKit:
     """Layers of the plain twin: convolution with bias, norm, ReLU, after a dropout of channels."""
 
+    ndim: int
     norm: str
     affine: bool
     ends_in_norm = False
 
     def conv(
-        self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, dropout: float = 0.0
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        dropout: float = 0.0,
+        mixes: bool = False,
+        **arguments: Any,
     ) -> nn.Module:
-        norm = make_norm(_or_none(self.norm), c_out, 2, self.affine)
-        layers = {
-            "dropout": nn.Dropout2d(dropout) if dropout else None,
-            "conv": nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, groups=groups),
-            "norm": norm,
-            "activation": nn.ReLU(),
-        }
-        block = nn.Sequential()
-        for name, layer in layers.items():
-            if layer is not None:
-                block.add_module(name, layer)
-        return block
-
-    def first_conv(self, c_in: int, c_out: int) -> nn.Module:
-        return self.conv(c_in, c_out)
+        padding = dilation * (kernel_size // 2) if padding is None else padding
+        name = arguments.get("norm", _or_none(self.norm))
+        conv = CONVS[self.ndim - 1](
+            c_in, c_out, kernel_size, stride, padding, dilation=dilation, groups=groups
+        )
+        norm = make_norm(name, c_out, self.ndim, arguments.get("affine", self.affine))
+        return ConvBlock(conv, norm, nn.ReLU(), dropout)
 
     def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        return _attention(self, partial(self.conv, groups=groups), channels, inner)
+        return _attention(self, channels, inner, groups)
+
+    def make_norm(self, channels: int) -> nn.Module:
+        return _make_norm(self, channels)
 
 
 def create_kit(name: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit:
-    """Make the kit of a kind (None: plain) from values for all of `kind_options(name)`."""
+    """Make the kit of a kind (None: plain) from values for `ndim` and all of `kind_options(name)`.
+
+    Raises: ValueError for a value given to an option that the form does not have.
+    """
     if name is None:
-        return ConvKit(options["norm"], options["affine"])
-    kind = KINDS[name]
-    own = {option.name: options[option.name] for option in kind.own}
-    ends = {key: _or_none(options[key]) for key in ("base", "activation")}
-    gating = {key: options[option] for option, key in _GATING.items() if option in options}
+        return ConvKit(options["ndim"], options["norm"], options["affine"])
+    kind, form = KINDS[name], form_values(options["form"], options)
     return KANKit(
-        form=FORMS[kind.form](kind),
+        maker=maker_of(kind),
+        ndim=options["ndim"],
         norm=options["norm"],
         norm_first=kind.norm_first,
         affine=options["affine"],
-        conv_arguments={**ends, **own},
+        conv_arguments={key: _or_none(options[key]) for key in ("base", "activation")},
         arguments={key: options[key] for key in (*kind.basis_defaults, "backend")},
-        gating=gating,
+        squeeze={key: value for key, value in form.items() if key not in _GATING},
+        gating={key: form[option] for option, key in _GATING.items() if option in form},
     )
 
 
-def _attention(
-    kit: KANKit | ConvKit, layer: Callable[..., nn.Module], channels: int, inner: int | None
-) -> SelfAttention:
-    norm = _or_none(kit.norm)
-    return SelfAttention(channels, layer=layer, inner=inner, norm=norm, affine=kit.affine)
+def _attention(kit: Kit, channels: int, inner: int | None, groups: int) -> SelfAttention:
+    layer: Callable[[int, int], nn.Module] = partial(kit.conv, groups=groups)
+    norm, affine = _or_none(kit.norm), kit.affine  # type: ignore[attr-defined]
+    return SelfAttention(
+        channels, layer=layer, ndim=kit.ndim, inner=inner, norm=norm, affine=affine
+    )
+
+
+def _make_norm(kit: KANKit | ConvKit, channels: int) -> nn.Module:
+    norm = make_norm(_or_none(kit.norm), channels, kit.ndim, kit.affine)
+    return nn.Identity() if norm is None else norm
 
 
 def _or_none(name: str) -> str | None:

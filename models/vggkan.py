@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,8 @@ from models.blocks import ConvNet, check_groups, check_pooled_norm
 from models.heads import build_head
 from models.kits import KANKit, Kit, create_kit
 from models.rows.vggkan import VGG_TYPES
+
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def build_vgg(
 ) -> ConvNet:
     """features (size table) -> average to feature_shape -> flatten -> head.
 
-    The first convolution has one group and no dropout, as published.
+    The first convolution has one group, no dropout and no experts, as published.
 
     Raises: ValueError for groups that do not divide the channels, for sa_inner_projection without
         attention, for a head that the kind cannot build and for a norm that leaves the same
@@ -65,24 +68,56 @@ def build_vgg(
     inner = _inner_channels(steps, options["sa_inner_projection"])
     grouped = [(s.c_in, s.c_out) for s in steps[1:] if s.kind == "conv"]
     check_groups(options["groups"], grouped + [(width, width) for width in inner.values()])
-    kit, shape = create_kit(kind, options), options["feature_shape"]
+    kit = create_kit(kind, options)
+    shape = _feature_shape(options["feature_shape"], kit.ndim)
     # An attention ends in its norm, whatever the kind.
     ends_in_norm = kit.ends_in_norm or steps[-1].kind == "attention"
     check_pooled_norm(kit.norm, ends_in_norm, shape)
-    features = nn.Sequential()
-    for i, step in enumerate(steps):
-        later = {"groups": options["groups"], "dropout": options["dropout"]} if i else None
+    later = {"groups": options["groups"], "dropout": options["dropout"], "mixes": True}
+    features = nn.Sequential(kit.conv(steps[0].c_in, steps[0].c_out))
+    for step in steps[1:]:
         features.append(_build_step(kit, step, inner, options["sa_inner_projection"], later))
-    head = build_head(
+    num_features = steps[-1].c_out * math.prod(shape)
+    make_head = partial(
+        build_head,
         options["head"],
-        steps[-1].c_out * math.prod(shape),
-        num_classes,
+        num_features,
         dropout=options["dropout_linear"],
         mlp=kit.mlp if isinstance(kit, KANKit) else None,
     )
     # An instance norm needs two pixels or more.
     smallest = (2 if kit.norm == "instance" else 1) * 2 ** sum(s.kind == "pool" for s in steps)
-    return ConvNet(features, head, feature_shape=shape, min_size=smallest)
+    return ConvNet(
+        features,
+        make_head,
+        num_classes=num_classes,
+        num_features=num_features,
+        feature_shape=shape,
+        min_size=smallest,
+        feature_info=_feature_info(steps),
+    )
+
+
+def _feature_shape(shape: Sequence[int], ndim: int) -> tuple[int, ...]:
+    """A size for every axis; (1, 1) stands for ones."""
+    if set(shape) == {1}:
+        return (1,) * ndim
+    if len(shape) != ndim:
+        raise ValueError(
+            f"feature_shape={tuple(shape)} must have one size for each of the {ndim} dimensions"
+        )
+    return tuple(shape)
+
+
+def _feature_info(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The last map of every size: before each pool, and at the end."""
+    info, reduction = [], 1
+    for i, step in enumerate(steps):
+        last = i == len(steps) - 1
+        if step.kind != "pool" and (last or steps[i + 1].kind == "pool"):
+            info.append({"num_chs": step.c_out, "reduction": reduction, "module": f"features.{i}"})
+        reduction *= 2 if step.kind == "pool" else 1
+    return info
 
 
 def _build_step(
@@ -90,17 +125,15 @@ def _build_step(
     step: Step,
     inner: dict[int, int],
     projection: int | None,
-    later: dict[str, Any] | None,
+    arguments: dict[str, Any],
 ) -> nn.Module:
-    """One step; `later` holds the arguments of all but the first."""
+    """One step after the first."""
     if step.kind == "pool":
-        return nn.MaxPool2d(2)
-    if later is None:
-        return kit.first_conv(step.c_in, step.c_out)
+        return _POOLS[kit.ndim - 1](2)
     if step.kind == "conv":
-        return kit.conv(step.c_in, step.c_out, **later)
+        return kit.conv(step.c_in, step.c_out, **arguments)
     width = None if projection is None else inner[step.c_in]
-    return kit.attention(step.c_in, inner=width, groups=later["groups"])
+    return kit.attention(step.c_in, inner=width, groups=arguments["groups"])
 
 
 def _inner_channels(steps: Sequence[Step], projection: int | None) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""simple_conv_<family> and eight_simple_conv_<family>, and their twins of plain convolutions."""
+"""Networks of 4, 8, 12 and 16 layers of a kind, and their twins of plain convolutions."""
 
 from __future__ import annotations
 
@@ -7,35 +7,30 @@ from typing import Any
 from models.entry import Entry
 from models.kinds import basis_of, kind_options
 from models.options import Option
-from models.rows.common import DROPOUT, GROUPS
+from models.rows.common import DROPOUT, GROUPS, KINDS_BY_SUFFIX, NDIM
 
-# Name -> stride and default channels of every layer.
+# Name -> stride and default channels of every layer. 4, 8 and 16 layers are published; 12 halves
+# the image where 16 does, at layers 2, 4, 8 and 12 (from 1), of which it has the first three.
 DEPTHS = {
     "simple_conv": ((1, 2, 2, 1), (32, 64, 128, 256)),
     "eight_simple_conv": ((1, 2, 2, 1, 1, 2, 1, 1), (16, 32, 64, 128, 256, 256, 512, 512)),
-}
-# Suffix of the name -> kind of its layers; None is the plain twin.
-SUFFIXES: dict[str, str | None] = {
-    "": None,
-    "_kan": "bspline",
-    "_fastkan": "rbf",
-    "_kaln": "legendre",
-    "_kacn": "chebyshev",
-    "_kagn": "gram",
-    "_kajn": "jacobi",
-    "_kabn": "bernstein",
-    "_relukan": "relu",
-    "_wavkan": "wavelet",
-    "_kagn_bn": "gram_bottleneck",
-    "_moe_kagn_bn": "gram_bottleneck_experts",
+    "twelve_simple_conv": (
+        (1, 2, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1),
+        (8, 16, 16, 32, 32, 64, 64, 128, 128, 128, 256, 256),
+    ),
+    "sixteen_simple_conv": (
+        (1, 2, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1),
+        (8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 128, 128, 256, 256, 256, 256),
+    ),
 }
 
 
-def _options(layer_sizes: tuple[int, ...], kind: str | None) -> list[Option]:
+def _options(layer_sizes: tuple[int, ...], kind: str | None, form: str) -> list[Option]:
     layers: Any = tuple.__class_getitem__((int,) * len(layer_sizes))
     # The published twin of plain convolutions has this dropout built in.
     dropout_linear = 0.25 if kind is None else 0.0
     options = [
+        NDIM,
         Option("layer_sizes", layers, layer_sizes, "channels of every layer", minimum=1),
         GROUPS,
         DROPOUT,
@@ -43,7 +38,7 @@ def _options(layer_sizes: tuple[int, ...], kind: str | None) -> list[Option]:
     ]
     if kind is not None:
         options += [Option("head", str, "kan", "classifier", choices=("kan", "linear"))]
-    options += kind_options(kind)
+    options += kind_options(kind, form)
     if any(option.name == "degree" for option in options):
         # Published networks write degree_out=1 for head=linear, hence the minimum.
         text = "degree of the kan head; null: 3"
@@ -53,12 +48,12 @@ def _options(layer_sizes: tuple[int, ...], kind: str | None) -> list[Option]:
 
 ROWS = tuple(
     Entry(
-        name + suffix,
+        name + (f"_{suffix}" if suffix else ""),
         "models.baselines:build_baseline",
-        _options(layer_sizes, kind),
+        _options(layer_sizes, kind, form),
         basis_of(kind),
         {"kind": kind, "strides": strides},
     )
     for name, (strides, layer_sizes) in DEPTHS.items()
-    for suffix, kind in SUFFIXES.items()
+    for suffix, (kind, form) in KINDS_BY_SUFFIX.items()
 )

@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from models.entry import Entry
 from models.kinds import basis_of, kind_options
 from models.options import Option
-from models.rows.common import DROPOUT, GROUPS, KAN_HEADS, LINEAR_HEADS
+from models.rows.common import (
+    DROPOUT,
+    GROUPS,
+    KAN_HEADS,
+    KINDS_BY_SUFFIX,
+    LINEAR_HEADS,
+    NDIM,
+)
 
 _BASE = {
     "VGG11": "16 M 32 M 64 64 M 128 128 M 128 128",
@@ -27,21 +34,8 @@ _ENDINGS = {"": "", "v2": " M 128 128", "v3": " M 128 256", "v4": " M 256 256"}
 # Which pools, counted from 0, have a self-attention before them.
 _ATTENTION = {"sa": ("", (2, 3)), "v4sa": ("v4", (3, 4))}
 
-# Name -> kind of its layers; None is the plain twin.
-NAMES: dict[str, str | None] = {
-    "vgg": None,
-    "vggkan": "bspline",
-    "fast_vggkan": "rbf",
-    "vggkaln": "legendre",
-    "vggkacn": "chebyshev",
-    "vggkagn": "gram",
-    "vggkajn": "jacobi",
-    "vggkabn": "bernstein",
-    "vggrelukan": "relu",
-    "vgg_wav_kan": "wavelet",
-    "vggkagn_bn": "gram_bottleneck",
-    "moe_vggkagn_bn": "gram_bottleneck_experts",
-}
+# Published names that do not follow the others.
+_PUBLISHED = {"fastkan": "fast_vggkan", "wavkan": "vgg_wav_kan", "moe_kagn_bn": "moe_vggkagn_bn"}
 
 
 def _size_tables() -> dict[str, tuple[str, ...]]:
@@ -67,13 +61,14 @@ def _with_attention(tokens: Sequence[str], pools: Sequence[int]) -> tuple[str, .
 VGG_TYPES = _size_tables()
 
 
-def _options(kind: str | None) -> list[Option]:
+def _options(kind: str | None, form: str) -> list[Option]:
     heads = LINEAR_HEADS if kind is None else (*LINEAR_HEADS, *KAN_HEADS)
     return [
+        NDIM,
         Option("vgg_type", str, "VGG11", "size table", choices=tuple(VGG_TYPES)),
         Option("width_scale", float, 1.0, "factor on the channels of the table", minimum=0.01),
         Option("head", str, "linear", "classifier", choices=heads),
-        Option("feature_shape", tuple[int, int], (1, 1), "of the averaged maps", minimum=1),
+        Option("feature_shape", tuple[int, ...], (1, 1), "of the averaged maps", minimum=1),
         GROUPS,
         DROPOUT,
         Option("dropout_linear", float, 0.25, "of features, in the head", 0, 1),
@@ -81,11 +76,17 @@ def _options(kind: str | None) -> list[Option]:
         Option(
             "sa_inner_projection", int | None, None, "attention on C // this channels", minimum=1
         ),
-        *kind_options(kind),
+        *kind_options(kind, form),
     ]
 
 
 ROWS = tuple(
-    Entry(name, "models.vggkan:build_vgg", _options(kind), basis_of(kind), {"kind": kind})
-    for name, kind in NAMES.items()
+    Entry(
+        _PUBLISHED.get(suffix, "vgg" + suffix),
+        "models.vggkan:build_vgg",
+        _options(kind, form),
+        basis_of(kind),
+        {"kind": kind},
+    )
+    for suffix, (kind, form) in KINDS_BY_SUFFIX.items()
 )

@@ -1,59 +1,126 @@
 """What holds for every registered model, at a small size."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models import create_model, list_models, model_options
+from models.rows.common import KINDS_BY_SUFFIX
 
 # Small values for the options that decide a model's size; a model takes those that it has.
-SMALL = {"layer_sizes": 8, "width_scale": 0.25}
+SMALL: dict[str, Any] = {"layer_sizes": 8, "width_scale": 0.25}
+# Networks to try what depends on a kind of layer, not on what is built of them.
+OF_EVERY_KIND = [f"simple_conv_{suffix}".removesuffix("_") for suffix in KINDS_BY_SUFFIX]
+OF_EVERY_FAMILY = ["twelve_simple_conv_kagn", "vggkagn"]
 
 
 def small(name: str, **options: Any) -> Any:
-    sizes: dict[str, Any] = {key: SMALL[key] for key in SMALL if key in model_options(name)}
+    known = model_options(name)
+    sizes: dict[str, Any] = {key: SMALL[key] for key in SMALL if key in known}
     if "layer_sizes" in sizes:
-        sizes["layer_sizes"] = [8] * len(model_options(name)["layer_sizes"].default)
-    torch.manual_seed(0)
-    return create_model(name, num_classes=5, input_channels=3, **sizes, **options)
+        sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
+    given = {key: value for key, value in options.items() if key in known}
+    return create_model(name, num_classes=5, input_channels=3, **{**sizes, **given})
 
 
-def images(size: int = 32) -> Tensor:
-    return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1))
+def images(size: int = 32, ndim: int = 2) -> Tensor:
+    seed = torch.Generator().manual_seed(1)
+    return torch.randn(4, 3, *[size] * ndim, generator=seed)
 
 
 every_model = pytest.mark.parametrize("name", list_models())
+some_models = pytest.mark.parametrize("name", [*OF_EVERY_KIND, *OF_EVERY_FAMILY])
 
 
 @every_model
-def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
-    model = small(name)
-    logits = model(images())
+def test_trains_saves_and_predicts(name: str, tmp_path: Path) -> None:
+    """One step moves every weight that has a gradient; what is saved predicts the same."""
+    torch.manual_seed(0)
+    model, x = small(name), images()
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in small(name).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in model.state_dict().items()}
+    logits = model(x)
     assert logits.shape == (4, 5)
     logits.square().mean().backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{key} has no gradient"
         assert parameter.grad.isfinite().all(), f"{key} has a gradient that is not finite"
-
-
-@every_model
-def test_copies_and_saved_states_compute_the_same(name: str) -> None:
-    model = small(name)
-    model(images())  # moves the statistics of batch norms away from their start
+    before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    for key, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[key]) == (not parameter.grad.any()), key
+    model(x)  # moves the statistics of batch norms away from their start
     model.eval()
+    save_file({key: v.contiguous() for key, v in model.state_dict().items()}, tmp_path / "weights")
     torch.manual_seed(1)
     other = small(name).eval()
-    other.load_state_dict(model.state_dict())
+    other.load_state_dict(load_file(tmp_path / "weights"))
     with torch.no_grad():
-        logits = model(images())
-        torch.testing.assert_close(copy.deepcopy(model)(images()), logits, rtol=0, atol=0)
-        torch.testing.assert_close(other(images()), logits, rtol=0, atol=0)
+        logits = model(x)
+        torch.testing.assert_close(copy.deepcopy(model)(x), logits, rtol=0, atol=0)
+        torch.testing.assert_close(other(x), logits, rtol=0, atol=0)
 
 
 @every_model
+def test_keeps_the_contract_of_timm(name: str) -> None:
+    from timm.models import group_parameters
+    from timm.optim import param_groups_layer_decay
+
+    model, x = small(name).eval(), images()
+    for coarse in (False, True):
+        groups = group_parameters(model, model.group_matcher(coarse=coarse))
+        found = [key for group in groups.values() for key in group]
+        assert sorted(found) == sorted(key for key, _ in model.named_parameters())
+    assert len(param_groups_layer_decay(model, layer_decay=0.5)) > 2
+    assert model.get_classifier() is model.head
+    with torch.no_grad():
+        maps = model.forward_features(x)
+        pooled = model.forward_head(maps, pre_logits=True)
+        assert pooled.shape == (4, model.num_features)
+        model.reset_classifier(7)
+        assert model(x).shape == (4, 7) and model.num_classes == 7
+        model.reset_classifier(0)
+        torch.testing.assert_close(model(x), pooled, rtol=0, atol=0)
+    seen: dict[str, torch.Size] = {}
+    for info in model.feature_info:
+        module = model.get_submodule(info["module"])
+        module.register_forward_hook(
+            lambda m, args, y, key=info["module"]: seen.update({key: y.shape})
+        )
+    with torch.no_grad():
+        model(x)
+    assert len(model.feature_info) > 1
+    for info in model.feature_info:
+        side = -(-32 // info["reduction"])
+        assert seen[info["module"]] == (4, info["num_chs"], side, side)
+
+
+@some_models
+@pytest.mark.parametrize("ndim", [1, 3])
+def test_signals_and_volumes(name: str, ndim: int) -> None:
+    size = 16 if ndim == 3 and "vgg" not in name else 32
+    model = small(name, ndim=ndim).eval()
+    with torch.no_grad():
+        assert model(images(size, ndim)[:1]).shape == (1, 5)
+        with pytest.raises(ValueError, match="must have shape"):
+            model(images())
+
+
+@pytest.mark.parametrize("form", ["bottleneck", "experts", "bottleneck_experts"])
+@pytest.mark.parametrize("name", [n for n in OF_EVERY_KIND if n != "simple_conv"])
+def test_every_kind_in_every_form(name: str, form: str) -> None:
+    model = small(name, form=form)
+    model(images(16)).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@some_models
 def test_prediction_does_not_depend_on_the_batch(name: str) -> None:
     model = small(name).double()  # in float32 the order of sums shows after eight layers
     model(images().double())
@@ -63,7 +130,7 @@ def test_prediction_does_not_depend_on_the_batch(name: str) -> None:
         torch.testing.assert_close(model(images().double()), alone, rtol=1e-9, atol=1e-9)
 
 
-@every_model
+@some_models
 def test_channels_last_images_give_the_same(name: str) -> None:
     model = small(name).double().eval()
     with torch.no_grad():
@@ -71,11 +138,11 @@ def test_channels_last_images_give_the_same(name: str) -> None:
         torch.testing.assert_close(last, model(images().double()), rtol=1e-9, atol=1e-9)
 
 
-@every_model
+@some_models
 def test_fits_a_batch(name: str) -> None:
-    calm = {"dropout_linear": 0.0, "noisy_gating": False}
-    options = {key: value for key, value in calm.items() if key in model_options(name)}
-    model, labels = small(name, **options), torch.arange(4)
+    calm = {"dropout_linear": 0.0} | ({"noisy_gating": False} if "moe" in name else {})
+    torch.manual_seed(0)
+    model, labels = small(name, **calm), torch.arange(4)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses: list[float] = []
     while len(losses) < 100 and not (losses and losses[-1] < 0.5 * losses[0]):
@@ -87,13 +154,14 @@ def test_fits_a_batch(name: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-@every_model
+@some_models
 def test_no_weight_decay_names_the_learned_shapes(name: str) -> None:
     model = small(name)
     names = {key for key, _ in model.named_parameters()}
     shapes = {key for key in names if ".basis." in key}
     assert model.no_weight_decay() == shapes
-    assert bool(shapes) == ("kagn" in name or name.endswith("relukan"))
+    learning = ("kagn", "relukan", "grkan", "svkan")
+    assert bool(shapes) == any(word in name for word in learning)
 
 
 @every_model
@@ -101,3 +169,27 @@ def test_options_are_documented_and_their_defaults_valid(name: str) -> None:
     for key, option in model_options(name).items():
         assert key == option.name and option.help
         assert option.check(option.default) == option.default
+
+
+@pytest.mark.parametrize("name", ["simple_conv_kagn", "vggkagn"])
+def test_compiles_to_one_graph(name: str) -> None:
+    check_compiled(name)
+
+
+@pytest.mark.slow
+@every_model
+def test_every_model_compiles_to_one_graph(name: str) -> None:
+    check_compiled(name)
+
+
+def check_compiled(name: str) -> None:
+    torch._dynamo.reset()
+    model = small(name, noisy_gating=False if "moe" in name else None).double()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    x = images().double()
+    for mode in (True, False):
+        model.train(mode)
+        torch.manual_seed(0)
+        expected = copy.deepcopy(model)(x)
+        torch.manual_seed(0)
+        torch.testing.assert_close(compiled(x), expected, rtol=1e-6, atol=1e-6)

@@ -31,11 +31,14 @@ def test_options_say_type_default_and_help() -> None:
     [
         ("simple_conv_kagm", {}, ["unknown model 'simple_conv_kagm'", "simple_conv_kagn"]),
         ("SIMPLE_CONV", {}, ["unknown model 'SIMPLE_CONV'; the nearest are simple_conv, simple"]),
-        (KAGN, {"degre": 4}, ["no option 'degre'; did you mean 'degree'? Others are layer_sizes"]),
+        (KAGN, {"degre": 4}, ["no option 'degre'; did you mean 'degree'? Others are ndim, layer_sizes"]),
         (
             KAGN,
             {"grid_size": 4},
-            ["grid_size is an option of bspline and rbf models", "(gram) has degree"],
+            [
+                "grid_size is an option of bspline, rbf and shared_spline models",
+                "(gram) has degree",
+            ],
         ),
         ("simple_conv", {"degree": 4}, ["degree is an option of", "simple_conv (no basis)"]),
         (KAGN, {"vgg_type": "VGG11"}, ["no option 'vgg_type'", "belongs to vgg"]),
