@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +83,15 @@ def make_function(row: Row, module: str) -> Callable[..., nn.Module]:
     published.__doc__ = f"The published arguments in their order. {row.note}".strip()
     published.__signature__ = signature  # type: ignore[attr-defined]
     return published
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Warn of what a builder does with an argument, once per process, at the line that called it.
+
+    The frames are this function's, the builder's, the published function's and that line's.
+    """
+    warnings.warn(text, stacklevel=4)
 
 
 def _check_keywords(row: Row, kwargs: Mapping[str, Any]) -> None:

@@ -127,14 +127,12 @@ def test_parameter_counts_of_networks(name):
     assert sum(p.numel() for p in network.parameters()) + frozen == COUNTS[name]
 
 
-def test_dropout_and_decay_of_networks():
+def test_dropout_of_networks():
     rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2).layers]
     assert rates == [0.2, 0.2]
     rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2, first_dropout=False).layers]
     assert rates == [0.0, 0.2]
     assert mlp_kagn([6, 4], 0.2, first_dropout=False).layers[0].dropout == 0.0
-    with pytest.warns(UserWarning, match="l1_weight_norm"):
-        mlp_kagn([6, 4], l1_decay=1e-4)
 
 
 def test_relu_network_uses_its_arguments():
