@@ -16,6 +16,7 @@ from torch import nn
 from models.blocks import ConvNet, check_groups, check_pooled_norm
 from models.heads import build_head
 from models.kits import ConvKit, KANKit, create_kit
+from models.published import published_baseline
 
 
 def build_baseline(
@@ -45,7 +46,9 @@ def build_baseline(
     head = _build_head(kit, sizes[-1], num_classes, options)
     # Strides round up: any image leaves one pixel, but an instance norm needs two.
     halvings = sum(stride == 2 for stride in strides)
-    return ConvNet(features, head, min_size=2**halvings + 1 if kit.norm == "instance" else 1)
+    smallest = 2**halvings + 1 if kit.norm == "instance" else 1
+    twin = published_baseline(options.get("head", "linear"))
+    return ConvNet(features, head, min_size=smallest, published=twin)
 
 
 def _build_head(

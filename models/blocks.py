@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor, nn
 
 from conv_kan.bases import Basis
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a network shares with its published twin.
+
+    paths: our submodules -> the published ones, of all that have weights; without any, there is no
+    twin. `warning` and `refusal` as conv_kan.interop.rules.Layout.
+    """
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    warning: str = ""
+    refusal: str = ""
 
 
 class ConvNet(nn.Module):
@@ -23,12 +39,14 @@ class ConvNet(nn.Module):
         *,
         feature_shape: tuple[int, int] = (1, 1),
         min_size: int = 1,
+        published: Published | None = None,
     ) -> None:
         super().__init__()
         self.features = features
         self.pool = nn.AdaptiveAvgPool2d(feature_shape)
         self.head = head
         self.min_size = min_size
+        self.published = published or Published()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the pooled features, (B, C * prod(feature_shape))."""

@@ -57,6 +57,7 @@ class Kind:
     one. `base`, `activation` and `norm` are the defaults of convolutions; with `norm_first` their
     norm acts on the input. `basis_defaults` are options of convolutions and of fully connected
     layers, `own` those of convolutions alone; with `experts` these are mixtures.
+    `head_activations` holds the activations of fully connected layers that may be chosen.
     """
 
     form: str
@@ -67,11 +68,13 @@ class Kind:
     family: str = ""
     norm_first: bool = False
     basis_defaults: Mapping[str, Any] = field(default_factory=dict)
+    head_activations: Mapping[str, str] = field(default_factory=dict)
     own: Sequence[Option] = ()
     experts: bool = False
 
 
 def _of_family(family: Family) -> Kind:
+    connected = {**vars(family), **family.defaults, **family.mlp_layer}
     return Kind(
         form="family",
         family=family.name,
@@ -81,6 +84,7 @@ def _of_family(family: Family) -> Kind:
         norm=family.norm,
         norm_first=family.norm_position == "input",
         basis_defaults=family.defaults,
+        head_activations={key: connected[key] for key in family.mlp_activations},
     )
 
 
@@ -108,6 +112,15 @@ KINDS = _rows()
 def basis_of(kind: str | None) -> str | None:
     """The basis of a kind, for error messages; None for plain layers."""
     return None if kind is None else KINDS[kind].basis
+
+
+def head_activations(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The activations of a KAN head: head_activation in all places, or else each its own."""
+    row, chosen = KINDS[kind], options.get("head_activation")
+    if chosen is not None:
+        return dict.fromkeys(row.head_activations, chosen)
+    of_basis = {key: options[key] for key in row.basis_defaults if key in row.head_activations}
+    return {**row.head_activations, **of_basis}
 
 
 @cache

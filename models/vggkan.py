@@ -7,15 +7,18 @@ torch-conv-kan (the tables v2 to v4sa, the heads).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from models.blocks import ConvNet, check_groups, check_pooled_norm
-from models.heads import build_head
+from models.heads import LINEAR_HEADS, Mlp, build_head
+from models.kinds import head_activations
 from models.kits import KANKit, Kit, create_kit
+from models.published import published_vgg
 from models.rows.vggkan import VGG_TYPES
 
 
@@ -78,11 +81,24 @@ def build_vgg(
         steps[-1].c_out * math.prod(shape),
         num_classes,
         dropout=options["dropout_linear"],
-        mlp=kit.mlp if isinstance(kit, KANKit) else None,
+        mlp=_head_layers(kit, kind, options),
     )
     # An instance norm needs two pixels or more.
     smallest = (2 if kit.norm == "instance" else 1) * 2 ** sum(s.kind == "pool" for s in steps)
-    return ConvNet(features, head, feature_shape=shape, min_size=smallest)
+    twin = published_vgg(kind, options)
+    return ConvNet(features, head, feature_shape=shape, min_size=smallest, published=twin)
+
+
+def _head_layers(kit: Kit, kind: str | None, options: Mapping[str, Any]) -> Mlp | None:
+    """What makes the layers of a KAN head."""
+    if options["head"] in LINEAR_HEADS and options.get("head_activation") is not None:
+        raise ValueError(
+            f"head_activation={options['head_activation']!r} has no effect with "
+            f"head={options['head']}; leave it out"
+        )
+    if kind is None or not isinstance(kit, KANKit):
+        return None
+    return partial(kit.mlp, **head_activations(kind, options))
 
 
 def _build_step(

@@ -28,8 +28,8 @@ _FAST_STD = 0.1
 def linear_arguments(acronym: str, **options: Any) -> dict[str, Any]:
     """The arguments of KANLinear for a published layer; options are its basis's and below.
 
-    base_activation is the base branch's function; where published layers apply it to the output
-    (all but KAN and FastKAN) and to the functions (KAGN) as well, so does this.
+    base_activation acts where the published layers of the family apply it: on the base branch, and
+    in most on the output and the functions too.
     """
     family = get_family(acronym)
     arguments: dict[str, Any] = {
@@ -40,11 +40,9 @@ def linear_arguments(acronym: str, **options: Any) -> dict[str, Any]:
     }
     activation = options.pop("base_activation", None)
     if activation is not None:
-        arguments["base"] = activation_name(activation)
-        if acronym not in ("KAN", "FastKAN"):
-            arguments["activation"] = arguments["base"]
-        if acronym == "KAGN":
-            options["outer"] = arguments["base"]
+        chosen = dict.fromkeys(family.mlp_activations, activation_name(activation))
+        options |= {key: chosen.pop(key) for key in family.defaults if key in chosen}
+        arguments |= chosen
     if options.pop("legacy", False):
         options["squash"] = "minmax"
     if not options.pop("use_base_update", True):
