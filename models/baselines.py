@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from models.blocks import ConvNet, check_groups, check_pooled_norm
+from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import build_head
 from models.kits import ConvKit, KANKit, create_kit
 from models.published import published_baseline
@@ -31,14 +31,13 @@ def build_baseline(
 
     The first layer has one group and no dropout, as published.
 
-    Raises: ValueError for groups that do not divide the channels, for degree_out without a kan
-        head and for a norm that leaves the same features for every image.
+    Raises: ValueError for groups that do not divide the channels and for degree_out without a kan
+        head. Training is refused with a norm that leaves the same features for every image.
     """
     sizes, groups = options["layer_sizes"], options["groups"]
     pairs = list(pairwise((input_channels, *sizes)))
     check_groups(groups, pairs[1:])
     kit = create_kit(kind, options)
-    check_pooled_norm(kit.norm, kit.ends_in_norm, (1, 1))
     features = nn.Sequential()
     for i, ((c_in, c_out), stride) in enumerate(zip(pairs, strides, strict=True)):
         later: dict[str, Any] = {"groups": groups, "dropout": options["dropout"]} if i else {}
@@ -48,7 +47,8 @@ def build_baseline(
     halvings = sum(stride == 2 for stride in strides)
     smallest = 2**halvings + 1 if kit.norm == "instance" else 1
     twin = published_baseline(options.get("head", "linear"))
-    return ConvNet(features, head, min_size=smallest, published=twin)
+    problem = pooled_norm_problem(kit.norm, kit.ends_in_norm, (1, 1))
+    return ConvNet(features, head, min_size=smallest, published=twin, training_problem=problem)
 
 
 def _build_head(

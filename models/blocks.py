@@ -27,9 +27,12 @@ class Published:
 class ConvNet(nn.Module):
     """logits = head(flatten(average_pool(features(x)))).
 
+    `training_problem` says why training is useless, if it is: such networks were published, and are
+    built to hold their weights.
     Shapes: x (B, C, H, W), H and W at least min_size -> logits (B, num_classes), or a tuple of
         them where the head nests several classifiers.
-    Raises: ValueError for an image smaller than the pools and norms of `features` can take.
+    Raises: ValueError for an image smaller than the pools and norms of `features` can take, and
+        from the backward pass in training, if there is such a problem.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ConvNet(nn.Module):
         feature_shape: tuple[int, int] = (1, 1),
         min_size: int = 1,
         published: Published | None = None,
+        training_problem: str = "",
     ) -> None:
         super().__init__()
         self.features = features
@@ -47,6 +51,7 @@ class ConvNet(nn.Module):
         self.head = head
         self.min_size = min_size
         self.published = published or Published()
+        self.training_problem = training_problem
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the pooled features, (B, C * prod(feature_shape))."""
@@ -55,11 +60,23 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         logits: Tensor | tuple[Tensor, ...] = self.head(self.forward_features(x))
+        if self.training_problem and self.training:
+            self._refuse_gradients(logits)
         return logits
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of the learned basis shapes; decay would pull them to another basis."""
         return basis_parameters(self)
+
+    def _refuse_gradients(self, logits: Tensor | tuple[Tensor, ...]) -> None:
+        """Raise the problem as soon as a gradient reaches the logits."""
+
+        def refuse(grad: Tensor) -> None:
+            raise ValueError(self.training_problem)
+
+        for part in (logits,) if isinstance(logits, Tensor) else logits:
+            if part.requires_grad:
+                part.register_hook(refuse)
 
     def _check_size(self, x: Tensor) -> None:
         if x.ndim != 4:
@@ -83,19 +100,18 @@ def basis_parameters(model: nn.Module) -> set[str]:
     }
 
 
-def check_pooled_norm(norm: str, ends_in_norm: bool, feature_shape: tuple[int, int]) -> None:
-    """Refuse features that are the same for every image.
+def pooled_norm_problem(norm: str, ends_in_norm: bool, feature_shape: tuple[int, int]) -> str:
+    """Why a network cannot learn whose features are the same for every image; "" if they are not.
 
     An instance norm gives every map the same mean, so that its global average is a constant.
-
-    Raises: ValueError if an instance norm without an activation is averaged over all positions.
     """
-    if norm == "instance" and ends_in_norm and feature_shape == (1, 1):
-        raise ValueError(
-            "norm=instance at the end of the features gives every map the same mean, and the "
-            "average over all positions is then the same for every image: the network cannot "
-            "learn. Use norm=batch, or end in a layer with an activation (activation=silu)"
-        )
+    if norm != "instance" or not ends_in_norm or feature_shape != (1, 1):
+        return ""
+    return (
+        "norm=instance at the end of the features gives every map the same mean, and the "
+        "average over all positions is then the same for every image: the network cannot "
+        "learn. Use norm=batch, or end in a layer with an activation (activation=silu)"
+    )
 
 
 def check_groups(groups: int, layers: list[tuple[int, int]]) -> None:

@@ -12,7 +12,7 @@ from conv_kan.interop.layouts import layouts_of
 from conv_kan.interop.rules import Layout, Rule
 from models.blocks import ConvNet, Published
 from models.heads import MatryoshkaHead
-from models.kinds import KINDS, head_activations
+from models.kinds import head_activations
 
 # Which part of a head is which of the published one, where their numbers differ.
 _HEAD_PARTS = {
@@ -20,8 +20,11 @@ _HEAD_PARTS = {
     "hidden_kan": {"1": "0", "3": "2"},
     "kantryoshka": {"1": "0", "3": "2"},
 }
-_CHOSEN_BASE = ("bspline", "rbf")  # whose published networks take a base_activation
-_PUBLISHED = "gelu"
+_CHOSEN_BASE = ("bspline", "rbf")  # kinds whose published networks take a base_activation
+# The activation of the published KAN heads of other kinds, that of the mlp_ functions by default.
+_HEAD_BASE = dict.fromkeys(
+    ("legendre", "gram", "gram_bottleneck", "gram_bottleneck_experts"), "gelu"
+)
 
 
 def published_baseline(head: str) -> Published:
@@ -51,10 +54,9 @@ def _join(path: str, name: str) -> str:
 def _other_head(kind: str, options: Mapping[str, Any]) -> str:
     """Why weights of the published KAN head are another function in this one; "" if they are not.
 
-    The published one has the default activation of the mlp_ functions, or, where the network takes
-    a base_activation, that of its convolutions.
+    Where a published network takes a base_activation, its head has that of the convolutions.
     """
-    wanted = options["base"] if KINDS[kind].basis in _CHOSEN_BASE else _PUBLISHED
+    wanted = options["base"] if kind in _CHOSEN_BASE else _HEAD_BASE.get(kind, "none")
     found = {value for value in head_activations(kind, options).values() if value != wanted}
     if not found or wanted == "none":
         return ""
@@ -67,11 +69,11 @@ def _other_head(kind: str, options: Mapping[str, Any]) -> str:
 def _other_base(kind: str, options: Mapping[str, Any]) -> str:
     """What to say of convolutions whose base function is not the published default."""
     base = options["base"]
-    if KINDS[kind].basis not in _CHOSEN_BASE or base == _PUBLISHED:
+    if kind not in _CHOSEN_BASE or base == "gelu":
         return ""
     return (
-        f"base={base!r}, where the published network has {_PUBLISHED!r} unless it was made with "
-        f"another base_activation, which weights do not show: it is base={_PUBLISHED!r} here."
+        f"base={base!r}, where the published network has 'gelu' unless it was made with another "
+        "base_activation, which weights do not show: it is base='gelu' here."
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from models.blocks import ConvNet, check_groups, check_pooled_norm
+from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import LINEAR_HEADS, Mlp, build_head
 from models.kinds import head_activations
 from models.kits import KANKit, Kit, create_kit
@@ -59,8 +59,8 @@ def build_vgg(
     The first convolution has one group and no dropout, as published.
 
     Raises: ValueError for groups that do not divide the channels, for sa_inner_projection without
-        attention, for a head that the kind cannot build and for a norm that leaves the same
-        features for every image.
+        attention, for a head that the kind cannot build and for a head_activation without such a
+        head. Training is refused with a norm that leaves the same features for every image.
     """
     steps = plan_vgg(
         options["vgg_type"], input_channels, options["width_scale"], options["last_attention"]
@@ -71,7 +71,7 @@ def build_vgg(
     kit, shape = create_kit(kind, options), options["feature_shape"]
     # An attention ends in its norm, whatever the kind.
     ends_in_norm = kit.ends_in_norm or steps[-1].kind == "attention"
-    check_pooled_norm(kit.norm, ends_in_norm, shape)
+    problem = pooled_norm_problem(kit.norm, ends_in_norm, shape)
     features = nn.Sequential()
     for i, step in enumerate(steps):
         later = {"groups": options["groups"], "dropout": options["dropout"]} if i else None
@@ -86,7 +86,14 @@ def build_vgg(
     # An instance norm needs two pixels or more.
     smallest = (2 if kit.norm == "instance" else 1) * 2 ** sum(s.kind == "pool" for s in steps)
     twin = published_vgg(kind, options)
-    return ConvNet(features, head, feature_shape=shape, min_size=smallest, published=twin)
+    return ConvNet(
+        features,
+        head,
+        feature_shape=shape,
+        min_size=smallest,
+        published=twin,
+        training_problem=problem,
+    )
 
 
 def _head_layers(kit: Kit, kind: str | None, options: Mapping[str, Any]) -> Mlp | None:

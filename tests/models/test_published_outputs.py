@@ -115,6 +115,8 @@ AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "vggkagn_bn": {"head_activation": "gelu"},
     "moe_vggkagn_bn": {"head_activation": "gelu"},
 }
+UNPUBLISHED = ("vggkajn", "vggkabn", "vggrelukan")
+SMALL = {"width_scale": 0.125, "head": "kan", "scale": "none"}
 KAN_HEADS = ("kan", "hidden_kan", "kantryoshka")
 
 
@@ -161,7 +163,16 @@ def test_kan_heads_are_the_published_ones(name: str, head: str) -> None:
 
 
 def test_every_published_network_is_compared() -> None:
-    assert set(NAMES) - set(MLPS) == {"vgg", "vggkajn", "vggkabn", "vggrelukan"}
+    assert set(NAMES) - set(MLPS) == {"vgg", *UNPUBLISHED}
+
+
+@pytest.mark.parametrize("name", UNPUBLISHED)
+@pytest.mark.filterwarnings("ignore:published Bernstein")
+def test_networks_that_nobody_published_are_written_and_read(name: str) -> None:
+    """Even though single layers of theirs are published."""
+    source, target = (create_model(name, num_classes=3, input_channels=3, **SMALL) for _ in "ab")
+    load_published(target, export_published(source))
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
 
 
 def gram_layer(x: Tensor, state: dict[str, Tensor], act: Callable[[Tensor], Tensor]) -> Tensor:
@@ -235,6 +246,32 @@ def test_weights_under_our_own_paths_still_load() -> None:
     load_published(target, state)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in target.state_dict().items())
     assert set(export_published(target)) == set(state)
+
+
+def test_paths_may_be_given_for_a_part_or_for_what_it_stands_in() -> None:
+    model = vgg("vggkagn", "kan", head_activation="gelu")
+    for names, key in (
+        ({"features": "body", "head": "fc"}, "fc.1.layers.1.beta_weights"),
+        ({"head.1": "output"}, "output.layers.1.beta_weights"),
+    ):
+        state = export_published(model, names=names)
+        assert key in state
+        target = vgg("vggkagn", "kan", head_activation="gelu")
+        load_published(target, state, names=names)
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in target.state_dict().items())
+
+
+@pytest.mark.parametrize(("dropout", "index"), [(0.0, 0), (0.5, 1)])
+def test_the_dropout_before_a_kan_head_counts(dropout: float, index: int) -> None:
+    """In what is written of a new model, and in what is written again of one that was read."""
+    options: dict[str, Any] = {"num_classes": 10, "input_channels": 3, "layer_sizes": [4] * 4}
+    model = create_model("simple_conv_kagn", dropout_linear=dropout, **options)
+    state = export_published(model)
+    assert f"output.layers.{index}.beta_weights" in state
+    for other in (0.0, 0.5):
+        target = create_model("simple_conv_kagn", dropout_linear=other, **options)
+        load_published(target, state)
+        assert set(export_published(target)) == set(state)
 
 
 def test_another_base_function_than_the_published_default_is_named() -> None:
