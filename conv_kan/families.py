@@ -23,7 +23,8 @@ class Family:
     """A family as arguments of KANConv and KAN.
 
     `basis_options` holds the basis's arguments and this family's defaults for them; `mlp_layer`
-    holds what the fully connected layers do differently from the convolutions.
+    holds what the fully connected layers do differently from the convolutions, and
+    `mlp_activations` names the arguments that their published base_activation sets.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Family:
     norm_position: str = "output"
     dropout_position: str = "basis"
     mlp_layer: Mapping[str, Any] = field(default_factory=dict)
+    mlp_activations: tuple[str, ...] = ()
 
     def conv(
         self,
@@ -117,6 +119,7 @@ FAMILIES: dict[str, Family] = {
             activation="prelu",
             dropout_position="output",
             mlp_layer={"norm": "layer"},
+            mlp_activations=("base",),
         ),
         Family(
             name="rbf",
@@ -126,6 +129,7 @@ FAMILIES: dict[str, Family] = {
             activation=None,
             norm_position="input",
             mlp_layer={"norm": "layer", "base_bias": True},
+            mlp_activations=("base",),
         ),
         Family(
             name="legendre",
@@ -134,6 +138,7 @@ FAMILIES: dict[str, Family] = {
             basis_options={"degree": 3},
             base="identity",
             mlp_layer={"norm": "layer", "base": "silu"},
+            mlp_activations=("base", "activation"),
         ),
         Family(
             name="chebyshev",
@@ -151,6 +156,7 @@ FAMILIES: dict[str, Family] = {
             basis="gram",
             basis_options={"degree": 3},
             mlp_layer={"norm": "layer"},
+            mlp_activations=("base", "activation", "outer"),
         ),
         Family(
             name="jacobi",
@@ -160,6 +166,7 @@ FAMILIES: dict[str, Family] = {
             base="identity",
             dropout_position="functions",
             mlp_layer={"norm": "layer", "base": "silu"},
+            mlp_activations=("base", "activation"),
         ),
         Family(
             name="bernstein",
@@ -168,6 +175,7 @@ FAMILIES: dict[str, Family] = {
             basis_options={"degree": 3},
             base="identity",
             mlp_layer={"norm": "layer", "base": "silu"},
+            mlp_activations=("base", "activation"),
         ),
         Family(
             name="relu",

@@ -13,9 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from models.blocks import ConvNet, check_groups, check_pooled_norm
+from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import build_head
 from models.kits import ConvKit, KANKit, create_kit
+from models.published import published_baseline
 
 
 def build_baseline(
@@ -30,14 +31,13 @@ def build_baseline(
 
     The first layer has one group and no dropout, as published.
 
-    Raises: ValueError for groups that do not divide the channels, for degree_out without a kan
-        head and for a norm that leaves the same features for every image.
+    Raises: ValueError for groups that do not divide the channels and for degree_out without a kan
+        head. Training is refused with a norm that leaves the same features for every image.
     """
     sizes, groups = options["layer_sizes"], options["groups"]
     pairs = list(pairwise((input_channels, *sizes)))
     check_groups(groups, pairs[1:])
     kit = create_kit(kind, options)
-    check_pooled_norm(kit.norm, kit.ends_in_norm, (1, 1))
     features = nn.Sequential()
     later: dict[str, Any] = {"groups": groups, "dropout": options["dropout"]}
     info, reduction = [], 1
@@ -55,6 +55,8 @@ def build_baseline(
         feature_shape=(1,) * kit.ndim,
         min_size=2**halvings + 1 if kit.norm == "instance" else 1,
         feature_info=info,
+        published=published_baseline(options.get("head", "linear")),
+        training_problem=pooled_norm_problem(kit.norm, kit.ends_in_norm, (1,) * kit.ndim),
     )
 
 

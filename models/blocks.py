@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,18 +17,33 @@ _DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _AXES = ("L", "H, W", "D, H, W")
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a network shares with its published twin.
+
+    paths: our submodules -> the published ones, of all that have weights; without any, there is no
+    twin. `warning` and `refusal` as conv_kan.interop.rules.Layout.
+    """
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    warning: str = ""
+    refusal: str = ""
+
+
 class ConvNet(nn.Module):
     """logits = head(flatten(average_pool(features(x)))), with the contract of timm's models.
 
     `features` holds numbered layers, or stages of numbered layers, the first of which is the stem.
     `make_head(num_classes)` builds the head on `num_features` pooled values. `feature_info` says of
     the maps that other networks may read: channels, how many pixels of the image one of theirs
-    stands for along an axis, and the path of the module that gives them.
+    stands for along an axis, and the path of the module that gives them. `training_problem` says
+    why training is useless, if it is: such networks were published, and are built to hold their
+    weights.
 
     Shapes: x (B, C, *S), S of ndim sizes, each at least min_size -> logits (B, num_classes), or a
         tuple of them where the head nests several classifiers.
     Raises: ValueError for an image of other dimensions, or smaller than the pools and norms of
-        `features` can take.
+        `features` can take, and from the backward pass in training, if there is such a problem.
     """
 
     def __init__(
@@ -40,6 +56,8 @@ class ConvNet(nn.Module):
         feature_shape: Sequence[int] = (1, 1),
         min_size: int = 1,
         feature_info: Sequence[Mapping[str, Any]] = (),
+        published: Published | None = None,
+        training_problem: str = "",
     ) -> None:
         super().__init__()
         self.features = features
@@ -50,6 +68,8 @@ class ConvNet(nn.Module):
         self.head = make_head(num_classes)
         self.min_size = min_size
         self.feature_info = [dict(info) for info in feature_info]
+        self.published = published or Published()
+        self.training_problem = training_problem
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last maps (B, C, *s)."""
@@ -63,7 +83,10 @@ class ConvNet(nn.Module):
         return pooled if pre_logits else self.head(pooled)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.forward_head(self.forward_features(x))
+        logits = self.forward_head(self.forward_features(x))
+        if self.training_problem and self.training:
+            self._refuse_gradients(logits)
+        return logits
 
     def get_classifier(self) -> nn.Module:
         """Return the head."""
@@ -93,6 +116,16 @@ class ConvNet(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Return the names of the learned basis shapes; decay would pull them to another basis."""
         return basis_parameters(self)
+
+    def _refuse_gradients(self, logits: Tensor | tuple[Tensor, ...]) -> None:
+        """Raise the problem as soon as a gradient reaches the logits."""
+
+        def refuse(grad: Tensor) -> None:
+            raise ValueError(self.training_problem)
+
+        for part in (logits,) if isinstance(logits, Tensor) else logits:
+            if part.requires_grad:
+                part.register_hook(refuse)
 
     def _check_size(self, x: Tensor) -> None:
         if x.ndim != self.ndim + 2:
@@ -177,19 +210,18 @@ def basis_parameters(model: nn.Module) -> set[str]:
     }
 
 
-def check_pooled_norm(norm: str, ends_in_norm: bool, feature_shape: Sequence[int]) -> None:
-    """Refuse features that are the same for every image.
+def pooled_norm_problem(norm: str, ends_in_norm: bool, feature_shape: Sequence[int]) -> str:
+    """Why a network cannot learn whose features are the same for every image; "" if they are not.
 
     An instance norm gives every map the same mean, so that its global average is a constant.
-
-    Raises: ValueError if an instance norm without an activation is averaged over all positions.
     """
-    if norm == "instance" and ends_in_norm and set(feature_shape) == {1}:
-        raise ValueError(
-            "norm=instance at the end of the features gives every map the same mean, and the "
-            "average over all positions is then the same for every image: the network cannot "
-            "learn. Use norm=batch, or end in a layer with an activation (activation=silu)"
-        )
+    if norm != "instance" or not ends_in_norm or set(feature_shape) != {1}:
+        return ""
+    return (
+        "norm=instance at the end of the features gives every map the same mean, and the "
+        "average over all positions is then the same for every image: the network cannot "
+        "learn. Use norm=batch, or end in a layer with an activation (activation=silu)"
+    )
 
 
 def check_groups(groups: int, layers: list[tuple[int, int]]) -> None:

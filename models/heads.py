@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from conv_kan.interop.layouts import layers_layout
+from conv_kan.interop.rules import remember_layout
+
 Mlp = Callable[[Sequence[int]], nn.Module]
 
 
@@ -71,7 +74,7 @@ def _hidden(features: int, dropout: float) -> list[nn.Module]:
 
 
 def _kan(features: int, num_classes: int, dropout: float, mlp: Mlp) -> nn.Module:
-    return nn.Sequential(nn.Dropout(dropout), mlp([features, num_classes]))
+    return nn.Sequential(*_dropped(dropout, mlp([features, num_classes])))
 
 
 def _hidden_kan(features: int, num_classes: int, dropout: float, mlp: Mlp) -> nn.Module:
@@ -84,8 +87,14 @@ def _kantryoshka(features: int, num_classes: int, dropout: float, mlp: Mlp) -> n
 
 
 def _kan_hidden(features: int, dropout: float, mlp: Mlp) -> list[nn.Module]:
-    # The published MLP starts with a dropout of its own.
-    return [nn.Dropout(dropout), mlp([features, 512]), nn.Dropout(dropout)]
+    return [*_dropped(dropout, mlp([features, 512])), nn.Dropout(dropout)]
+
+
+def _dropped(dropout: float, network: nn.Module) -> list[nn.Module]:
+    """A dropout and a network of one layer, which published networks number behind the dropout."""
+    if dropout > 0:
+        remember_layout(network, layers_layout([1]))
+    return [nn.Dropout(dropout), network]
 
 
 LINEAR_HEADS: dict[str, Callable[[int, int, float], list[nn.Module]]] = {

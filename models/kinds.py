@@ -74,6 +74,7 @@ class Kind:
     `family` is that of conv_kan which makes them, or "" for a wavelet of every edge. `base`,
     `activation` and `norm` are the defaults of convolutions; with `norm_first` their norm acts on
     the input. `basis_defaults` are options of convolutions and of fully connected layers.
+    `head_activations` holds the activations of fully connected layers that may be chosen.
     """
 
     family: str
@@ -83,9 +84,11 @@ class Kind:
     norm: str | None
     norm_first: bool = False
     basis_defaults: Mapping[str, Any] = field(default_factory=dict)
+    head_activations: Mapping[str, str] = field(default_factory=dict)
 
 
 def _of_family(family: Family) -> Kind:
+    connected = {**vars(family), **family.defaults, **family.mlp_layer}
     return Kind(
         family=family.name,
         basis=family.basis,
@@ -94,6 +97,7 @@ def _of_family(family: Family) -> Kind:
         norm=family.norm,
         norm_first=family.norm_position == "input",
         basis_defaults=family.defaults,
+        head_activations={key: connected[key] for key in family.mlp_activations},
     )
 
 
@@ -118,6 +122,15 @@ KINDS = _rows()
 def basis_of(kind: str | None) -> str | None:
     """The basis of a kind, for error messages; None for plain layers."""
     return None if kind is None else KINDS[kind].basis
+
+
+def head_activations(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The activations of a KAN head: head_activation in all places, or else each its own."""
+    row, chosen = KINDS[kind], options.get("head_activation")
+    if chosen is not None:
+        return dict.fromkeys(row.head_activations, chosen)
+    of_basis = {key: options[key] for key in row.basis_defaults if key in row.head_activations}
+    return {**row.head_activations, **of_basis}
 
 
 @cache

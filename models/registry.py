@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from models.entry import Entry
 from models.options import Option, advise, nearest_names
 from models.rows import ROWS
+from models.rows.published import OPTIONS as PUBLISHED_OPTIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,7 +114,9 @@ def _checked(model: str, option: Option, value: Any) -> Any:
 
 
 def _unknown_option(entry: Entry, key: str) -> str:
-    """Say whether key is another basis's option, another model's, or misspelt."""
+    """Say whether key is a published network's, another basis's, another model's, or misspelt."""
+    if key in PUBLISHED_OPTIONS:
+        return f"{entry.name} has no option {key!r}; {PUBLISHED_OPTIONS[key]}"
     having = [other for other in _MODELS.values() if key in other.by_name]
     owners = {o.basis: None for o in having if o.basis and o.by_name[key].of_basis}
     if owners:

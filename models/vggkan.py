@@ -7,16 +7,18 @@ torch-conv-kan (the tables v2 to v4sa, the heads).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from models.blocks import ConvNet, check_groups, check_pooled_norm
-from models.heads import build_head
+from models.blocks import ConvNet, check_groups, pooled_norm_problem
+from models.heads import LINEAR_HEADS, Mlp, build_head
+from models.kinds import head_activations
 from models.kits import KANKit, Kit, create_kit
+from models.published import published_vgg
 from models.rows.vggkan import VGG_TYPES
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
@@ -59,8 +61,8 @@ def build_vgg(
     The first convolution has one group, no dropout and no experts, as published.
 
     Raises: ValueError for groups that do not divide the channels, for sa_inner_projection without
-        attention, for a head that the kind cannot build and for a norm that leaves the same
-        features for every image.
+        attention, for a head that the kind cannot build and for a head_activation without such a
+        head. Training is refused with a norm that leaves the same features for every image.
     """
     steps = plan_vgg(
         options["vgg_type"], input_channels, options["width_scale"], options["last_attention"]
@@ -72,7 +74,7 @@ def build_vgg(
     shape = _feature_shape(options["feature_shape"], kit.ndim)
     # An attention ends in its norm, whatever the kind.
     ends_in_norm = kit.ends_in_norm or steps[-1].kind == "attention"
-    check_pooled_norm(kit.norm, ends_in_norm, shape)
+    problem = pooled_norm_problem(kit.norm, ends_in_norm, shape)
     later = {"groups": options["groups"], "dropout": options["dropout"], "mixes": True}
     features = nn.Sequential(kit.conv(steps[0].c_in, steps[0].c_out))
     for step in steps[1:]:
@@ -83,7 +85,7 @@ def build_vgg(
         options["head"],
         num_features,
         dropout=options["dropout_linear"],
-        mlp=kit.mlp if isinstance(kit, KANKit) else None,
+        mlp=_head_layers(kit, kind, options),
     )
     # An instance norm needs two pixels or more.
     smallest = (2 if kit.norm == "instance" else 1) * 2 ** sum(s.kind == "pool" for s in steps)
@@ -95,6 +97,8 @@ def build_vgg(
         feature_shape=shape,
         min_size=smallest,
         feature_info=_feature_info(steps),
+        published=published_vgg(kind, options),
+        training_problem=problem,
     )
 
 
@@ -118,6 +122,18 @@ def _feature_info(steps: Sequence[Step]) -> list[dict[str, Any]]:
             info.append({"num_chs": step.c_out, "reduction": reduction, "module": f"features.{i}"})
         reduction *= 2 if step.kind == "pool" else 1
     return info
+
+
+def _head_layers(kit: Kit, kind: str | None, options: Mapping[str, Any]) -> Mlp | None:
+    """What makes the layers of a KAN head."""
+    if options["head"] in LINEAR_HEADS and options.get("head_activation") is not None:
+        raise ValueError(
+            f"head_activation={options['head_activation']!r} has no effect with "
+            f"head={options['head']}; leave it out"
+        )
+    if kind is None or not isinstance(kit, KANKit):
+        return None
+    return partial(kit.mlp, **head_activations(kind, options))
 
 
 def _build_step(

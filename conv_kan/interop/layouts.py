@@ -24,6 +24,7 @@ from conv_kan.interop.rules import (
     Rule,
     basis_major,
     channel_major,
+    remembered_layout,
 )
 from conv_kan.interop.weights import LINEAR_RULES, conv_rules, with_ones
 from conv_kan.layers.attention import SelfAttention
@@ -223,11 +224,19 @@ def _network(network: KAN, keys: Collection[str]) -> list[Layout]:
     """layers.{n}, where n also counts the dropouts between them, or torchkan's lists of weights."""
     count = len(network.layers)
     found = sorted({int(m[1]) for key in keys if (m := re.match(r"layers\.(\d+)\.", key))})
-    if len(found) != count:
+    remembered = re.findall(r"\d+", remembered_layout(network) or "")
+    if len(found) != count and len(remembered) == count:
+        found = [int(n) for n in remembered]
+    elif len(found) != count:
         drops = [float(getattr(layer, "dropout", 0.0)) > 0 for layer in network.layers]
         found = [i + sum(drops[: i + 1]) for i in range(count)]
     children = {f"layers.{i}": f"layers.{n}" for i, n in enumerate(found)}
-    return [Layout("layers", children=children), *_lists_of_weights(network)]
+    return [Layout(layers_layout(found), children=children), *_lists_of_weights(network)]
+
+
+def layers_layout(indices: Sequence[int]) -> str:
+    """The name of the layout of a KAN whose layers have these published indices."""
+    return " ".join(["layers", *map(str, indices)])
 
 
 def _lists_of_weights(network: KAN) -> list[Layout]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from conv_kan.interop.layouts import layouts_of
 from conv_kan.interop.rules import Constant, Layout, remembered_layout
 
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -28,6 +30,7 @@ class Plan:
     entries: list[Entry] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
     layouts: list[tuple[nn.Module, Layout]] = field(default_factory=list)
 
 
@@ -36,13 +39,13 @@ def make_plan(
 ) -> Plan:
     """Walk through the module; `shapes` of the published tensors decide where spellings differ."""
     plan = Plan()
-    _walk(plan, module, "", "", dict(names), shapes or {})
+    _walk(plan, module, "", names.get("", ""), dict(names), shapes or {})
     return plan
 
 
 def without_wrappers(key: str) -> str:
-    """The key without the parts "module", which wrappers (L1, DistributedDataParallel) add."""
-    return ".".join(part for part in key.split(".") if part != "module")
+    """The key without the parts that wrappers add: L1, DistributedDataParallel, torch.compile."""
+    return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
 def _walk(
@@ -54,7 +57,6 @@ def _walk(
     shapes: Mapping[str, torch.Size],
 ) -> None:
     """Add a module, which is called `own` and `published`, and what is in it."""
-    published = names.get(own.removesuffix("."), published.removesuffix("."))
     published = published + "." if published else ""
     state = module.state_dict()
     inside = {k.removeprefix(published): s for k, s in shapes.items() if k.startswith(published)}
@@ -70,9 +72,19 @@ def _walk(
                 plan.entries.append(Entry(own + key, _rename(published + key)))
         children = {name: name for name, _ in module.named_children()}
     for name, other in children.items():
-        path = ".".join(part for part in (published.removesuffix("."), other) if part)
-        path = path if other != "module" else published
+        given = _given(names, own, name)
+        path = without_wrappers(published + other).removesuffix(".") if given is None else given
         _walk(plan, module.get_submodule(name), f"{own}{name}.", path, names, shapes)
+
+
+def _given(names: Mapping[str, str], own: str, name: str) -> str | None:
+    """The path that `names` gives a submodule, or one that it is inside of; None without one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        outer = names.get(own + ".".join(parts[:end]))
+        if outer is not None:
+            return ".".join([outer, *parts[end:]])
+    return None
 
 
 def _rename(key: str) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -91,8 +103,9 @@ def _add_layout(
         elif not key.startswith(inside):  # no published layer has it: it keeps its name
             plan.entries.append(Entry(own + key, _rename(published + key)))
     plan.constants |= {published + constant.key: constant for constant in layout.constants}
-    if layout.warning:
-        plan.warnings[own.removesuffix(".") or "the layer"] = layout.warning
+    for said, text in ((plan.warnings, layout.warning), (plan.refusals, layout.refusal)):
+        if text:
+            said[own.removesuffix(".") or "the module"] = text
 
 
 def _scale(layout: Layout, key: str) -> float:

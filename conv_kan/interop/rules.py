@@ -80,7 +80,8 @@ class Layout:
     """One published spelling of a module: rules for tensors, paths of submodules, constants.
 
     `groups` is how many parts "{g}" stands for; `scale` multiplies our basis weights in the
-    published ones; `warning` is what a user must know who loads weights into this module.
+    published ones; `warning` is what a user must know who loads weights into this module, `refusal`
+    why published weights are another function in it although they fit.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Layout:
     groups: int = 1
     scale: float = 1.0
     warning: str = ""
+    refusal: str = ""
 
 
 def remember_layout(module: nn.Module, name: str) -> None:

@@ -33,23 +33,27 @@ def load_published(
 ) -> LoadResult:
     """Copy published weights into `module`, a layer of this library or a model made of them.
 
-    Published names are accepted in every spelling: with parts "module" (L1, DataParallel), with
-    indices shifted by dropouts (layers.1 for layers.0), one module per group, the three versions of
-    WavKAN, the two of KAGN, torchkan's lists of weights. Weights are divided by the scale of the
+    Published names are accepted in every spelling: with parts of wrappers ("module" of L1 and
+    DistributedDataParallel, "_orig_mod" of torch.compile), with indices shifted by dropouts
+    (layers.1 for layers.0), one module per group, the three versions of WavKAN, the two of KAGN,
+    torchkan's lists of weights. Weights are divided by the scale of the
     basis, so that the function is the published one also for scale="unit". What is in no layer of
-    this library (nn.Linear, norms) keeps its name. `names` says where paths differ: our path ->
-    the published one, for example {"features": "layers", "head": "classifier"}.
+    this library (nn.Linear, norms) keeps its name; those of `models` know their published paths.
+    `names` says where other paths differ: our path -> the published one, for example
+    {"body": "layers", "head": "classifier"}.
 
     Nothing is copied if something is wrong.
     Raises: ValueError for other shapes, both named, whatever `strict` is; for constants (grids)
-    that differ from the module's; for keys that differ only in wrappers; for missing or unexpected
-    keys if `strict`. TypeError for values that are no tensors.
+    that differ from the module's; for a model that computes something else from such weights than
+    the published one; for keys that differ only in wrappers; for missing or unexpected keys if
+    `strict`. TypeError for values that are no tensors.
     Warns: where published weights were trained with a defect that this module does not have.
     """
     found = _plain_keys(state_dict)
     plan = make_plan(module, names or {}, {key: value.shape for key, value in found.items()})
     values, missing, wrong = _collect(plan, module.state_dict(), found)
     wrong += _wrong_constants(plan, found)
+    wrong += [f"{name}: {text}" for name, text in plan.refusals.items()]
     if wrong:
         raise ValueError("\n  ".join([f"{len(wrong)} published tensors do not fit:", *wrong]))
     known = {key for entry in plan.entries for key in _keys(entry, module.state_dict())}
@@ -69,10 +73,14 @@ def export_published(
 
     The inverse of load_published, bit for bit (unless the basis has scale="unit": then up to the
     rounding of one product); a module that was loaded keeps the spelling of what was loaded, but
-    for the parts "module". Tensors are copies. Knots that nothing learns are those of the module,
-    each rounded once: published ones, summed in float32, may differ in the last bits.
+    for the parts of wrappers. Tensors are copies. Knots that nothing learns are the module's, each
+    rounded once: published ones, summed in float32, may differ in the last bits.
+    Raises: ValueError where the published module of these weights would compute something else.
     """
     plan, state = make_plan(module, names or {}), module.state_dict()
+    if plan.refusals:
+        reasons = "; ".join(f"{name}: {text}" for name, text in plan.refusals.items())
+        raise ValueError(f"no published module computes what this one does: {reasons}")
     written = _write(plan, {e.own: state[e.own].detach() for e in plan.entries}, scaled=True)
     constants = {key: constant.value() for key, constant in plan.constants.items()}
     return {key: value.clone().contiguous() for key, value in (written | constants).items()}

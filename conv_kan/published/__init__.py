@@ -13,13 +13,13 @@ legacy=True brings it back:
     RoPE...                       the first token is taken for a class token
     KAT_Group, KAT_Group2D        coefficients that miss gelu, geglu, swishglu, erfc_Softplus_2
 
-Differences: an unknown keyword is an error, and so is degree=0; l1_decay and mixtures' `train`
-change nothing (they never did); KAT_Group's default device is torch's; mlp_relukan's a and b are
-used; dropout before a basis acts on x, not on tanh(x), and constant functions are never dropped;
-the noise of MoEBottleNeckKAGNConv acts on the input of the functions; FastKANLayer has no
-time_benchmark; names are functions, so that isinstance needs the class of what they return. KAN is
-torch-conv-kan's: torchkan's has its arguments by keyword, and its state dicts load; efficient-kan's
-is EfficientKAN.
+Differences: an unknown keyword is an error, and so is degree=0; l1_decay changes nothing
+(published, it is added to the gradients of a network's first layer alone), nor does mixtures'
+`train`; KAT_Group's default device is torch's; mlp_relukan's a and b are used; dropout before a
+basis acts on x, not on tanh(x), and constant functions are never dropped; the noise of
+MoEBottleNeckKAGNConv acts on the input of the functions; FastKANLayer has no time_benchmark; names
+are functions, so that isinstance needs the class of what they return. KAN is torch-conv-kan's:
+torchkan's has its arguments by keyword, and its state dicts load; efficient-kan's is EfficientKAN.
 """
 
 from __future__ import annotations

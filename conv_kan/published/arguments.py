@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,7 @@ from conv_kan.ops.maths.norms import ChannelLayerNorm
 Parameter = inspect.Parameter
 REQUIRED: Any = Parameter.empty
 
+_IGNORED = "ignored"
 _CHANNELWISE = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
 # torch's names of activation modules -> ours.
 _ACTIVATIONS = {
@@ -38,7 +41,8 @@ class Row:
     """A published name: its parameters in their order with their defaults, and who builds it.
 
     `keywords` were accepted by keyword only, or are ours (legacy). With takes_norm_kwargs, what the
-    norm's class takes besides (affine=True) is passed to it. `build` gets all arguments by name.
+    norm's class takes besides (affine=True) is passed to it. With `ignores`, any other keyword is
+    taken and nothing done with it. `build` gets all arguments by name, but for those.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Row:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     takes_norm_kwargs: bool = False
     note: str = ""
+    ignores: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -60,6 +65,8 @@ class Row:
         ]
         if self.takes_norm_kwargs:
             parameters.append(Parameter("norm_kwargs", Parameter.VAR_KEYWORD))
+        if self.ignores:
+            parameters.append(Parameter(_IGNORED, Parameter.VAR_KEYWORD))
         return inspect.Signature(parameters, return_annotation=nn.Module)
 
 
@@ -74,7 +81,10 @@ def make_function(row: Row, module: str) -> Callable[..., nn.Module]:
         except TypeError as error:
             raise TypeError(f"{row.name}{signature}: {error}.") from None
         bound.apply_defaults()
-        return row.build(**bound.arguments)
+        arguments = dict(bound.arguments)
+        if arguments.pop(_IGNORED, None):
+            _name_ignored(row, kwargs)
+        return row.build(**arguments)
 
     published.__name__ = published.__qualname__ = row.name
     published.__module__ = module
@@ -83,8 +93,28 @@ def make_function(row: Row, module: str) -> Callable[..., nn.Module]:
     return published
 
 
+@functools.cache
+def say_once(text: str) -> None:
+    """Warn of what a builder does with an argument, once per process, at the line that called it.
+
+    The frames are this function's, the builder's, the published function's and that line's.
+    """
+    warnings.warn(text, stacklevel=4)
+
+
+def _name_ignored(row: Row, kwargs: Mapping[str, Any]) -> None:
+    """Say once which keywords a network does nothing with, for one of them may be misspelt."""
+    known = [*row.parameters, *row.keywords]
+    for name in (name for name in kwargs if name not in known):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        say_once(f"{row.name} takes {name!r} and does nothing with it, as published;{hint}")
+
+
 def _check_keywords(row: Row, kwargs: Mapping[str, Any]) -> None:
     """Raise TypeError for a keyword that nobody takes, naming the nearest one."""
+    if row.ignores:
+        return
     known = [*row.parameters, *row.keywords]
     if row.takes_norm_kwargs:
         known += _norm_options(kwargs.get("norm_layer", row.parameters.get("norm_layer")))

@@ -26,7 +26,7 @@ SIZES = {"input_dim": REQUIRED, "output_dim": REQUIRED, "kernel_size": REQUIRED}
 GEOMETRY = {"groups": 1, "padding": 0, "stride": 1, "dilation": 1}
 DEGREE = {"degree": 3}
 _PHASES = {"g": 5, "k": 3, "train_ab": True}
-_INNER = {"dim_reduction": 4, "min_internal": 16}
+INNER = {"dim_reduction": 4, "min_internal": 16}
 _LEGACY = {"legacy": False}
 _LEGENDRE_NOTE = "legacy=True scales by the minimum and maximum of the batch, as published."
 _ORDER_NOTE = "legacy=True gives groups the published order of channels, which weights need."
@@ -92,7 +92,7 @@ def build_version_2(ndim: int, *, legacy: bool, degree: int, **options: Any) -> 
 def build_bottleneck(basis: str, ndim: int, **options: Any) -> nn.Module:
     """A Bottleneck around a Gram or a ReLU basis; for Gram, dropout injects noise."""
     sizes, shared = _split(options)
-    shared["reduction"], shared["min_inner"] = (options.pop(name) for name in _INNER)
+    shared["reduction"], shared["min_inner"] = (options.pop(name) for name in INNER)
     if "train_ab" in options:
         options["train_phases"] = options.pop("train_ab")
     if basis == "gram":
@@ -159,7 +159,7 @@ def _other_rows(ndim: int) -> list[Row]:
             f"BottleNeckReLUKANConv{ndim}DLayer",
             {**SIZES, **_PHASES, **GEOMETRY, **end},
             partial(build_bottleneck, "relu", ndim),
-            _INNER,
+            INNER,
             True,
         ),
         Row(

@@ -15,7 +15,7 @@ from conv_kan.layers.conv import KANConv
 from conv_kan.layers.focal import FocalModulation
 from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
 from conv_kan.published.arguments import REQUIRED, Row, layer_norm, norm_of
-from conv_kan.published.conv import BATCH, DEGREE, GEOMETRY, INSTANCE, SIZES
+from conv_kan.published.conv import BATCH, DEGREE, GEOMETRY, INNER, INSTANCE, SIZES
 from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_, init_mixture_
 from conv_kan.published.linear import build_linear
@@ -130,9 +130,10 @@ def build_attention(
     **options: Any,
 ) -> nn.Module:
     """Attention whose projections are published convolutions; with rope_theta, rotary."""
-    kwargs = {"affine": True, **(norm_kwargs or {})}
+    kwargs = dict(norm_kwargs or {})
+    own = {"affine": kwargs.get("affine", True)}  # the others act on the projections alone
     if norm_layer is None and ndim == 2:
-        norm_layer, kwargs = layer_norm(kwargs["affine"]), {}
+        norm_layer, kwargs, own = layer_norm(own["affine"]), {}, {}
     norm_layer = norm_layer or BATCH[ndim - 1]
 
     def layer(c_in: int, c_out: int) -> nn.Module:
@@ -142,7 +143,7 @@ def build_attention(
     if rope_theta is not None:
         mode = "mixed" if rope_mixed else "axial"
         rope = {"rope": mode, "rope_theta": rope_theta, "rope_legacy": legacy}
-    norm = norm_of(norm_layer, kwargs, 1)
+    norm = norm_of(norm_layer, own, 1)
     return SelfAttention(
         input_dim, layer=layer, ndim=ndim, inner=inner_projection, norm=norm, **rope
     )
@@ -235,12 +236,13 @@ def _attentions(convs: Rows, ndim: int) -> list[Row]:
     ):
         squeezed = "BottleNeck" if "BottleNeck" in prefix else ""
         conv = convs[f"{squeezed}{acronym}Conv{ndim}DLayer"]
+        keywords = {**(INNER if squeezed else {}), **(_LEGACY if extra else {})}
         rows.append(
             Row(
                 f"{prefix}{acronym}tention{ndim}D",
                 {**start, **own, **GEOMETRY, "dropout": 0.0, **extra, **norm},
                 partial(build_attention, conv, ndim),
-                _LEGACY if extra else {},
+                keywords,
                 True,
                 _ROPE_NOTE if extra else "",
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANLinear
-from conv_kan.published.arguments import activation_name
+from conv_kan.published.arguments import activation_name, say_once
 from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_linear_, init_wavelets_linear_
 
@@ -29,8 +28,8 @@ _FAST_STD = 0.1
 def linear_arguments(acronym: str, **options: Any) -> dict[str, Any]:
     """The arguments of KANLinear for a published layer; options are its basis's and below.
 
-    base_activation is the base branch's function; where published layers apply it to the output
-    (all but KAN and FastKAN) and to the functions (KAGN) as well, so does this.
+    base_activation acts where the published layers of the family apply it: on the base branch, and
+    in most on the output and the functions too.
     """
     family = get_family(acronym)
     arguments: dict[str, Any] = {
@@ -41,11 +40,9 @@ def linear_arguments(acronym: str, **options: Any) -> dict[str, Any]:
     }
     activation = options.pop("base_activation", None)
     if activation is not None:
-        arguments["base"] = activation_name(activation)
-        if acronym not in ("KAN", "FastKAN"):
-            arguments["activation"] = arguments["base"]
-        if acronym == "KAGN":
-            options["outer"] = arguments["base"]
+        chosen = dict.fromkeys(family.mlp_activations, activation_name(activation))
+        options |= {key: chosen.pop(key) for key in family.defaults if key in chosen}
+        arguments |= chosen
     if options.pop("legacy", False):
         options["squash"] = "minmax"
     if not options.pop("use_base_update", True):
@@ -124,13 +121,12 @@ def build_network(
     first_dropout: bool = True,
     **options: Any,
 ) -> nn.Module:
-    """A KAN network of published layers."""
+    """A KAN network of published layers. l1_decay is accepted, and none of them acts on it."""
     if l1_decay:
-        warnings.warn(
-            f"l1_decay={l1_decay} is not part of the layers here (and has no effect in the "
-            "published ones); add l1_decay * conv_kan.layers.regularization.l1_weight_norm(model) "
-            "to the loss.",
-            stacklevel=3,
+        say_once(
+            f"l1_decay={l1_decay} does nothing in the layers; penalize the weights of all of them "
+            f"with penalty.l1_decay={l1_decay} of a run, or add l1_decay * "
+            "conv_kan.layers.regularization.l1_weight_norm(model) to your loss."
         )
     first = first_dropout and dropout > 0
     shared = {"dropout": dropout if len(layers_hidden) > 2 or first else 0.0}

@@ -112,9 +112,9 @@ def layer_rows() -> list[Row]:
 
 def network_rows() -> list[Row]:
     """torch-conv-kan's networks and the functions that make them, and torchkan's."""
-    found = {**_classes(), **_functions()}
+    found = {**_classes(), **_functions(), **_lists()}
     rows = [
-        Row(name, parameters, partial(build_network, acronym), keywords)
+        Row(name, parameters, partial(build_network, acronym), keywords, ignores=name in _classes())
         for name, (acronym, parameters, keywords) in found.items()
     ]
     relu = {**_START, "a": 1, "b": 1, "train_ab": True, **_DECAY}
@@ -122,12 +122,11 @@ def network_rows() -> list[Row]:
 
 
 def _classes() -> dict[str, _Network]:
-    """The networks: name -> acronym, parameters, keywords."""
+    """The networks, which ignore other keywords: name -> acronym, parameters, keywords."""
     front, silu = {**_START, **_DECAY}, {"base_activation": nn.SiLU}
     usual = {**front, **_DEGREE, **silu, **_FIRST}
     fast = {"grid_range": (-2, 2), "grid_size": 8, "use_base_update": True, **silu}
     jacobi = {**front, **_DEGREE, "a": 1.0, "b": 1.0, **silu, **_FIRST}
-    lists = {**_HIDDEN, "polynomial_order": 3, **silu}
     return {
         "KAN": ("KAN", {**_START, **_SPLINES, **_DECAY, **_FIRST}, {}),
         "KALN": ("KALN", usual, _LEGACY),
@@ -139,9 +138,13 @@ def _classes() -> dict[str, _Network]:
         "KAJN": ("KAJN", jacobi, {}),
         "WavKAN": ("WavKAN", {**front, **_FIRST, **_WAVELET}, {}),
         "ReLUKAN": ("ReLUKAN", {**front, "g": 1, "k": 1, "train_ab": True, **_FIRST}, {}),
-        "KAL_Net": ("KAL_Net", lists, _LEGACY),
-        "KAC_Net": ("KAC_Net", lists, _LEGACY),
     }
+
+
+def _lists() -> dict[str, _Network]:
+    """torchkan's networks, whose weights are lists."""
+    lists = {**_HIDDEN, "polynomial_order": 3, "base_activation": nn.SiLU}
+    return {"KAL_Net": ("KAL_Net", lists, _LEGACY), "KAC_Net": ("KAC_Net", lists, _LEGACY)}
 
 
 def _functions() -> dict[str, _Network]:

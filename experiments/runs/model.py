@@ -11,9 +11,15 @@ from models import create_model
 
 
 def check_model(config: Config) -> None:
-    """Build the model without memory or work, so that an impossible one fails before data loads."""
+    """Build the model without memory or work, so that an impossible one fails before data loads.
+
+    So does one that says itself that it cannot learn (its `training_problem`).
+    """
     with torch.device("meta"):
-        make_model(config, config.data.num_classes or 10, config.data.channels or 3)
+        model = make_model(config, config.data.num_classes or 10, config.data.channels or 3)
+    problem = getattr(model, "training_problem", "")
+    if problem:
+        raise ConfigError(f"model {config.model['name']}: {problem}")
 
 
 def make_model(config: Config, num_classes: int, input_channels: int) -> nn.Module:

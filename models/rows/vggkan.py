@@ -5,15 +5,18 @@ affine False -> True, feature_shape (7, 7) -> (1, 1), scale none -> unit. The pu
 chosen for images of 224x224; at 32x32 an instance norm sees maps of 2x2 or less, and a 7x7 average
 of those repeats every feature 49 times. Published networks are reached by options, for example
 `norm="instance", affine=False, feature_shape=(7, 7), scale="none"` for vggkagn; fast_vggkan also
-had grid_size=5, grid_range=(-1, 1), base="gelu".
+had grid_size=5, grid_range=(-1, 1), base="gelu", and vggkaln squash="minmax". KAN heads are the
+published ones with head_activation="gelu" (vggkan and fast_vggkan: the same as base); published
+weights are refused by any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from conv_kan.names import ACTIVATIONS
 from models.entry import Entry
-from models.kinds import basis_of, kind_options
+from models.kinds import KINDS, basis_of, kind_options
 from models.options import Option
 from models.rows.common import (
     DROPOUT,
@@ -76,8 +79,16 @@ def _options(kind: str | None, form: str) -> list[Option]:
         Option(
             "sa_inner_projection", int | None, None, "attention on C // this channels", minimum=1
         ),
+        *_head_options(kind),
         *kind_options(kind, form),
     ]
+
+
+def _head_options(kind: str | None) -> list[Option]:
+    if kind is None or not KINDS[kind].head_activations:
+        return []
+    text = "of kan heads, which published ones have instead of the layers' own (null): gelu"
+    return [Option("head_activation", str | None, None, text, choices=ACTIVATIONS)]
 
 
 ROWS = tuple(

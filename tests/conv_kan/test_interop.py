@@ -1,5 +1,7 @@
 """Published weights in and out: every spelling, every published name."""
 
+import copy
+import pickle
 import re
 
 import pytest
@@ -84,8 +86,10 @@ def network():
         lambda key: key.replace("layers.0.", "layers.0.module."),  # L1
         lambda key: key.replace("layers.1.", "layers.3.").replace("layers.0.", "layers.1."),
         lambda key: "module." + key.replace("layers.1.", "layers.2.module."),
+        lambda key: "_orig_mod." + key,  # torch.compile
+        lambda key: "module._orig_mod." + key.replace("layers.0.", "layers.0._orig_mod."),
     ],
-    ids=["parallel", "decay", "dropout", "all"],
+    ids=["parallel", "decay", "dropout", "all", "compiled", "compiled in parts"],
 )
 def test_spellings_of_networks(spell):
     source, target = network(), network()
@@ -99,6 +103,28 @@ def test_networks_with_dropout_count_it():
     assert {key.split(".")[1] for key in keys} == {"1", "3"}
     keys = export_published(published.mlp_kagn([6, 5, 4], dropout=0.1, first_dropout=False))
     assert {key.split(".")[1] for key in keys} == {"0", "2"}
+
+
+@pytest.mark.parametrize("indices", [(0, 1), (1, 3), (0, 2), (1, 2)])
+def test_a_network_is_written_as_it_was_read(indices):
+    """Also where the dropout that shifted the indices stands outside of the network here."""
+    first, second = indices
+    state = {
+        re.sub(r"^layers\.(.)", lambda m: f"layers.{(first, second)[int(m[1])]}", key): value
+        for key, value in export_published(network()).items()
+    }
+    target = network()
+    load_published(target, state)
+    for loaded in (target, copy.deepcopy(target), pickle.loads(pickle.dumps(target))):
+        assert_same(export_published(loaded), state)
+    load_published(target, export_published(network()))
+    assert "layers.0.beta_weights" in export_published(target)
+
+
+def test_compiled_modules_are_seen_through():
+    source, target = network(), torch.compile(network())
+    load_published(target, export_published(source))
+    assert_same(export_published(target), export_published(source))
 
 
 def test_our_wrapper_is_seen_through():
@@ -251,6 +277,10 @@ def test_models_of_layers():
     assert_same(export_published(target, names=names), state)
     with pytest.raises(ValueError, match=r"missing: features.0.base_conv.0.weight .here feat"):
         load_published(target, state)
+    inner = {"features.0": "first", "features.1": "layers.1", "features.2": "layers.2"}
+    moved = {key.replace("layers.0", "first"): value for key, value in state.items()}
+    load_published(target, moved, names={"head": "output", **inner})
+    assert_same(export_published(target, names=names), state)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from conv_kan import published
 from conv_kan.interop import export_published
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.published import KAGNConv2DLayer, mlp_kagn
+from conv_kan.published.arguments import say_once
 from experiments.benchmarks.memory import kept_bytes
 
 
@@ -42,6 +43,12 @@ def test_unknown_names_and_keywords():
         published.get_published("mlp_kagm")
     assert {"mlp_kagn", "KAT_Group2D"} <= set(dir(published))
 
+
+def parameters(name):
+    return inspect.signature(published.get_published(name)).parameters
+
+
+IGNORING = [name for name in published.list_published() if "ignored" in parameters(name)]
 
 WRONG = {
     "base_activation": "x",
@@ -81,8 +88,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", published.list_published())
 def test_wrong_arguments_are_refused_in_words(name):
-    known = inspect.signature(published.get_published(name)).parameters
-    for argument in known.keys() & WRONG.keys():
+    for argument in parameters(name).keys() & WRONG.keys():
         with pytest.raises((ValueError, TypeError), match=r"must |unknown|divisible|needs"):
             make_wrong(name, argument, WRONG[argument])
 
@@ -127,14 +133,32 @@ def test_parameter_counts_of_networks(name):
     assert sum(p.numel() for p in network.parameters()) + frozen == COUNTS[name]
 
 
-def test_dropout_and_decay_of_networks():
+def test_dropout_of_networks():
     rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2).layers]
     assert rates == [0.2, 0.2]
     rates = [layer.dropout for layer in mlp_kagn([6, 5, 4], 0.2, first_dropout=False).layers]
     assert rates == [0.0, 0.2]
     assert mlp_kagn([6, 4], 0.2, first_dropout=False).layers[0].dropout == 0.0
-    with pytest.warns(UserWarning, match="l1_weight_norm"):
-        mlp_kagn([6, 4], l1_decay=1e-4)
+
+
+@pytest.mark.parametrize("name", IGNORING)
+def test_classes_of_networks_take_what_others_of_them_take(name):
+    """Published networks of networks rely on it."""
+    say_once.cache_clear()
+    torch.manual_seed(0)
+    plain, x = make(name)
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning) as caught:
+        given, _ = make(name, groups=2, degreee=5, norm_layer=nn.BatchNorm2d)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == 3 and f"{name} takes 'groups' and does nothing with it" in said[0]
+    assert said[1].endswith("did you mean 'degree'?") == ("degree" in parameters(name))
+    torch.testing.assert_close(given.eval()(x), plain.eval()(x), rtol=0, atol=0)
+
+
+def test_only_classes_of_networks_take_more():
+    wanted = {"KAN", "FastKAN", "KALN", "KACN", "KAGN", "BottleNeckKAGN", "KABN", "KAJN", "WavKAN"}
+    assert set(IGNORING) == wanted | {"ReLUKAN"}
 
 
 def test_relu_network_uses_its_arguments():
@@ -233,3 +257,29 @@ def test_attention_without_a_norm_layer_has_published_ones():
     for ndim, norm in ((1, nn.BatchNorm1d), (2, nn.LayerNorm), (3, nn.BatchNorm3d)):
         attention = published.get_published(f"SelfKAGNtention{ndim}D")(8, norm_layer=None)
         assert isinstance(attention.norm, norm) and isinstance(attention.proj_q.norm, norm)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize(
+    "form", ["BottleNeckSelfKAGN", "BottleNeckSelfReLUKAN", "RoPEBottleNeckSelfKAGN"]
+)
+def test_attention_hands_the_bottleneck_to_its_projections(form, ndim):
+    make_layer = published.get_published(f"{form}tention{ndim}D")
+    layer = make_layer(24, padding=1, dim_reduction=2, min_internal=5)
+    assert [p.inner.c_in for p in (layer.proj_q, layer.proj_k, layer.proj_v)] == [12] * 3
+    assert make_layer(24, padding=1, dim_reduction=8, min_internal=5).proj_q.inner.c_in == 5
+    with pytest.raises(TypeError, match="has no argument 'dim_reduction'"):
+        published.get_published(f"SelfKAGNtention{ndim}D")(16, padding=1, dim_reduction=2)
+
+
+def test_attention_norms_take_what_the_published_ones_take():
+    """The norm at the end always learns, unless told; the projections' norms are as given."""
+    keys = set(export_published(published.SelfKAGNtention2D(8, norm_layer=nn.InstanceNorm2d)))
+    assert {"norm_layer.weight", "norm_layer.bias"} <= keys
+    assert not any("layer_norm" in key for key in keys)
+    for affine in (True, False):
+        layer = published.SelfKAGNtention2D(8, norm_layer=nn.InstanceNorm2d, affine=affine)
+        assert layer.norm.affine == layer.proj_q.norm.affine == affine
+    layer = published.BottleNeckSelfKAGNtention2D(8, eps=0.5, momentum=0.3)
+    assert (layer.norm.eps, layer.norm.momentum) == (1e-5, 0.1)
+    assert (layer.proj_v.norm.eps, layer.proj_v.norm.momentum) == (0.5, 0.3)

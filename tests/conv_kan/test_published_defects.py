@@ -7,7 +7,9 @@ signs and strides (test_bases_rational), arguments that are lost (test_published
 
 import copy
 import gc
+import inspect
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from torch import nn
 from conv_kan import published
 from conv_kan.interop import export_published
 from conv_kan.layers.regularization import ActivationRecorder, l1_weight_norm
+from conv_kan.published.arguments import say_once
 
 DIMENSIONS = (1, 2, 3)
 FAMILIES = ("KAN", "FastKAN", "KALN", "KACN", "KAGN", "KAJN", "KABN", "ReLUKAN", "BottleNeckKAGN")
@@ -26,7 +29,7 @@ SATURATED = ["KACNConv1DLayer", "KACNConv2DLayer", "KACNConv3DLayer", "ChebyKANL
 PHASED = ["ReLUKANConv1DLayer", "ReLUKANConv2DLayer", "ReLUKANConv3DLayer", "ReLUKANLayer"]
 PHASED += ["BottleNeckReLUKANConv2DLayer", "SelfReLUKANtention2D", "ReLUKAN"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:an instance norm")
+pytestmark = pytest.mark.filterwarnings("ignore:an instance norm", "ignore:l1_decay")
 
 
 def first(y):
@@ -143,12 +146,34 @@ def test_mixtures_keep_the_dtype_of_autocast():
         assert layer(x)[0].dtype == torch.bfloat16
 
 
-def test_weight_decay_reaches_layers_behind_the_first_and_renames_nothing():
-    with pytest.warns(UserWarning, match="l1_weight_norm"):
-        network = published.mlp_kagn([6, 5, 4], l1_decay=0.1)
-    assert (
-        export_published(network).keys() == export_published(published.mlp_kagn([6, 5, 4])).keys()
-    )
+DECAYED = [
+    name
+    for name in published.list_published()
+    if "l1_decay" in inspect.signature(published.get_published(name)).parameters
+]
+
+
+@pytest.mark.parametrize("name", DECAYED)
+@pytest.mark.parametrize("needs", [False, True], ids=["data", "features"])
+def test_weight_decay_of_layers_acts_nowhere(name, needs):
+    """Published, it is added to the gradient of a layer whose input needs none: the first one."""
+    torch.manual_seed(0)
+    (plain, x), (decayed, _) = make(name), make(name, l1_decay=0.1)
+    assert export_published(plain).keys() == export_published(decayed).keys()
+    decayed.load_state_dict(plain.state_dict())
+    for network in (plain, decayed):
+        network(x.clone().requires_grad_(needs)).square().sum().backward()
+    for one, other in zip(plain.parameters(), decayed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
+
+
+def test_the_working_decay_is_named_once():
+    assert len(DECAYED) == 20
+    say_once.cache_clear()
+    with pytest.warns(UserWarning, match=r"penalty\.l1_decay=0\.1 .*l1_weight_norm") as caught:
+        networks = [published.mlp_kagn([6, 5, 4], l1_decay=0.1) for _ in range(3)]
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
+    network = networks[0]
     network(torch.randn(3, 6)).sum().backward()
     before = [layer.basis_weight.grad.clone() for layer in network.layers]
     (0.1 * l1_weight_norm(network)).backward()

@@ -28,6 +28,8 @@ MIXTURE = (
 SPLINES = "grid_size=5, base_activation=GELU, grid_range=(-1, 1)"
 CENTRES = "grid_size=8, base_activation=SiLU, grid_range=(-2, 2)"
 KWARGS = "**norm_kwargs"
+INSIDE = "dim_reduction=4, min_internal=16"
+IGNORED = "**ignored"
 
 IN_DIMENSIONS = {
     "KANConv{n}DLayer": f"{SIZES}, spline_order=3, {GEOMETRY}, {SPLINES}, {INSTANCE}, {KWARGS}",
@@ -57,12 +59,12 @@ IN_DIMENSIONS = {
     f"dim_reduction=4, min_internal=16, {KWARGS}",
     "SelfKAGNtention{n}D": f"{ATTENTION}, degree=3, {GEOMETRY}, dropout=0.0, {BATCH}, {KWARGS}",
     "BottleNeckSelfKAGNtention{n}D": f"{ATTENTION}, degree=3, {GEOMETRY}, dropout=0.0, {BATCH}, "
-    f"{KWARGS}",
+    f"*, {INSIDE}, {KWARGS}",
     "SelfReLUKANtention{n}D": f"{ATTENTION}, {PHASES}, {GEOMETRY}, dropout=0.0, {BATCH}, {KWARGS}",
     "BottleNeckSelfReLUKANtention{n}D": f"{ATTENTION}, {PHASES}, {GEOMETRY}, dropout=0.0, {BATCH}, "
-    f"{KWARGS}",
+    f"*, {INSIDE}, {KWARGS}",
     "RoPEBottleNeckSelfKAGNtention{n}D": f"{ATTENTION}, degree=3, {GEOMETRY}, dropout=0.0, "
-    f"rope_theta=10.0, rope_mixed=True, {BATCH}, *, legacy=False, {KWARGS}",
+    f"rope_theta=10.0, rope_mixed=True, {BATCH}, *, {INSIDE}, legacy=False, {KWARGS}",
     "KAGNFocalModulation{n}D": f"{FOCAL}{KWARGS}",
     "BottleNeckKAGNFocalModulation{n}D": f"{FOCAL}{KWARGS}",
 }
@@ -98,17 +100,17 @@ OTHERS = {
     "JacobiKANLayer": "input_dim, output_dim, degree, a=1.0, b=1.0, act=SiLU",
     "BernsteinKANLayer": "input_dim, output_dim, degree, act=SiLU",
     "ReLUKANLayer": "input_size, g, k, output_size, train_ab=True",
-    "KAN": f"{HELPER}, {KNOTS}, l1_decay=0.0, first_dropout=True",
-    "KALN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, *, legacy=False",
+    "KAN": f"{HELPER}, {KNOTS}, l1_decay=0.0, first_dropout=True, {IGNORED}",
+    "KALN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, *, legacy=False, {IGNORED}",
     "FastKAN": f"{CLASS}, grid_range=(-2, 2), grid_size=8, use_base_update=True, {ACTIVATED}, "
-    "spline_weight_init_scale=0.1, first_dropout=True",
-    "KACN": f"{CLASS}, degree=3, first_dropout=True",
-    "KAGN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True",
-    "BottleNeckKAGN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, {INNER}",
-    "KABN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True",
-    "KAJN": f"{CLASS}, degree=3, a=1.0, b=1.0, {ACTIVATED}, first_dropout=True",
-    "WavKAN": f"{CLASS}, first_dropout=True, wavelet_type='mexican_hat'",
-    "ReLUKAN": f"{CLASS}, g=1, k=1, train_ab=True, first_dropout=True",
+    f"spline_weight_init_scale=0.1, first_dropout=True, {IGNORED}",
+    "KACN": f"{CLASS}, degree=3, first_dropout=True, {IGNORED}",
+    "KAGN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, {IGNORED}",
+    "BottleNeckKAGN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, {INNER}, {IGNORED}",
+    "KABN": f"{CLASS}, degree=3, {ACTIVATED}, first_dropout=True, {IGNORED}",
+    "KAJN": f"{CLASS}, degree=3, a=1.0, b=1.0, {ACTIVATED}, first_dropout=True, {IGNORED}",
+    "WavKAN": f"{CLASS}, first_dropout=True, wavelet_type='mexican_hat', {IGNORED}",
+    "ReLUKAN": f"{CLASS}, g=1, k=1, train_ab=True, first_dropout=True, {IGNORED}",
     "mlp_kan": f"{HELPER}, {KNOTS}, l1_decay=0.0, {OPTIONAL}",
     "mlp_fastkan": f"{HELPER}, grid_size=5, base_activation=GELU, grid_range=(-1, 1), "
     f"l1_decay=0.0, {OPTIONAL}",

@@ -8,6 +8,7 @@ from torch import nn
 
 from models import Option, check_options, create_model, list_models, model_options, register
 from models.registry import _MODELS
+from models.rows.published import OPTIONS as PUBLISHED_OPTIONS
 
 create = partial(create_model, num_classes=10, input_channels=3)
 KAGN, KAN = "simple_conv_kagn", "simple_conv_kan"
@@ -31,7 +32,11 @@ def test_options_say_type_default_and_help() -> None:
     [
         ("simple_conv_kagm", {}, ["unknown model 'simple_conv_kagm'", "simple_conv_kagn"]),
         ("SIMPLE_CONV", {}, ["unknown model 'SIMPLE_CONV'; the nearest are simple_conv, simple"]),
-        (KAGN, {"degre": 4}, ["no option 'degre'; did you mean 'degree'? Others are ndim, layer_sizes"]),
+        (
+            KAGN,
+            {"degre": 4},
+            ["no option 'degre'; did you mean 'degree'? Others are ndim, layer_sizes"],
+        ),
         (
             KAGN,
             {"grid_size": 4},
@@ -42,6 +47,9 @@ def test_options_say_type_default_and_help() -> None:
         ),
         ("simple_conv", {"degree": 4}, ["degree is an option of", "simple_conv (no basis)"]),
         (KAGN, {"vgg_type": "VGG11"}, ["no option 'vgg_type'", "belongs to vgg"]),
+        (KAGN, {"l1_penalty": 1e-5}, ["no option 'l1_penalty'; ", "run: penalty.l1_decay"]),
+        ("vggkagn", {"l1_decay": 0.0}, ["no option 'l1_decay'; ", "run: penalty.l1_decay"]),
+        ("vggkagn", {"head_type": "KAN"}, ["no option 'head_type'; it is head here: linear, vgg"]),
         (KAGN, {"degree": True}, ["degree=True must be an integer, got bool"]),
         (KAGN, {"degree": "3"}, ["degree='3' must be an integer, got str"]),
         (KAGN, {"degree": 3.0}, ["degree=3.0 must be an integer, got float"]),
@@ -133,3 +141,9 @@ def test_values_of_another_type(kind: Any, value: Any, words: str) -> None:
     with pytest.raises(ValueError) as caught:
         Option("size", kind, None, "").check(value)
     assert str(caught.value) == f"size={value!r} must be {words}"
+
+
+def test_published_options_are_nobodys_here() -> None:
+    """Else what is said of them is never seen."""
+    own = {key for name in list_models() for key in model_options(name)}
+    assert not own & set(PUBLISHED_OPTIONS)

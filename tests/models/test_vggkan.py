@@ -1,11 +1,13 @@
 """VGG networks: size tables, heads, attention and the smallest images."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from conv_kan.interop import export_published, load_published
 from conv_kan.layers import SelfAttention
 from models import create_model, list_models
 from models.heads import KAN_HEADS, LINEAR_HEADS
@@ -123,10 +125,35 @@ def test_smallest_images(options: dict[str, Any], smallest: int) -> None:
         model(torch.randn(2, 3, 8, 8))
 
 
-def test_a_norm_that_leaves_constant_features_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot learn"):
-        build("vggkacn", norm="instance")
-    with pytest.raises(ValueError, match="cannot learn"):
-        build("vggkagn", norm="instance", last_attention=True)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vggkacn", {}),
+        ("vggkacn", {"head": "kantryoshka"}),
+        ("vgg_wav_kan", {}),
+        ("vggkagn", {"last_attention": True}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:an instance norm")
+def test_a_norm_that_leaves_constant_features_is_not_trained(name: str, options: Any) -> None:
+    """It is built, evaluated and copied: published networks are, and their weights load."""
+    model = build(name, norm="instance", **options)
+    load_published(model, export_published(build(name, norm="instance", **options)))
+    x = torch.randn(2, 3, 32, 32, requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        logits = copy.deepcopy(model)(x)
+        parts = (logits,) if isinstance(logits, torch.Tensor) else logits
+        return torch.stack([part.square().sum() for part in parts]).sum()
+
+    with pytest.raises(ValueError, match="the same for every image: the network cannot learn"):
+        loss().backward()
+    model.eval()
+    loss().backward()  # what an image contributes may be asked for
+    assert x.grad is not None
+
+
+def test_a_norm_that_leaves_constant_features_warns_before_a_wider_pool() -> None:
     with pytest.warns(UserWarning, match="cannot learn"):
-        build("vggkacn", norm="instance", feature_shape=(7, 7))
+        model = build("vggkacn", norm="instance", feature_shape=(7, 7))
+    model(torch.randn(2, 3, 32, 32)).sum().backward()

@@ -27,6 +27,7 @@ from tests.experiments.conftest import TINY, command
     (["optimizer.lr=1e400"], "optimizer.lr=inf: must be a finite number"),
     (["optimizer.betas=[0.9,nan]"], "optimizer.betas[1]=nan"),
     (["trainer.max_grad_norm=-inf"], "trainer.max_grad_norm=-inf"),
+    (["model=simple_conv_kacn", "model.norm=instance"], "the network cannot learn"),
     (["model.dropout=nan"], "dropout=nan must be a number, and a finite one"),
 ])  # fmt: skip
 def test_a_mistake_leaves_nothing(tmp_path: Path, overrides: list[str], words: str) -> None:
