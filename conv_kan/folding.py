@@ -23,6 +23,11 @@ def fold(model: nn.Module) -> nn.Module:
     weights change. Other layers and norms stay as they are; so do norms without running statistics
     or with hooks.
 
+    Changes of weights are noticed where torch counts them: operations in place (under no_grad too),
+    optimizers, load_state_dict, an assignment p.data = x. What is written through p.data
+    (p.data.mul_(2)) or a NumPy view (p.numpy()[:] = 0) is not: call `refresh` on the copy after it,
+    or write p.mul_(2) under torch.no_grad(). Norms were folded once: another mean needs a new fold.
+
     Numerics: outputs differ from those of model.eval() by rounding. Weights that are kept take
     their memory twice. Parameters of the copy want no gradients; state_dict has no norms that were
     folded, and biases in their place.
@@ -34,6 +39,18 @@ def fold(model: nn.Module) -> nn.Module:
                 _fold_norm(module)
             if isinstance(module, KANLayer):
                 module.keep_weights()
+    return folded
+
+
+def refresh(folded: nn.Module) -> nn.Module:
+    """Have a folded model look at its weights again; returns the model.
+
+    What its layers keep of their weights is made anew at the next call. Needed only after changes
+    that torch does not count, such as p.data.mul_(2); harmless for any other model.
+    """
+    for module in folded.modules():
+        if isinstance(module, KANLayer):
+            module.forget_weights()
     return folded
 
 

@@ -108,8 +108,13 @@ class KANLayer(Layer):
         return True
 
     def keep_weights(self) -> None:
-        """Keep what a forward pass makes of weights alone, until they change."""
+        """Keep what a forward pass makes of weights alone, until they change or are forgotten."""
         self._kept = KeptWeights()
+
+    def forget_weights(self) -> None:
+        """Make what is kept of the weights anew at the next call; see conv_kan.refresh."""
+        if self._kept is not None:
+            self._kept.forget()
 
     def _function_mask(self, x: Tensor) -> Tensor | None:
         """Which functions of which channels this batch keeps, (B, c_in * M), if some are dropped.
