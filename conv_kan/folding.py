@@ -32,6 +32,7 @@ def fold(model: nn.Module) -> nn.Module:
     their memory twice. Parameters of the copy want no gradients; state_dict has no norms that were
     folded, and biases in their place.
     """
+    _require_model("fold", model)
     folded = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         for module in folded.modules():
@@ -48,10 +49,17 @@ def refresh(folded: nn.Module) -> nn.Module:
     What its layers keep of their weights is made anew at the next call. Needed only after changes
     that torch does not count, such as p.data.mul_(2); harmless for any other model.
     """
+    _require_model("refresh", folded)
     for module in folded.modules():
         if isinstance(module, KANLayer):
             module.forget_weights()
     return folded
+
+
+def _require_model(function: str, model: object) -> None:
+    if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r:.80}"
+        raise TypeError(f"{function} got {given} but takes a model, a torch.nn.Module; build it.")
 
 
 def _fold_norm(layer: Layer) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from conv_kan.bases import Basis, create_basis
 from conv_kan.layers.init import init_variance_
+from conv_kan.layers.inputs import check_grid
 from conv_kan.layers.layer import Layer, scale_outputs_
 from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import expand_conv
@@ -138,7 +139,9 @@ class KANLayer(Layer):
         the first part is a function of norm(x), not of x.
 
         Shapes: grid (N,) -> (c_out, c_in/groups, *kernel, N).
+        Raises: TypeError, ValueError for what is no tensor (N,) of the weights' dtype.
         """
+        check_grid(type(self).__name__, grid, self.basis_weight)
         groups, channels = self.geometry.groups, self.c_in // self.geometry.groups
         points = grid.unsqueeze(1).expand(-1, self.c_in)
         num_functions = self.basis.num_functions
