@@ -13,7 +13,7 @@ from conv_kan.lazy import lazy_names
 
 if TYPE_CHECKING:
     from conv_kan.bases import Basis
-    from conv_kan.folding import fold
+    from conv_kan.folding import fold, refresh
     from conv_kan.layers import (
         KAN,
         Bottleneck,
@@ -53,6 +53,7 @@ __all__ = [
     "fold",
     "get_family",
     "list_bases",
+    "refresh",
 ]
 
 if not TYPE_CHECKING:
@@ -60,6 +61,7 @@ if not TYPE_CHECKING:
         "Basis": "conv_kan.bases",
         "expansion_limit": "conv_kan.ops.maths.tiling",
         "fold": "conv_kan.folding",
+        "refresh": "conv_kan.folding",
     }
     _LAYERS = [name for name in __all__ if name not in globals() and name not in _OTHERS]
     __getattr__, __dir__ = lazy_names(

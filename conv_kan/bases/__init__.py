@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from conv_kan.bases.rows import ROWS
 from conv_kan.lazy import lazy_names
-from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice, near_names
 
 if TYPE_CHECKING:
     from conv_kan.bases.base import Basis
@@ -67,6 +67,16 @@ def basis_squashes(name: str) -> tuple[str, ...]:
     return ROWS[check_choice("basis", name, ROWS)].squashes
 
 
+def _unknown(name: str, option: str) -> str:
+    """Say that a basis has no such option: what it has, and which bases have that."""
+    own = ROWS[name].options
+    near = near_names(option, own)
+    owners = [other for other, row in ROWS.items() if option in row.options]
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    elsewhere = f" It is an option of {', '.join(owners)}." if owners else ""
+    return f"basis {name!r} has no option {option!r}{hint}{elsewhere} It has {', '.join(own)}."
+
+
 def create_basis(name: str, **options: Any) -> Basis:
     """Make the basis called `name`, for example create_basis("gram", degree=3).
 
@@ -76,5 +86,6 @@ def create_basis(name: str, **options: Any) -> Basis:
 
     known = basis_options(name)
     for option in options:
-        check_choice(f"option of basis {name!r}", option, known)
+        if option not in known:
+            raise ValueError(_unknown(name, option))
     return BASES[name](**options)

@@ -8,16 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from conv_kan.layers.arguments import NamedArguments, check_factory
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.norm import NormLike, make_norm, warn_if_features_vanish
 from conv_kan.layers.rope import RotaryEmbedding
-from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.checks import check_int, check_ndim
 from conv_kan.ops.maths.twice import differentiable_twice
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(NamedArguments, nn.Module):
     """y = norm(gamma x + out(A v)), A = softmax(q^T k) over positions, one head, no 1 / sqrt(d).
 
     h = inner_proj(x), a 1x1 convolution to `inner` channels, or x if inner is None; q, k, v =
@@ -51,8 +52,8 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_int("channels", channels, 1)
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3.")
+        check_factory("layer", layer, "lambda c_in, c_out: KANConv(c_in, c_out, 1)")
+        check_ndim(ndim)
         dims = channels if inner is None else check_int("inner", inner, 1)
         conv = _CONVS[ndim - 1]
         self.inner_proj = nn.Identity() if inner is None else conv(channels, dims, 1)

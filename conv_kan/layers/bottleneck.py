@@ -16,7 +16,7 @@ from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
 from conv_kan.layers.wavkan import WavKANLayer
 from conv_kan.ops.layout import to_fastest_format, to_format
-from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.checks import check_int, check_ndim
 from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.maths.memory import memory_format
 
@@ -149,8 +149,7 @@ class Bottleneck(BottleneckLayer):
         dropout_kind: str = "channel",
         backend: str = "auto",
     ) -> None:
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also BottleneckLinear.")
+        check_ndim(ndim, "; see also BottleneckLinear")
         style = Style.of(locals(), dropout_position="input")
         geometry = make_geometry(ndim, kernel_size, stride, padding, dilation, groups)
 

@@ -8,6 +8,7 @@ from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
+from conv_kan.ops.maths.checks import check_ndim
 from conv_kan.ops.maths.geometry import make_geometry
 
 
@@ -62,8 +63,7 @@ class KANConv(KANLayer):
         dropout_kind: str = "channel",
         backend: str = "auto",
     ) -> None:
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; for 0 dimensions use KANLinear.")
+        check_ndim(ndim, "; for 0 dimensions use KANLinear")
         super().__init__(
             c_in,
             c_out,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from conv_kan.bases import Basis, create_basis
 from conv_kan.layers.init import init_variance_
+from conv_kan.layers.inputs import check_grid
 from conv_kan.layers.layer import Layer, scale_outputs_
 from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import expand_conv
@@ -108,8 +109,13 @@ class KANLayer(Layer):
         return True
 
     def keep_weights(self) -> None:
-        """Keep what a forward pass makes of weights alone, until they change."""
+        """Keep what a forward pass makes of weights alone, until they change or are forgotten."""
         self._kept = KeptWeights()
+
+    def forget_weights(self) -> None:
+        """Make what is kept of the weights anew at the next call; see conv_kan.refresh."""
+        if self._kept is not None:
+            self._kept.forget()
 
     def _function_mask(self, x: Tensor) -> Tensor | None:
         """Which functions of which channels this batch keeps, (B, c_in * M), if some are dropped.
@@ -133,7 +139,9 @@ class KANLayer(Layer):
         the first part is a function of norm(x), not of x.
 
         Shapes: grid (N,) -> (c_out, c_in/groups, *kernel, N).
+        Raises: TypeError, ValueError for what is no tensor (N,) of the weights' dtype.
         """
+        check_grid(type(self).__name__, grid, self.basis_weight)
         groups, channels = self.geometry.groups, self.c_in // self.geometry.groups
         points = grid.unsqueeze(1).expand(-1, self.c_in)
         num_functions = self.basis.num_functions

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conv_kan.layers.inputs import check_input
+from conv_kan.layers.arguments import NamedArguments
+from conv_kan.layers.inputs import check_grid, check_input
 from conv_kan.layers.linear import check_sizes
 from conv_kan.ops.expand_conv import expand_conv
 from conv_kan.ops.maths.activations import ACTIVATIONS
@@ -23,7 +24,7 @@ from conv_kan.ops.maths.plan import Weights
 _RIDGE = 1e-10
 
 
-class EfficientKANLinear(nn.Module):
+class EfficientKANLinear(NamedArguments, nn.Module):
     """y_o = sum_c W_base[o, c] base(x_c) + sum_{c,j} s_oc W_spline[o, c, j] B_cj(x_c).
 
     B_cj are B-splines of order p on the knots grid_c0 <= ... <= grid_c,G+2p of channel c, uniform
@@ -124,9 +125,11 @@ class EfficientKANLinear(nn.Module):
         without their scale s, at the data and at points spread over the new grid.
 
         Shapes: x (..., in_features).
-        Raises: ValueError for an empty batch and for inputs that are not finite.
+        Raises: ValueError for an empty batch, another number of features and for inputs that are
+        not finite; TypeError for integers.
         Source: efficient-kan, which fits the scaled splines and then scales them again.
         """
+        check_input("EfficientKANLinear.update_grid", x, self.in_features, 0)
         samples = promote(x).reshape(-1, self.in_features).sort(dim=0).values
         count, size = len(samples), self.grid_size
         if count == 0:
@@ -176,7 +179,9 @@ class EfficientKANLinear(nn.Module):
         """f[o, c](t) = s_oc sum_j W_spline[o, c, j] B_cj(t) + W_base[o, c] base(t).
 
         Shapes: grid (N,) -> (out_features, in_features, N).
+        Raises: as KANConv.edge_functions.
         """
+        check_grid("EfficientKANLinear", grid, self.base_weight)
         values = splines(grid.unsqueeze(1).expand(-1, self.in_features), self.grid, self.order)
         edges = torch.einsum("ocj,ncj->ocn", self.scaled_weight, values)
         return edges + self.base_weight.unsqueeze(-1) * ACTIVATIONS[self.base](grid)

@@ -8,15 +8,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.arguments import NamedArguments, check_factory
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.norm import NormLike, make_norm
-from conv_kan.ops.maths.checks import check_int
+from conv_kan.ops.maths.checks import check_int, check_ndim
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-class FocalModulation(nn.Module):
+class FocalModulation(NamedArguments, nn.Module):
     """y = proj(norm(q h(m))), m = sum_l c_l g_l + g_L mean(sum_l c_l g_l), l < L = levels.
 
     [q, c_{-1}, g] = f(x), f: channels -> 2 channels + L + 1 maps, c_l = focal_l(c_{l-1}); with
@@ -50,9 +51,9 @@ class FocalModulation(nn.Module):
     ) -> None:
         super().__init__()
         check_int("channels", channels, 1)
+        check_factory("layer", layer, "functools.partial(KANConv, basis='rbf')")
         check_int("levels", levels, 1)
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3.")
+        check_ndim(ndim)
         kernels = [window + factor * level for level in range(levels)]
         for kernel in kernels:
             if kernel < 1 or kernel % 2 == 0:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 _AXES = (
@@ -16,8 +19,9 @@ def check_input(owner: str, x: Tensor, channels: int, ndim: int) -> None:
     """Raise unless x is (batch, channels, *S) with ndim dimensions S, or (..., channels) without.
 
     Raises: ValueError for another rank or number of channels, and for images without positions;
-    TypeError for integers.
+    TypeError for what is no dense tensor, and for integers.
     """
+    check_tensor(owner, x)
     wrong_rank = x.dim() != ndim + 2 if ndim else x.dim() == 0
     if wrong_rank or x.shape[1 if ndim else -1] != channels:
         raise ValueError(
@@ -32,3 +36,47 @@ def check_input(owner: str, x: Tensor, channels: int, ndim: int) -> None:
     if not x.is_floating_point():
         what, remedy = ("images", "x.float() / 255") if ndim else ("numbers", "x.float()")
         raise TypeError(f"{owner} got {x.dtype} but takes floating-point {what}; type {remedy}.")
+
+
+def check_tensor(owner: str, x: Any) -> None:
+    """Raise TypeError unless x is a dense tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{owner} got {_kind(x)} but takes a tensor; type torch.as_tensor(x) if it holds "
+            "numbers."
+        )
+    if x.layout is not torch.strided:
+        raise TypeError(f"{owner} got a {x.layout} tensor but takes dense ones; type x.to_dense().")
+
+
+def check_grid(owner: str, grid: Any, weight: Tensor) -> None:
+    """Raise unless grid is a tensor (N,) like weight, at whose points functions are asked for.
+
+    Raises: TypeError for what is no tensor or has another dtype, ValueError for another rank,
+    RuntimeError for another device -> what to type.
+    """
+    name = f"{owner}.edge_functions"
+    example = "torch.linspace(-2, 2, 100)"
+    if not isinstance(grid, Tensor):
+        way = f"torch.tensor({grid!r})" if isinstance(grid, list) else example
+        raise TypeError(f"{name} got {_kind(grid)} but takes a tensor (N,) of points; pass {way}.")
+    if grid.dim() != 1:
+        raise ValueError(
+            f"{name} got a tensor of shape {tuple(grid.shape)} but takes points (N,); pass "
+            f"grid.flatten(), or for example {example}."
+        )
+    if grid.dtype != weight.dtype:
+        raise TypeError(
+            f"{name} got {grid.dtype} but the weights are {weight.dtype}; pass "
+            f"grid.to({weight.dtype})."
+        )
+    if grid.device != weight.device:
+        raise RuntimeError(
+            f"{name} got points on {grid.device} but the weights are on {weight.device}; pass "
+            f"grid.to({str(weight.device)!r})."
+        )
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

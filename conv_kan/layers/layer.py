@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.layers.activation import Activation
+from conv_kan.layers.arguments import NamedArguments
 from conv_kan.layers.inputs import check_input
 from conv_kan.layers.noise import drop
 from conv_kan.layers.norm import make_norm, warn_if_features_vanish
@@ -26,7 +27,7 @@ from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.norm_act import norm_act
 
 
-class Layer(nn.Module):
+class Layer(NamedArguments, nn.Module):
     """y = act(norm(branches(x))) over 0 (linear) to 3 (volumes) spatial dimensions.
 
     A subclass implements `branches`, for which there is `base_branch`.

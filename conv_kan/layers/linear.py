@@ -98,7 +98,9 @@ class KAN(nn.Module):
 
 
 def check_sizes(sizes: Sequence[int]) -> None:
-    """Raise ValueError unless a network of these sizes has a layer."""
+    """Raise ValueError or TypeError unless a network of these sizes has a layer."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence):
+        raise TypeError(f"sizes={sizes!r} must be a list of sizes; pass for example [784, 64, 10].")
     if len(sizes) < 2:
         raise ValueError(
             f"sizes={list(sizes)} needs an input and an output size; pass [784, 64, 10]."

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from conv_kan.layers.arguments import NamedArguments, check_factory
+from conv_kan.layers.inputs import check_tensor
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.modes import needs_composition
@@ -18,7 +20,7 @@ _LEAST_NOISE = 1e-2
 _TINY = 1e-10
 
 
-class MixtureOfExperts(nn.Module):
+class MixtureOfExperts(NamedArguments, nn.Module):
     """y_b = sum_e g_be expert_e(x_b) over the k experts with the largest gates of sample b.
 
         q = pre_gate(mean of x over positions), l = q W_gate, s = softplus(q W_noise) + 0.01
@@ -39,7 +41,8 @@ class MixtureOfExperts(nn.Module):
     noise_weight (channels, num_experts), the latter if noisy; experts.{e}.*, pre_gate.*.
     Numerics: gates and penalty at least in float32, y in the dtype of the experts' output. Eval
     mode is deterministic.
-    Raises: ValueError for k < 1 or k > num_experts, an input of another number of channels.
+    Raises: ValueError for k < 1 or k > num_experts, an input of another number of channels;
+    TypeError for experts that are no function.
     Source: Shazeer et al. (2017), "Outrageously Large Neural Networks", appendix A, with thresholds
     on the scale of l' (torch-conv-kan compares l with the softmax of l').
     """
@@ -58,6 +61,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         check_int("channels", channels, 1)
+        check_factory("expert", expert, "lambda: KANConv(16, 16, 3, padding=1)")
         check_int("num_experts", num_experts, 1)
         if check_int("k", k, 1) > num_experts:
             raise ValueError(f"k={k} exceeds num_experts={num_experts}; pass k <= {num_experts}.")
@@ -77,6 +81,7 @@ class MixtureOfExperts(nn.Module):
             nn.init.zeros_(self.noise_weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor("MixtureOfExperts", x)
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise ValueError(
                 f"MixtureOfExperts got an input of shape {tuple(x.shape)} but takes (batch, "

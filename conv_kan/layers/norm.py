@@ -23,19 +23,13 @@ def make_norm(norm: NormLike, channels: int, ndim: int, affine: bool) -> nn.Modu
     "batch"; "instance"; "group", the most groups of at least 16 channels each; "layer", over the
     channels at each position; None; or a function from the number of channels to a module (`affine`
     is then its own business).
-    Raises: ValueError for an unknown name, and for "instance" with ndim = 0; TypeError for a
-    function that returns no module.
+    Raises: ValueError for an unknown name, for "instance" with ndim = 0, and for a function whose
+    norm is for another number of channels; TypeError for what is no function, or returns no module.
     """
     if norm is None:
         return None
     if not isinstance(norm, str):
-        module = norm(channels)
-        if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"norm={norm!r} returned {type(module).__name__} for {channels} channels; pass a "
-                "name or a function channels -> torch.nn.Module, for example nn.BatchNorm2d."
-            )
-        return module
+        return _made(norm, channels)
     check_choice("norm", norm, NORMS)
     if norm == "batch":
         return _BATCH[ndim](channels, affine=affine)
@@ -50,6 +44,25 @@ def make_norm(norm: NormLike, channels: int, ndim: int, affine: bool) -> nn.Modu
             "pass norm='layer' or norm='batch'."
         )
     return _INSTANCE[ndim](channels, affine=affine)
+
+
+def _made(norm: Callable[[int], nn.Module], channels: int) -> nn.Module:
+    """The module of a function that makes one for a number of channels."""
+    way = "a name or a function channels -> torch.nn.Module, for example nn.BatchNorm2d"
+    if isinstance(norm, nn.Module) or not callable(norm):
+        raise TypeError(f"norm={norm!r} is no function; pass {way}.")
+    module = norm(channels)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"norm={norm!r} returned {type(module).__name__} for {channels} channels; pass {way}."
+        )
+    own = getattr(module, "num_features", getattr(module, "num_channels", channels))
+    if own not in (channels, 0):  # 0: a lazy norm, which learns it from its first input
+        raise ValueError(
+            f"norm={norm!r} returned {module!r} where it was called with {channels} channels; use "
+            "its argument, as in lambda channels: nn.BatchNorm2d(channels)."
+        )
+    return module
 
 
 def warn_if_features_vanish(norm: nn.Module | None, stacklevel: int) -> None:

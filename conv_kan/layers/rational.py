@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from conv_kan.bases.rational import check_divides, fill_rational_
 from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.layers.arguments import NamedArguments
+from conv_kan.layers.inputs import check_grid, check_tensor
 from conv_kan.names import BACKENDS
 from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.rational import group_rational
 
 
-class GroupRational(nn.Module):
+class GroupRational(NamedArguments, nn.Module):
     """F = P / Q, P = sum_{m=0..5} a_m x^m, Q = 1 + sum_{m=1..4} |b_gm| |x|^m, elementwise.
 
     a is shared by all channels, b belongs to one of num_groups groups of neighbouring channels, g =
@@ -53,6 +55,7 @@ class GroupRational(nn.Module):
         fill_rational_(self.numerator, self.denominator, self.init)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor("GroupRational", x)
         if x.dim() < 2:
             raise ValueError(
                 f"GroupRational got an input of shape {tuple(x.shape)} but takes "
@@ -67,7 +70,9 @@ class GroupRational(nn.Module):
         """F_g(t), the learned function of every group.
 
         Shapes: grid (N,) -> (num_groups, N).
+        Raises: as KANConv.edge_functions.
         """
+        check_grid("GroupRational", grid, self.numerator)
         points = grid.unsqueeze(1).expand(-1, len(self.denominator))
         return group_rational(points, self.numerator, self.denominator, True).t()
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from conv_kan.layers.inputs import check_grid
 from conv_kan.layers.layer import Layer, mix_groups
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import convolution_dtype
-from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.checks import check_choice, check_ndim
 from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.maths.wavelets import WAVELETS
@@ -104,7 +105,9 @@ class WavKANLayer(Layer):
         base(t), the learned function of every edge; see KANConv.edge_functions.
 
         Shapes: grid (N,) -> (c_out, c_in/groups, *kernel, N).
+        Raises: as KANConv.edge_functions.
         """
+        check_grid(type(self).__name__, grid, self.wavelet_weight)
         u = (grid - self.translation.unsqueeze(-1)) / self.scale.unsqueeze(-1)
         kernel = self.geometry.kernel_size
         psi = WAVELETS[self.wavelet](u).view(*u.shape[:2], *[1] * len(kernel), len(grid))
@@ -157,8 +160,7 @@ class WavKANConv(WavKANLayer):
         dropout_kind: str = "channel",
         backend: str = "auto",
     ) -> None:
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3; see also WavKANLinear.")
+        check_ndim(ndim, "; see also WavKANLinear")
         super().__init__(
             c_in,
             c_out,

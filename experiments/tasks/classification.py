@@ -31,8 +31,10 @@ from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
 from experiments.tasks.losses import build_loss
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
+from experiments.tasks.rows import MetricsConfig
 
 MANY = 10_000  # images, whose reading one does not wait for without a word
+COSTLY = 10**9  # bytes that nobody spends on figures without a word
 
 
 class Classification(Task):
@@ -64,6 +66,8 @@ class Classification(Task):
     def check_data(self, datasets: Datasets) -> None:
         super().check_data(datasets)
         tell_missing_classes(datasets, self.class_names)
+        images = max(len(datasets.validation), len(datasets.test))
+        tell_costs(self.config.metrics, self.num_outputs, images)
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         loss: Tensor = self.loss(outputs, targets)
@@ -81,12 +85,13 @@ class Classification(Task):
         check_monitor(str(self.config.trainer.monitor), self.num_outputs, self.config.metrics)
 
     def record(self, metrics: Any) -> dict[str, Any]:
-        return {
-            "confusion_matrix": metrics.confusion_matrix().tolist(),
-            "class_names": list(self.class_names),
-        }
+        matrix = metrics.confusion_matrix()
+        counts = {} if matrix is None else {"confusion_matrix": matrix.tolist()}
+        return {**counts, "class_names": list(self.class_names)}
 
     def pictures(self, test: Mapping[str, Any]) -> dict[str, Picture]:
+        if "confusion_matrix" not in test:
+            return {}
         draw = partial(plot_confusion_matrix, test["confusion_matrix"], test["class_names"])
         return {"confusion_matrix": draw}
 
@@ -183,6 +188,28 @@ def tell_missing_classes(datasets: Datasets, names: Sequence[str]) -> None:
                 f"class{'es' if several else ''} {join_names(absent)} "
                 f"{'have' if several else 'has'} no {split} images: {what}"
             )
+
+
+def tell_costs(cfg: MetricsConfig, num_classes: int, images: int) -> None:
+    """Say which figures are left out of so many classes, and which need gigabytes."""
+    if num_classes > cfg.confusion_max_classes:
+        say(
+            f"no confusion matrix: {num_classes} classes are more than "
+            f"metrics.confusion_max_classes={cfg.confusion_max_classes} (a matrix of all takes "
+            f"{_size(8 * num_classes**2)})"
+        )
+    kept = 4 * images * num_classes
+    if num_classes <= cfg.auc_max_classes and kept > COSTLY:
+        say(
+            f"the AUCs keep the logits of an evaluation, {images} x {num_classes} numbers or "
+            f"{_size(kept)}, and need five times that at its end; metrics.auc_max_classes=0 "
+            "leaves them out"
+        )
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _count_classes(train: ImageDataset) -> int:

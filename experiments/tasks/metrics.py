@@ -21,6 +21,8 @@ from torchmetrics.classification import (
 from experiments.config.checks import require
 from experiments.tasks.rows import MetricsConfig
 
+TOP = 5  # the largest logits, of top5_accuracy
+
 
 class ClassificationMetrics:
     """Accumulates logits and targets of an epoch and computes the metrics over all of them.
@@ -34,6 +36,9 @@ class ClassificationMetrics:
       (see `Auc`). Left out with more than cfg.auc_max_classes classes (they keep every logit), with
       fewer than two classes present, and if a logit is not finite.
 
+    Costs: O(B C) of time and O(B + C) of memory per batch, but O(C^2) for the confusion matrix,
+    which is left out with more than cfg.confusion_max_classes classes, and O(N C) for the AUCs.
+
     With torch.distributed initialised, compute() and confusion_matrix() must be called on every
     rank and return the values over all ranks' samples, whose numbers may differ (0 included).
 
@@ -46,20 +51,20 @@ class ClassificationMetrics:
         self, num_classes: int, cfg: MetricsConfig, device: torch.device | str = "cpu"
     ) -> None:
         require(num_classes >= 2, "num_classes", num_classes, "classification needs 2 or more")
+        labels: Any = {"num_classes": num_classes, "validate_args": False}
         metrics: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "confusion": MulticlassConfusionMatrix(num_classes, validate_args=False),
+            "accuracy": MulticlassAccuracy(average="micro", **labels),
+            "recall_micro": MulticlassRecall(average="micro", **labels),
+            "recall_macro": RecallByClass(average="macro", **labels),
+            "f1_micro": MulticlassF1Score(average="micro", **labels),
+            "f1_macro": F1ByClass(average="macro", **labels),
         }
-        if num_classes > 5:
-            metrics["top5_accuracy"] = MulticlassAccuracy(
-                num_classes, top_k=5, average="micro", validate_args=False
-            )
-        for average in ("macro", "micro"):
-            kwargs: Any = {"average": average, "validate_args": False}
-            metrics[f"recall_{average}"] = MulticlassRecall(num_classes, **kwargs)
-            metrics[f"f1_{average}"] = MulticlassF1Score(num_classes, **kwargs)
+        if num_classes > TOP:
+            metrics["top5_accuracy"] = TopAccuracy(average="micro", **labels)
         if num_classes <= cfg.auc_max_classes:
             metrics["auc"] = Auc(num_classes)
+        if num_classes <= cfg.confusion_max_classes:
+            metrics["confusion"] = MulticlassConfusionMatrix(**labels)
         # Compute groups would share state between metrics, and `state` could not tell whose it is.
         self.metrics = MetricCollection(metrics, compute_groups=False).to(device)
 
@@ -68,9 +73,13 @@ class ClassificationMetrics:
         """Take in one batch of this process."""
         if targets.dim() == 2:
             targets = targets.argmax(dim=1)
-        if len(targets) > 0:  # torchmetrics cannot reshape an empty batch
-            with _integer_counts():
-                self.metrics.update(logits.detach().float(), targets)
+        if len(targets) == 0:  # torchmetrics cannot reshape an empty batch
+            return
+        logits, targets = logits.detach().float(), targets.long()
+        with _integer_counts():  # each metric takes the arguments that its update names
+            self.metrics.update(
+                preds=logits.argmax(dim=1), target=targets, logits=logits, targets=targets
+            )
 
     def compute(self) -> dict[str, float]:
         """The metrics over every sample since the last reset, of all processes."""
@@ -83,8 +92,10 @@ class ClassificationMetrics:
                 results[name] = float(_computed(metric))
         return results
 
-    def confusion_matrix(self) -> Tensor:
-        """Counts (C, C), int64, on the CPU: row = target, column = prediction."""
+    def confusion_matrix(self) -> Tensor | None:
+        """Counts (C, C), int64, on the CPU: row = target, column = prediction; None of too many."""
+        if "confusion" not in self.metrics:
+            return None
         return _computed(self.metrics["confusion"]).cpu()
 
     def reset(self) -> None:
@@ -100,9 +111,9 @@ def check_monitor(monitor: str, num_classes: int, cfg: MetricsConfig) -> None:
             cfg.auc_max_classes classes -> the number of classes and what to type.
     """
     if monitor == "top5_accuracy":
-        rule = f"needs more than 5 classes, the data has {num_classes}"
+        rule = f"needs more than {TOP} classes, the data has {num_classes}"
         require(
-            num_classes > 5, "trainer.monitor", monitor, f"{rule}; type trainer.monitor=accuracy"
+            num_classes > TOP, "trainer.monitor", monitor, f"{rule}; type trainer.monitor=accuracy"
         )
     if monitor.startswith("auc"):
         rule = f"is left out with more than metrics.auc_max_classes={cfg.auc_max_classes} classes"
@@ -112,9 +123,10 @@ def check_monitor(monitor: str, num_classes: int, cfg: MetricsConfig) -> None:
 
 @contextmanager
 def _integer_counts() -> Iterator[None]:
-    """Suspend torch's deterministic mode, in which torchmetrics counts by a (B, C^2) comparison.
+    """Suspend torch's deterministic mode: sums of integers are exact in any order.
 
-    That takes 2 GB for 256 samples of 1000 classes. Sums of integers are exact in any order.
+    In that mode torchmetrics counts a confusion matrix by a (B, C^2) comparison, 2 GB for 256
+    samples of 1000 classes, and CUDA has no other way to add at indices.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -131,6 +143,45 @@ def _computed(metric: Metric) -> Tensor:
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         value: Tensor = metric.compute()
     return value
+
+
+class _CountedByClass:
+    """The counts of torchmetrics' macro averages, in O(B + C) instead of a (C, C) matrix a batch.
+
+    tp_c = #(guess = target = c), fp_c = #(guess = c) - tp_c, fn_c = #(target = c) - tp_c. Sums over
+    processes, averages and divisions by zero stay torchmetrics'.
+
+    Shapes: preds, target (B,) int64, as classes.
+    """
+
+    def update(self: Any, preds: Tensor, target: Tensor) -> None:
+        def count(classes: Tensor, weight: Tensor) -> Tensor:
+            return weight.new_zeros(self.num_classes).scatter_add_(0, classes, weight)
+
+        one = torch.ones_like(target)
+        tp = count(target, (preds == target).long())
+        fp, fn = count(preds, one) - tp, count(target, one) - tp
+        self._update_state(tp, fp, len(target) - tp - fp - fn, fn)
+
+
+class RecallByClass(_CountedByClass, MulticlassRecall):
+    """Recall by the counts of each class."""
+
+
+class F1ByClass(_CountedByClass, MulticlassF1Score):
+    """F1 by the counts of each class."""
+
+
+class TopAccuracy(MulticlassAccuracy):
+    """Share of the targets among the TOP largest logits; torchmetrics' own makes them (B, C) masks.
+
+    Shapes: logits (B, C), targets (B,).
+    """
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        largest = logits.topk(TOP, dim=1).indices
+        found = (largest == targets.unsqueeze(1)).any(dim=1)
+        super().update(torch.where(found, targets, largest[:, 0]), targets)
 
 
 class Auc(Metric):

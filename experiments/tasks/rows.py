@@ -50,10 +50,12 @@ class MetricsConfig:
     """Which of the costly metrics of classes to compute; accuracy, recall and F1 always are."""
 
     auc_max_classes: int = 100  # the AUCs keep every logit; with more classes they are left out
+    confusion_max_classes: int = 1000  # so is the confusion matrix, of classes x classes counts
 
     def __post_init__(self) -> None:
-        value = self.auc_max_classes
-        require(value >= 0, "metrics.auc_max_classes", value, "must be 0 (never) or more")
+        for key in ("auc_max_classes", "confusion_max_classes"):
+            value = getattr(self, key)
+            require(value >= 0, f"metrics.{key}", value, "must be 0 (never) or more")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from conv_kan import Bottleneck, BottleneckLinear, KANConv, KANLinear, WavKANConv, fold
+from conv_kan import (
+    Bottleneck,
+    BottleneckLinear,
+    KANConv,
+    KANLinear,
+    WavKANConv,
+    fold,
+    refresh,
+)
 from conv_kan.ops import cpp, plain
 from models import create_model
 
@@ -147,3 +155,70 @@ def test_weights_kept_in_inference_mode_serve_gradients_too():
     (found,) = torch.autograd.grad(folded(x).square().sum(), x)
     (wanted,) = torch.autograd.grad(layer.eval()(x).square().sum(), x)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def assign(layer):
+    """A later tensor may lie where the one lay that the last call has seen."""
+    weight, seen = layer.basis_weight, layer.basis_weight.data_ptr()
+    for _ in range(20):
+        weight.data = weight.data * 1.1
+        if weight.data_ptr() == seen:
+            break
+
+
+def load_assigned(layer):
+    layer.load_state_dict({k: 2 * v for k, v in layer.state_dict().items()}, assign=True)
+
+
+def step(layer):
+    layer.basis_weight.requires_grad_().grad = torch.ones_like(layer.basis_weight)
+    torch.optim.SGD([layer.basis_weight], lr=0.1).step()
+
+
+def through_data(layer):
+    layer.basis_weight.data.mul_(2)
+    refresh(layer)
+
+
+def through_numpy(layer):
+    layer.basis_weight.numpy()[:] = 0.5
+    refresh(layer)
+
+
+CHANGES = {
+    "in place": lambda layer: layer.basis_weight.mul_(2),
+    "one of several": lambda layer: layer.base_weight.mul_(2),
+    "assigned": assign,
+    "loaded": lambda layer: layer.load_state_dict(
+        {k: 2 * v for k, v in layer.state_dict().items()}
+    ),
+    "loaded by assignment": load_assigned,
+    "an optimizer's step": step,
+    "as a vector": lambda layer: nn.utils.vector_to_parameters(
+        2 * nn.utils.parameters_to_vector(layer.parameters()), layer.parameters()
+    ),
+    "through data": through_data,
+    "through numpy": through_numpy,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_of_weights_are_noticed_or_told(change):
+    layer = fold(trained(*LAYERS["conv"]))
+    x = image(2)
+    before = layer(x)
+    with torch.no_grad():
+        CHANGES[change](layer)
+        assert torch.equal(layer(x), copy.deepcopy(layer)(x))  # a copy keeps nothing
+    assert not torch.allclose(layer(x), before)
+
+
+def test_every_layer_of_a_model_is_refreshed():
+    model = nn.Sequential(KANConv(C, 8, 3, padding=1), Bottleneck(8, 8, 3)).double().eval()
+    folded, x = fold(model), image(2)
+    before = folded(x)
+    for p in folded.parameters():
+        p.data.mul_(1.5)
+    assert not torch.allclose(refresh(folded)(x), before)
+    assert torch.equal(folded(x), copy.deepcopy(folded)(x))
+    assert refresh(model) is model

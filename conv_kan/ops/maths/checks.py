@@ -6,23 +6,47 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+def near_names(word: object, names: Iterable[str], count: int = 1) -> list[str]:
+    """Up to `count` of the names that are spelt like word, in any case, the nearest first."""
+    spelt = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(word).lower(), list(spelt), n=count, cutoff=0.6)
+    return [spelt[name] for name in close]
+
+
 def check_choice(label: str, value: object, choices: Iterable[str]) -> str:
     """Return `value` if it is one of `choices`, else raise ValueError naming the nearest one."""
     names = list(choices)
     if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.5)
+    near = near_names(value, names)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"{label}={value!r} is unknown{hint} Choose one of {', '.join(names)}.")
 
 
-def check_int(label: str, value: object, minimum: int) -> int:
+def check_int(label: str, value: object, minimum: int, example: int | None = None) -> int:
     """Return `value` if it is an integer >= minimum, else raise TypeError or ValueError."""
+    example = minimum if example is None else example
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{label}={value!r} must be an integer; pass for example {minimum}.")
+        raise TypeError(f"{label}={value!r} must be an integer; pass {_as_int(value, example)}.")
     if value < minimum:
-        raise ValueError(f"{label}={value} must be at least {minimum}; pass {minimum} or more.")
+        raise ValueError(f"{label}={value} must be at least {minimum}; pass {example} or more.")
     return value
+
+
+def _as_int(value: object, example: int) -> str:
+    """The integer that somebody means who gives 3.0, "3" or a NumPy 3; else an example."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        number = 0.5
+    is_one = number.is_integer() and not isinstance(value, bool)
+    return str(int(number)) if is_one else f"for example {example}"
+
+
+def check_ndim(ndim: object, rest: str = "") -> None:
+    """Raise ValueError unless there are 1, 2 or 3 spatial dimensions; rest ends the message."""
+    if isinstance(ndim, bool) or not isinstance(ndim, int) or ndim not in (1, 2, 3):
+        raise ValueError(f"ndim={ndim!r} must be 1, 2 or 3{rest}.")
 
 
 def check_range(label: str, value: Sequence[float]) -> tuple[float, float]:
@@ -48,7 +72,9 @@ def check_ints(label: str, value: int | Sequence[int], ndim: int, minimum: int) 
 
 
 def check_probability(label: str, value: float) -> float:
-    """Return `value` if it lies in [0, 1), else raise ValueError."""
+    """Return `value` if it lies in [0, 1), else raise TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{label}={value!r} must be a number in [0, 1); pass for example 0.1.")
     if not 0.0 <= value < 1.0:
         raise ValueError(f"{label}={value!r} must lie in [0, 1); pass for example 0.1.")
     return float(value)

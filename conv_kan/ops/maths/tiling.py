@@ -31,7 +31,7 @@ def expansion_limit(num_bytes: int) -> Iterator[None]:
     torch.compile and torch.func decide for themselves what to hold, and do not read this.
     Raises: ValueError if num_bytes is not positive, TypeError if it is not an integer.
     """
-    token = _LIMIT.set(check_int("num_bytes", num_bytes, 1))
+    token = _LIMIT.set(check_int("num_bytes", num_bytes, 1, 64 << 20))
     try:
         yield
     finally:

@@ -130,10 +130,13 @@ def plan_norm(y: Tensor, norm: nn.Module) -> NormPlan | None:
     """The plan of a norm, or None where torch's own path is the right one.
 
     Only exact types count: a subclass (SyncBatchNorm, a parametrized module) computes other things.
-    Too few values per statistic are left to torch, which raises its own errors.
+    Too few values per statistic, and norms of another number of channels, are left to torch, which
+    raises its own errors; aten's operations would read beyond the end of the weights.
     """
     kind = type(norm)
     if has_hooks(norm) or y.numel() == 0:
+        return None
+    if getattr(norm, "num_features", y.shape[1]) != y.shape[1]:
         return None
     per_channel = y.numel() // y.shape[1]
     if isinstance(norm, BATCH_NORMS) and kind in BATCH_NORMS and per_channel > 1:

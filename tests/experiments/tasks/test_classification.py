@@ -10,7 +10,8 @@ from experiments.config.data import DataConfig
 from experiments.data import Datasets, load_datasets
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import create_task
-from experiments.tasks.classification import check_labels, class_names
+from experiments.tasks.classification import check_labels, class_names, tell_costs
+from experiments.tasks.rows import MetricsConfig
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,17 @@ def test_a_figure_that_cannot_exist_may_not_select(digits):
     options = ["data=digits", "metrics.auc_max_classes=3", "trainer.monitor=auc_ovr"]
     with pytest.raises(ConfigError, match=r"metrics\.auc_max_classes=10"):
         create_task(load_config("cifar", options), digits)
+
+
+def test_what_many_classes_cost_is_told_and_a_matrix_of_them_left_out(digits, caplog):
+    options = ["data=digits", "data.num_classes=12", "metrics.confusion_max_classes=11"]
+    task = create_task(load_config("cifar", options), digits)
+    (line,) = [text for text in caplog.messages if "confusion" in text]
+    assert "no confusion matrix: 12 classes" in line and "max_classes=11" in line
+    record = task.record(task.metrics(torch.device("cpu")))
+    assert "confusion_matrix" not in record and len(record["class_names"]) == 12
+    assert task.pictures(record) == {}
+    caplog.clear()
+    tell_costs(MetricsConfig(auc_max_classes=10_000, confusion_max_classes=10_000), 10_000, 50_000)
+    (line,) = caplog.messages
+    assert "2.0 GB" in line and "metrics.auc_max_classes=0" in line
