@@ -1,5 +1,7 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
+With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`.
+
 Names and options are known without torch, which comes with the first model.
 """
 
@@ -13,16 +15,24 @@ from models.registry import check_options, create_model, list_models, model_opti
 
 if TYPE_CHECKING:
     from models import baselines, vggkan
+    from models.description import Description
+    from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
-    __getattr__, __dir__ = lazy_names(__name__, {})
+    _HUB = ("from_pretrained", "push_to_hub", "save_pretrained")
+    _ORIGINS = {"Description": "models.description", **dict.fromkeys(_HUB, "models.hub")}
+    __getattr__, __dir__ = lazy_names(__name__, _ORIGINS)
 
 __all__ = [
+    "Description",
     "Option",
     "baselines",
     "check_options",
     "create_model",
+    "from_pretrained",
     "list_models",
     "model_options",
+    "push_to_hub",
     "register",
+    "save_pretrained",
     "vggkan",
 ]

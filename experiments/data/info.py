@@ -15,9 +15,11 @@ from experiments.data.containers import ImageDataset, in_memory, locate
 from experiments.data.images import is_deep
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
+from models.description import Preprocessing
 
 SIZE_SAMPLE = 64  # images looked at to learn channels and size
 STATISTICS_SAMPLE = 256  # images averaged when they are not in memory
+CROP_RATIO = 0.875  # of the shorter side that evaluation keeps, as published for ImageNet
 DEPTH = 2**16 - 1  # the largest value of 16 bits
 
 
@@ -36,6 +38,16 @@ class ImageInfo:
     std: tuple[float, ...]
     native_size: int | None
     deep: bool = False
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What evaluation does to an image; whoever shows one to the trained model does the same.
+
+        Interpolation: with a filter that grows with the reduction (antialiasing).
+        """
+        side = self.image_size
+        resize = round(side / CROP_RATIO) if self.native_size is None else side
+        return Preprocessing(side, resize, "bilinear", self.mean, self.std)
 
 
 def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:

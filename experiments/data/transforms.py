@@ -19,8 +19,8 @@ from experiments.data.images import is_deep
 from experiments.data.info import ImageInfo
 from experiments.data.pixels import to_tensor
 from experiments.errors import ConfigError, DataError
+from models.description import Preprocessing
 
-CROP_RATIO = 0.875  # of the shorter side that evaluation keeps, as published for ImageNet
 POLICY_CHANNELS = (1, 3)
 _EIGHT_BITS = (
     "has more than 8 bits a channel, and auto_augment and random_augment exist in 8 bits only: use "
@@ -52,10 +52,10 @@ class ToChannels(nn.Module):
 class Fit(nn.Module):
     """Resize the shorter side and crop the centre, unless the image has the size already."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, rule: Preprocessing) -> None:
         super().__init__()
-        self.side = side
-        self.fit = v2.Compose([v2.Resize(side), v2.CenterCrop(side)])
+        self.side = rule.size
+        self.fit = v2.Compose([_resize(rule), v2.CenterCrop(rule.size)])
 
     def forward(self, image: Tensor) -> Tensor:
         return image if image.shape[-2:] == (self.side, self.side) else self.fit(image)
@@ -159,10 +159,14 @@ def build_mix(cfg: AugmentConfig, num_classes: int) -> Mix | None:
 
 
 def _fit(info: ImageInfo) -> nn.Module:
-    if info.native_size is not None:
-        return Fit(info.image_size)
-    enlarged = round(info.image_size / CROP_RATIO)
-    return v2.Compose([v2.Resize(enlarged), v2.CenterCrop(info.image_size)])
+    rule = info.preprocessing
+    if rule.resize == rule.size:
+        return Fit(rule)
+    return v2.Compose([_resize(rule), v2.CenterCrop(rule.size)])
+
+
+def _resize(rule: Preprocessing) -> nn.Module:
+    return v2.Resize(rule.resize, v2.InterpolationMode(rule.interpolation))
 
 
 def _normalise(info: ImageInfo) -> v2.Compose:

@@ -70,7 +70,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task = create_task(config, data)
     task.metrics(accelerator.device)  # refuses what it cannot judge
     model = make_model(config, task.num_outputs, task.input_shape[0])
-    manifest = describe_run(config, accelerator, model, task)
+    manifest = describe_run(config, accelerator, model, task, get_data)
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
     try:
@@ -126,7 +126,8 @@ class Session:
         manifest = start_files(opened, self.config, manifest, self.accelerator)
         print_start(self.console, self.config, manifest, self.data, self.directory)
         self.log = self.make_log()
-        self.trainer.write_to(self.directory.checkpoints, self.directory.best, self.log)
+        directory, described = self.directory, manifest["description"]
+        self.trainer.write_to(directory.checkpoints, directory.best, self.log, described)
 
     def make_log(self) -> RunLog:
         config, tracker = self.config, None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +29,9 @@ from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
 from experiments.training.checkpoint import META, sha256_of
+from models import check_options
 from models.complexity import count_macs, count_parameters
+from models.description import Description
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -120,10 +125,14 @@ def start_files(
 
 
 def describe_run(
-    config: Config, accelerator: Accelerator, model: nn.Module, task: Task
+    config: Config,
+    accelerator: Accelerator,
+    model: nn.Module,
+    task: Task,
+    get_data: Callable[..., Any],
 ) -> dict[str, Any]:
     """The manifest of a run that starts now, before it has a place."""
-    return build_manifest(
+    manifest = build_manifest(
         name=config.name,
         seed=config.seed,
         command=shlex.join([sys.executable, *sys.argv]),
@@ -136,6 +145,34 @@ def describe_run(
         task=task.row,
         monitor=str(config.trainer.monitor),
     )
+    script = script_of(get_data)
+    return {
+        **manifest,
+        "script": script,
+        "description": describe(config, task, script).to_dict(),
+    }
+
+
+def describe(config: Config, task: Task, script: Mapping[str, str]) -> Description:
+    """What the trained network will be, with the options it has unasked: defaults may change.
+
+    Of the script it holds no more than its name and hash: a description is published.
+    """
+    name = config.model["name"]
+    given = {key: value for key, value in config.model.items() if key != "name"}
+    options = check_options(name, given)
+    brief = {**script, "path": Path(script["path"]).name} if script else {}
+    return Description(model=name, options=options, script=brief, **task.describe())
+
+
+def script_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The file that a run's data come from, which may also register its model; {}: none of a
+    user's."""
+    module = inspect.unwrap(function).__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module.partition(".")[0] == "experiments":
+        return {}
+    return {"path": str(Path(file).resolve()), "sha256": sha256_of(Path(file))}
 
 
 def history(opened: Opened, config: Config) -> dict[str, Any]:

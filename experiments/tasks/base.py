@@ -87,6 +87,15 @@ class Task(ABC):
         """The spatial rank: 1 for signals, 2 for images, 3 for volumes."""
         return len(self.input_shape) - 1
 
+    def describe(self) -> dict[str, Any]:
+        """What a model of this task must be told by: fields of models.description.Description."""
+        return {
+            "task": self.row.name,
+            "num_classes": self.num_outputs,
+            "input_channels": self.input_shape[0],
+            "input_shape": tuple(self.input_shape),
+        }
+
     # ------------------------------------------------------------------------------------- the loss
     @abstractmethod
     def criterion(self, outputs: Tensor, targets: Any) -> Tensor:

@@ -56,6 +56,10 @@ class Classification(Task):
     def recipe(self, training: bool) -> Recipe:
         return image_recipe(self.info, self.num_outputs, self.config.augment if training else None)
 
+    def describe(self) -> dict[str, Any]:
+        rule = self.info.preprocessing
+        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
+
     def check_target(self, target: Any) -> str | None:
         try:
             label = class_index(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from experiments.training.checkpoint import (
 )
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
+from models.description import read_note
 
 
 class Log(Protocol):
@@ -67,7 +68,8 @@ class TrainingState:
 
     module is the bare model, ema its moving average or None, totals this process's sums over the
     current epoch (losses, running figure, samples), run_config the config that made all this, facts
-    what it is computed with and from, best the content of best.safetensors until it is written.
+    what it is computed with and from, best the content of best.safetensors until it is written,
+    description what that file says of the network.
     """
 
     config: TrainerConfig
@@ -85,6 +87,7 @@ class TrainingState:
     checkpoints: CheckpointStore
     best_path: Path
     best: bytes | None
+    description: Mapping[str, Any]
     log: Log
     meant: frozenset[str]  # names of tensors that the model itself made infinite: masks
     saved_step: int
@@ -179,7 +182,8 @@ class TrainingState:
         except CheckpointError as error:
             raise CheckpointError(
                 f"{error}; it should hold the weights of epoch {self.progress.best_epoch}, "
-                f"{self.progress.best_note}. It was not tested. Resume from an earlier checkpoint "
+                f"{read_note(self.progress.best_note)[0]}. It was not tested. Resume from an "
+                "earlier checkpoint "
                 f"in {self.checkpoints.root}, or start again."
             ) from error
         load_weights(self.evaluated_module(), tensors, self.best_path)

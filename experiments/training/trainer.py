@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
+from models.description import note_of_weights
 
 
 class Trainer(TrainingState):
@@ -71,9 +72,19 @@ class Trainer(TrainingState):
         self.unchecked: list[tuple[int, float, Tensor]] = []
         self.stop = StopSignal()
 
-    def write_to(self, checkpoints: CheckpointStore, best_path: Path, log: Log) -> None:
-        """Say where to write, before fit or load: a trainer can be built before its run exists."""
+    def write_to(
+        self,
+        checkpoints: CheckpointStore,
+        best_path: Path,
+        log: Log,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say where to write, before fit or load: a trainer can be built before its run exists.
+
+        description: what the best weights say of their network (models.description).
+        """
         self.checkpoints, self.best_path, self.log = checkpoints, best_path, log
+        self.description = description or {}
 
     def close(self) -> None:
         """End the worker processes and remove the hooks."""
@@ -258,7 +269,8 @@ class Trainer(TrainingState):
         self.progress.best_value = -math.inf if math.isnan(value) else value
         self.progress.best_epoch = epoch
         if self.accelerator.is_main_process:  # save() writes it, after the checkpoint
-            self.progress.best_note = f"epoch {epoch}: validation {monitor} {values[monitor]!r}"
+            text = f"epoch {epoch}: validation {monitor} {values[monitor]!r}"
+            self.progress.best_note = note_of_weights(text, self.description)
             weights = self.evaluated_module().state_dict()
             self.best = pack_tensors(weights, self.progress.best_note)
             self.progress.best_sha256 = hashlib.sha256(self.best).hexdigest()

@@ -1,0 +1,130 @@
+"""What a trained network is, what it must be shown and what it answers, as plain values.
+
+A run writes it beside its weights and into their file, and a published model carries it, so that
+both can be used without the data and the code that made them. Reading one loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+FORMAT = 1
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes an input: (crop(resize(pixel in [0, 1])) - mean) / std.
+
+    The shorter side is resized to `resize` pixels unless the image has the size of the crop, a
+    square of `size` pixels at the centre. Units: mean and std of pixels in [0, 1], per channel.
+    """
+
+    size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.size <= self.resize and self.interpolation in INTERPOLATIONS):
+            raise ValueError(
+                f"size={self.size}, resize={self.resize}, interpolation={self.interpolation!r}: "
+                f"0 < size <= resize, and one of {', '.join(INTERPOLATIONS)}"
+            )
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations")
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network by its registered name and all its options, and the task that it was trained for.
+
+    num_classes and input_channels are what create_model takes; input_shape is (C, *S) of one input
+    as the network was trained. class_names is empty where outputs are no classes; preprocessing is
+    None where inputs are no images. `script` is the file that registers the model or brings the
+    data, by its name (`path`) and the SHA-256 of its content; nothing imports it unasked.
+    """
+
+    model: str
+    options: Mapping[str, Any]
+    num_classes: int
+    input_channels: int
+    input_shape: tuple[int, ...]
+    task: str
+    class_names: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    script: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Description:
+        """The description that to_dict has written.
+
+        Raises: ValueError for what is none, naming what is missing, unknown or of another kind.
+        """
+        given = _checked(cls, values)
+        if given.get("format", FORMAT) != FORMAT:
+            raise ValueError(
+                f"a description of format {given['format']!r}; this version reads format {FORMAT}"
+            )
+        rule = given.get("preprocessing")
+        if rule is not None:
+            given["preprocessing"] = Preprocessing(**_checked(Preprocessing, rule))
+        return cls(**given)
+
+
+def note_of_weights(text: str, description: Mapping[str, Any]) -> str:
+    """What a file of weights says of itself: a line for people, and the description."""
+    return json.dumps({"weights": text, "description": description}, sort_keys=True)
+
+
+def read_note(note: str) -> tuple[str, Description | None]:
+    """The line and the description of a note; files of earlier versions have only the line.
+
+    Raises: ValueError for a description that cannot be read.
+    """
+    try:
+        values = json.loads(note)
+        text, described = values["weights"], values["description"]
+    except (ValueError, KeyError, TypeError):
+        return note, None
+    return str(text), Description.from_dict(described) if described else None
+
+
+def _checked(cls: type, values: Any) -> dict[str, Any]:
+    """The fields of a dataclass, sequences as tuples, if that is what the values are."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"a {cls.__name__.lower()} is a table, not {type(values).__name__}")
+    known = {f.name: str(f.type) for f in fields(cls)}
+    needed = {f.name for f in fields(cls) if f.default is f.default_factory}  # both missing
+    for label, names in (("lacks", needed - values.keys()), ("has", values.keys() - known.keys())):
+        if names:
+            raise ValueError(f"the {cls.__name__.lower()} {label} {', '.join(sorted(names))}")
+    wrong = [name for name, value in values.items() if not _fits(known[name], value)]
+    if wrong:
+        raise ValueError(
+            f"the {cls.__name__.lower()} says {wrong[0]}={values[wrong[0]]!r}, which is no "
+            f"{known[wrong[0]]}"
+        )
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether a value read from JSON is of the kind that an annotation names."""
+    if kind.startswith("tuple"):
+        element = int if "int" in kind else str if "str" in kind else (int, float)
+        return isinstance(value, Sequence) and all(isinstance(v, element) for v in value)
+    if kind.startswith("Mapping"):
+        return isinstance(value, Mapping)
+    if kind.startswith("Preprocessing"):
+        return value is None or isinstance(value, Mapping)
+    return isinstance(value, {"str": str, "int": int}[kind]) and not isinstance(value, bool)
