@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conv_kan.lazy import lazy_names
+from models.create import create_model
 from models.options import Option
-from models.registry import check_options, create_model, list_models, model_options, register
+from models.registry import check_options, list_models, model_options, register
 
 if TYPE_CHECKING:
     from models import baselines, vggkan

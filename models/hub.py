@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from conv_kan.interop import load_published, published_norm
+from models.create import create_model
 from models.description import Description, Preprocessing, note_of_weights, read_note
-from models.registry import create_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

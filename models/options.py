@@ -21,7 +21,8 @@ class Option:
 
     `type` is bool, int, float, str, a tuple of those (`tuple[int, ...]`, `tuple[int, int]`) or one
     of these `| None`. `minimum`, `below` (exclusive) and `choices` hold for every element of a
-    tuple. `of_basis` marks the options that only models of some bases have.
+    tuple. `of_basis` marks the options that only models of some bases have, and `is_width` the one
+    that scales the channels of the whole network.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Option:
     below: float | None = None
     choices: tuple[Any, ...] | None = None
     of_basis: bool = False
+    is_width: bool = False
 
     def check(self, value: Any) -> Any:
         """Return value as this option's type.

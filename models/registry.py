@@ -1,13 +1,13 @@
-"""Models by name: list them, read their options, build them.
-
-For example `create_model("simple_conv_kagn", num_classes=10, input_channels=3, degree=4)`.
-"""
+"""Models by name: list them, read their options, build them."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from models.entry import Entry
 from models.options import Option, advise, nearest_names
@@ -23,10 +23,20 @@ _SIZES = (
     Option("num_classes", int, None, "logits per image", minimum=1),
     Option("input_channels", int, None, "channels of the images", minimum=1),
 )
+# What every network with a width can be told beside its own options.
+_MATCHING = (
+    Option("match", str | None, None, "a model, or 'NAME option=value ...', whose size this one is "
+           "given by its width"),
+    Option("match_by", str, "parameters", "the size that match compares",
+           choices=("parameters", "macs")),
+)  # fmt: skip
+MATCH = tuple(option.name for option in _MATCHING)
 _MODELS: dict[str, Entry] = {}
 
 
 def _add(entry: Entry) -> None:
+    if any(option.is_width for option in entry.options):
+        entry = replace(entry, options=(*entry.options, *_MATCHING))
     if entry.name in _MODELS:
         raise ValueError(f"model {entry.name!r} is registered already; choose another name")
     _MODELS[entry.name] = entry
@@ -81,19 +91,36 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def create_model(name: str, *, num_classes: int, input_channels: int, **options: Any) -> nn.Module:
-    """Build a model by its registered name.
+def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
+    """ "name option=value ..." -> the name and all options, checked; values are read as YAML.
 
-    Shapes: the model maps images (B, input_channels, H, W) to logits (B, num_classes).
-    Raises: ValueError for an unknown model (naming the nearest), an unknown option (naming the
-        nearest of this model, or the models it belongs to), a wrong type or an impossible value.
+    Raises: ValueError for a part that is no option=value, and as check_options.
     """
+    name, *parts = text.split()
+    given: dict[str, Any] = {}
+    for part in parts:
+        key, separator, value = part.partition("=")
+        if not separator:
+            raise ValueError(
+                f"match={text!r}: {part!r} is no option=value; write NAME, or "
+                "'NAME option=value ...' without spaces within a value"
+            )
+        given[key] = yaml.safe_load(value)
+    values = check_options(name, given)
+    return name, {key: value for key, value in values.items() if key not in MATCH}
+
+
+def build_model(
+    name: str, *, num_classes: int, input_channels: int, options: Mapping[str, Any]
+) -> nn.Module:
+    """Build a model by its registered name, as wide as its options say; see create_model."""
     values = check_options(name, options)
     for option, value in zip(_SIZES, (num_classes, input_channels), strict=True):
         _checked(name, option, value)
     build = _entry(name).load()
+    own = {key: value for key, value in values.items() if key not in MATCH}
     try:
-        return build(num_classes=num_classes, input_channels=input_channels, **values)
+        return build(num_classes=num_classes, input_channels=input_channels, **own)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -14,7 +14,7 @@ from conv_kan.layers.arguments import NamedArguments, check_factory
 from conv_kan.layers.inputs import check_tensor
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.dtypes import promote
-from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.modes import autocast_device, needs_composition
 
 _LEAST_NOISE = 1e-2
 _TINY = 1e-10
@@ -108,7 +108,7 @@ class MixtureOfExperts(NamedArguments, nn.Module):
         """g (B, num_experts); in training the penalty is left for `penalty`."""
         pooled = promote(x).flatten(2).mean(2) if x.dim() > 2 else promote(x)
         q = promote(self.pre_gate(pooled.to(x.dtype)))
-        with torch.autocast(device_type=x.device.type, enabled=False):
+        with torch.autocast(device_type=autocast_device(x), enabled=False):
             clean = q @ self.gate_weight.to(q.dtype)
             logits, deviation = clean, None
             if self.noise_weight is not None and self.training:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.modes import autocast_device
 
 ROPE_MODES = ("mixed", "axial")
 
@@ -83,7 +84,7 @@ class RotaryEmbedding(nn.Module):
             frequencies = self._fixed(tokens, torch.eye(self.num_axes, device=tokens.device))
         wide = promote(tokens)
         positions = (_legacy_positions if self.legacy else _positions)(size, wide)
-        with torch.autocast(device_type=tokens.device.type, enabled=False):
+        with torch.autocast(device_type=autocast_device(tokens), enabled=False):
             angles = (positions.unsqueeze(2) * frequencies.to(wide.dtype)).sum(1)
             cosine, sine = torch.cos(angles), torch.sin(angles)
             even, odd = wide[..., 0::2], wide[..., 1::2]

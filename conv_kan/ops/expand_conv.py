@@ -25,7 +25,7 @@ from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
 from conv_kan.ops.maths.kept import KeptWeights
 from conv_kan.ops.maths.memory import memory_format
-from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.modes import autocast_device, needs_composition
 from conv_kan.ops.maths.plan import Inputs, Plan, Wanted, Weights
 from conv_kan.ops.maths.scratch import lend_scratch
 from conv_kan.ops.maths.tiling import add_tiles, join_inputs, sample_tiles
@@ -62,7 +62,7 @@ def expand_conv(
     if expansion.base is None and u is not None:
         x, u = u, None
     plan = Plan(expansion, geometry, dtype, x.shape[2:], centered)
-    with torch.autocast(device_type=x.device.type, enabled=False):
+    with torch.autocast(device_type=autocast_device(x), enabled=False):
         if needs_composition():
             return compose(Inputs(x, u, shape), weights, mask, plan)
         return _ExpandConv.apply(plan, kept, mask, x, u, *weights, *shape)
@@ -70,7 +70,7 @@ def expand_conv(
 
 def convolution_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     """The dtype the convolution runs in."""
-    device = x.device.type
+    device = autocast_device(x)
     if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(device)
     if x.dtype != weight.dtype:
@@ -146,7 +146,7 @@ class _ExpandConv(torch.autograd.Function):
             return (None, None, *_differentiable_grads(ctx, saved, grad_y))
         _, x, u, *weights = saved[:6]
         backend = choose_backend(x, u, ctx.plan.expansion, ctx.plan.dtype)
-        with torch.autocast(device_type=x.device.type, enabled=False):
+        with torch.autocast(device_type=autocast_device(x), enabled=False):
             grads, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
             grad_basis = grad_base = grad_bias = None
             if grad_weight is not None:
@@ -167,7 +167,7 @@ def _differentiable_grads(
     def composition(mask: Tensor | None, x: Tensor, u: Tensor | None, *rest: Any) -> Tensor:
         return compose(Inputs(x, u, rest[3:]), Weights(*rest[:3]), mask, ctx.plan)
 
-    with torch.autocast(device_type=grad_y.device.type, enabled=False):
+    with torch.autocast(device_type=autocast_device(grad_y), enabled=False):
         return differentiable_grads(composition, saved, ctx.needs_input_grad[2:], grad_y)
 
 

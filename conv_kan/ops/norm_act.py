@@ -15,7 +15,7 @@ from conv_kan.ops.backend import uses_cpp
 from conv_kan.ops.cpp.build import TYPES
 from conv_kan.ops.cpp.norm import Act, Sharing, fused_norm_act, kernels
 from conv_kan.ops.maths.memory import memory_format
-from conv_kan.ops.maths.modes import needs_composition
+from conv_kan.ops.maths.modes import autocast_device, needs_composition
 from conv_kan.ops.maths.norms import Affine, Statistics, update_running
 from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.plain.norm import NormPlan, plan_norm
@@ -48,12 +48,12 @@ def norm_act(
     if plan is not None and plan.kind != "layer":
         name = "identity" if act is None else name
         if name is not None and fuses(y, name, backend):
-            with torch.autocast(device_type=y.device.type, enabled=False):
+            with torch.autocast(device_type=autocast_device(y), enabled=False):
                 return _fused(plan, y, norm, Act(name, act), act_params)
     if plan is None or act is None or not torch.is_grad_enabled():
         z = norm(y)
         return (z if act is None else act(z, *act_params)).to(y.dtype)
-    with torch.autocast(device_type=y.device.type, enabled=False):
+    with torch.autocast(device_type=autocast_device(y), enabled=False):
         with torch.no_grad():
             z, statistics = plan.normalize(y, norm)
         return _NormAct.apply(plan, act, y, *Affine.of(norm), z, *statistics, *act_params)
@@ -113,7 +113,7 @@ class _NormAct(torch.autograd.Function):
         affine, statistics = Affine(weight, bias), Statistics(mean, rstd)
         needs_y, needs_weight, needs_bias, _, _, _, *needs_params = ctx.needs_input_grad[2:]
         mask = [needs_y, needs_weight, needs_bias]
-        with torch.autocast(device_type=y.device.type, enabled=False):
+        with torch.autocast(device_type=autocast_device(y), enabled=False):
             z = ctx.plan.recompute(y, affine, statistics)
             grad_z, *grad_params = _pull_back_act(
                 ctx.act, grad_a, z, act_params, [any(mask), *needs_params]
@@ -142,7 +142,7 @@ def _differentiable_grads(ctx: Any, grad_a: Tensor) -> list[Tensor | None]:
         return a
 
     inputs = [y, weight, bias, *act_params]
-    with torch.autocast(device_type=y.device.type, enabled=False):
+    with torch.autocast(device_type=autocast_device(y), enabled=False):
         grads = differentiable_grads(composition, inputs, [*needs, *needs_params], grad_a)
     return [*grads[:3], None, None, None, *grads[3:]]
 

@@ -24,7 +24,7 @@ from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.edges import Edges
 from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
 from conv_kan.ops.maths.memory import memory_format
-from conv_kan.ops.maths.modes import needs_composition, only_compiles
+from conv_kan.ops.maths.modes import autocast_device, needs_composition, only_compiles
 from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.maths.wavelets import WAVELETS
 from conv_kan.ops.plain import wavelet as plain_wavelet
@@ -58,7 +58,7 @@ def wavelet_conv(
     else:
         kernels = takes_cupy(x.device.type, x.dtype, backend)
         kernels = kernels and cupy_wavelet.fits(geometry.kernel_size, backend)
-    with torch.autocast(device_type=x.device.type, enabled=False):
+    with torch.autocast(device_type=autocast_device(x), enabled=False):
         if needs_composition() and not only_compiles():
             return _compose(x, weight, scale, translation, mix, wavelet, geometry)
         return _forward(x, weight, scale, translation, mix, wavelet, _numbers(geometry), kernels)

@@ -15,7 +15,7 @@ from experiments.config.schema import Config
 from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS, TaskRow, task_row
-from models.registry import check_options
+from models.registry import check_options, parse_reference
 
 T = TypeVar("T")
 
@@ -109,6 +109,8 @@ def parse_model(values: dict[str, Any]) -> dict[str, Any]:
         )
     try:
         options = check_options(name, {k: v for k, v in values.items() if k != "name"})
+        if options.get("match") is not None:
+            parse_reference(options["match"])
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     return {"name": name, **plain_options(options)}

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import make_model
+from experiments.runs.model import make_model, matched_options
 from experiments.runs.opening import Opened, open_run_directory
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
+    describe,
     describe_run,
     make_accelerator,
+    script_of,
     start_files,
     training_loader,
 )
@@ -69,8 +71,15 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     data = admit(get_data(config), config)
     task = create_task(config, data)
     task.metrics(accelerator.device)  # refuses what it cannot judge
-    model = make_model(config, task.num_outputs, task.input_shape[0])
-    manifest = describe_run(config, accelerator, model, task, get_data)
+    options, matched = matched_options(config, task.num_outputs, task.input_shape)
+    model = make_model(config, task.num_outputs, task.input_shape[0], options)
+    manifest = describe_run(config, accelerator, model, task)
+    script = script_of(get_data)
+    manifest |= {
+        "script": script,
+        "description": describe(config.model["name"], options, task, script).to_dict(),
+        "match": None if matched is None else asdict(matched),
+    }
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
     try:

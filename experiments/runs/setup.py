@@ -32,6 +32,7 @@ from experiments.training.checkpoint import META, sha256_of
 from models import check_options
 from models.complexity import count_macs, count_parameters
 from models.description import Description
+from models.registry import MATCH
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -125,14 +126,10 @@ def start_files(
 
 
 def describe_run(
-    config: Config,
-    accelerator: Accelerator,
-    model: nn.Module,
-    task: Task,
-    get_data: Callable[..., Any],
+    config: Config, accelerator: Accelerator, model: nn.Module, task: Task
 ) -> dict[str, Any]:
     """The manifest of a run that starts now, before it has a place."""
-    manifest = build_manifest(
+    return build_manifest(
         name=config.name,
         seed=config.seed,
         command=shlex.join([sys.executable, *sys.argv]),
@@ -145,24 +142,19 @@ def describe_run(
         task=task.row,
         monitor=str(config.trainer.monitor),
     )
-    script = script_of(get_data)
-    return {
-        **manifest,
-        "script": script,
-        "description": describe(config, task, script).to_dict(),
-    }
 
 
-def describe(config: Config, task: Task, script: Mapping[str, str]) -> Description:
+def describe(
+    name: str, options: Mapping[str, Any], task: Task, script: Mapping[str, str]
+) -> Description:
     """What the trained network will be, with the options it has unasked: defaults may change.
 
     Of the script it holds no more than its name and hash: a description is published.
     """
-    name = config.model["name"]
-    given = {key: value for key, value in config.model.items() if key != "name"}
-    options = check_options(name, given)
+    values = check_options(name, options)
+    whole = {key: value for key, value in values.items() if key not in MATCH}
     brief = {**script, "path": Path(script["path"]).name} if script else {}
-    return Description(model=name, options=options, script=brief, **task.describe())
+    return Description(model=name, options=whole, script=brief, **task.describe())
 
 
 def script_of(function: Callable[..., Any]) -> dict[str, str]:

@@ -31,7 +31,9 @@ def _options(layer_sizes: tuple[int, ...], kind: str | None, form: str) -> list[
     dropout_linear = 0.25 if kind is None else 0.0
     options = [
         NDIM,
-        Option("layer_sizes", layers, layer_sizes, "channels of every layer", minimum=1),
+        Option(
+            "layer_sizes", layers, layer_sizes, "channels of every layer", minimum=1, is_width=True
+        ),
         GROUPS,
         DROPOUT,
         Option("dropout_linear", float, dropout_linear, "of features, before the head", 0, 1),

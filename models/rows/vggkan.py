@@ -69,7 +69,14 @@ def _options(kind: str | None, form: str) -> list[Option]:
     return [
         NDIM,
         Option("vgg_type", str, "VGG11", "size table", choices=tuple(VGG_TYPES)),
-        Option("width_scale", float, 1.0, "factor on the channels of the table", minimum=0.01),
+        Option(
+            "width_scale",
+            float,
+            1.0,
+            "factor on the channels of the table",
+            minimum=0.001,
+            is_width=True,
+        ),
         Option("head", str, "linear", "classifier", choices=heads),
         Option("feature_shape", tuple[int, ...], (1, 1), "of the averaged maps", minimum=1),
         GROUPS,

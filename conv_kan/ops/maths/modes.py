@@ -6,6 +6,11 @@ import torch
 from torch.autograd import forward_ad
 
 
+def autocast_device(x: torch.Tensor) -> str:
+    """The device type to name to torch.autocast, which knows nothing of "meta"."""
+    return "cpu" if x.device.type == "meta" else x.device.type
+
+
 def needs_composition() -> bool:
     """Whether plain differentiable torch is asked for: by a compiler, a tracer or torch.func.
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from experiments.config.compose import load_config
 from experiments.data import load_datasets
+from experiments.errors import ConfigError
 from experiments.runs.setup import script_of, training_loader
 from experiments.tasks.base import create_task
 from experiments.training.checkpoint import sha256_of
 from models import create_model
 from models.description import Description, read_note
-from tests.experiments.conftest import Run
 
+Run = Callable[..., Any]
 AUGMENTED = ["data=digits", "data.image_size=16", "augment=basic", "augment.mixup=1.0"]
 
 
@@ -70,3 +74,22 @@ def test_the_script_is_that_of_the_data() -> None:
 
     assert script_of(cifar.get_data) == {"path": str(script), "sha256": sha256_of(script)}
     assert script_of(module["get_data"]) == script_of(cifar.get_data)
+
+
+SMALL = "simple_conv_kagn layer_sizes=[4,8,8,16] head=linear"
+
+
+def test_a_run_records_what_was_matched(tiny_run: Run) -> None:
+    run = tiny_run("model=simple_conv", f'model.match="{SMALL}"').run_dir
+    manifest = json.loads((run / "manifest.json").read_text())
+    found = manifest["match"]
+    assert found["reference"] == SMALL and found["by"] == "parameters"
+    assert manifest["parameters"] == found["size"]
+    assert found["size"] == pytest.approx(found["reference_size"], rel=0.02)
+    options = manifest["description"]["options"]
+    assert options["layer_sizes"] == found["options"]["layer_sizes"] and "match" not in options
+
+
+def test_a_wrong_reference_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match="nearest are simple_conv_kagn"):
+        load_config("cifar", ["model=simple_conv", "model.match=simple_conv_kagm"])

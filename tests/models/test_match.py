@@ -1,0 +1,69 @@
+"""Networks of equal size: by parameters, by multiply-accumulates, in a run."""
+
+import json
+from typing import Any
+
+import pytest
+
+from models import create_model
+from models.complexity import count_macs, count_parameters
+from models.match import match
+
+SMALL = "simple_conv_kagn layer_sizes=[4,8,8,16] head=linear"
+
+
+@pytest.mark.parametrize(
+    ("model", "reference", "options"),
+    [
+        ("simple_conv", SMALL, {}),
+        ("simple_conv_svkan", SMALL, {"head": "linear"}),
+        ("simple_conv", SMALL, {"groups": 2, "layer_sizes": [8, 8, 8, 64]}),
+        ("vgg", "vggkagn width_scale=0.5", {}),
+        ("simple_conv_kagn", "vgg", {"head": "linear", "form": "bottleneck"}),
+    ],
+)
+@pytest.mark.parametrize("by", ["parameters", "macs"])
+def test_sizes_agree_within_two_percent(
+    model: str, reference: str, options: dict[str, Any], by: str
+) -> None:
+    found = match(model, reference, by=by, input_shape=(1, 32, 32), **options)
+    name, *parts = reference.split()
+    given = {key: json.loads(text) if text[0] in "[0" else text
+             for key, _, text in (part.partition("=") for part in parts)}  # fmt: skip
+    sizes = []
+    for kind, values in ((model, found.options), (name, given)):
+        made = create_model(kind, num_classes=10, input_channels=1, **values)
+        macs = by == "macs"
+        sizes.append(count_macs(made, (1, 32, 32)) if macs else count_parameters(made))
+    assert sizes == [found.size, found.reference_size]
+    assert abs(sizes[0] / sizes[1] - 1) <= 0.02
+    for key, value in options.items():
+        width = model.startswith("simple") and key == "layer_sizes"
+        assert width or found.options[key] == value
+
+
+def test_a_model_is_made_at_the_width_that_matches() -> None:
+    twin = create_model("simple_conv", num_classes=10, input_channels=3, match=SMALL)
+    target = create_model("simple_conv_kagn", num_classes=10, input_channels=3, head="linear",
+                          layer_sizes=[4, 8, 8, 16])  # fmt: skip
+    assert count_parameters(twin) == pytest.approx(count_parameters(target), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reference": "simple_conv_kagm"}, "nearest are simple_conv_kagn"),
+        ({"reference": "simple_conv_kagn degree"}, "'degree' is no option=value"),
+        ({"reference": "simple_conv_kagn degre=3"}, "did you mean 'degree'"),
+        ({"reference": "simple_conv_kagn degree=0"}, "must be 1 or more"),
+        ({"reference": "simple_conv_kagn", "degree": 3}, "degree is an option of"),
+        ({"reference": SMALL, "groups": 8}, "no layer_sizes of simple_conv has"),
+        ({"reference": "simple_conv_moe_kagn_bn", "by": "macs"}, "match parameters"),
+    ],
+)
+def test_what_cannot_be_matched(options: dict[str, Any], words: str) -> None:
+    if "groups" in options:  # whole eights of channels are too coarse for this few parameters
+        options = {**options, "layer_sizes": [8] * 4}
+    with pytest.raises(ValueError) as caught:
+        match("simple_conv", **options)
+    assert words in str(caught.value)
