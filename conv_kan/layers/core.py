@@ -63,7 +63,7 @@ class KANLayer(Layer):
             constants,
             basis.scale,
             self.base_function,
-            self.base,
+            self.base_name,
             basis.formula(),
             self.backend,
         )

@@ -104,12 +104,39 @@ def test_norms_and_activations():
         KAGNConv2DLayer(4, 8, 3, groups=2, norm_layer=nn.LayerNorm)
     gelu = mlp_kagn([4, 3]).layers[0]
     assert (gelu.base, gelu.basis.outer, gelu.activation.name) == ("gelu",) * 3
-    with pytest.raises(ValueError, match="base_activation='Mish' is unknown"):
-        published.KANLayer(4, 3, base_activation=nn.Mish)
+    mish = mlp_kagn([4, 3], base_activation=nn.Mish).layers[0]
+    functions = (mish.base, mish.basis.outer, mish.activation.form)
+    assert all(isinstance(function, nn.Mish) for function in functions)
     assert published.KANLayer(4, 3, base_activation=nn.ReLU(inplace=True)).base == "relu"
-    for own in (nn.GELU(approximate="tanh"), nn.LeakyReLU(0.2)):
-        with pytest.raises(ValueError, match="has settings of its own"):
-            published.KANLayer(4, 3, base_activation=own)
+    for own in (nn.GELU(approximate="tanh"), lambda: nn.LeakyReLU(0.2), torch.sin):
+        assert published.KANLayer(4, 3, base_activation=own).base_name is None
+    with pytest.raises(ValueError, match=r"base_activation=Mish.* must be one of silu, gelu"):
+        published.KANLinear(4, 3, base_activation=nn.Mish)
+
+
+ACTIVATED = [
+    name
+    for name in published.list_published()
+    if {"base_activation", "act"} & parameters(name).keys()
+]
+
+
+@pytest.mark.parametrize("name", [n for n in ACTIVATED if n not in ("KANLinear", "EfficientKAN")])
+@pytest.mark.filterwarnings("ignore:an instance norm")
+def test_any_function_is_a_base_activation(name):
+    """That of a module without a kernel equals what kernels compute, where there is one."""
+    argument = "act" if "act" in parameters(name) else "base_activation"
+    found = []
+    for value in (nn.SiLU, lambda: lambda z: F.silu(z)):
+        torch.manual_seed(0)
+        layer, x = make(name, **{argument: value})
+        x = x.double().requires_grad_()
+        y = layer.double()(x)
+        y = y if isinstance(y, torch.Tensor) else y[0]
+        found.append((y, torch.autograd.grad(y.square().sum(), x)[0], set(export_published(layer))))
+    (y, grad, keys), (other, other_grad, other_keys) = found
+    torch.testing.assert_close((other, other_grad), (y, grad))
+    assert keys == other_keys
 
 
 COUNTS = {
