@@ -11,11 +11,12 @@ from torch import nn
 
 from conv_kan.bases import create_basis
 from conv_kan.families import get_family
-from conv_kan.interop.layouts import LISTS
+from conv_kan.interop.networks import LISTS
 from conv_kan.interop.rules import remember_layout
 from conv_kan.layers.bottleneck import BottleneckLinear
 from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.linear import KAN, KANLinear
+from conv_kan.layers.radial import RadialFunctions
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANLinear
 from conv_kan.names import ACTIVATIONS
@@ -224,10 +225,26 @@ def _efficient_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_rational(
-    channels_last: bool, *, num_groups: int, mode: str, device: Any, legacy: bool
+    channels_last: bool,
+    *,
+    num_groups: int,
+    mode: str,
+    legacy: bool,
+    device: Any = None,
+    layout: str = "",
 ) -> nn.Module:
-    """KAT_Group and KAT_Group2D; legacy=True starts from the published coefficients."""
+    """KAT's activations; legacy=True starts from the published coefficients."""
     name = mode.lower()
     if legacy and name in ("gelu", "geglu", "swishglu", "erfc_softplus_2"):
         name = "published_" + name
-    return GroupRational(num_groups, name, channels_last=channels_last).to(device)
+    layer = GroupRational(num_groups, name, channels_last=channels_last).to(device)
+    if layout:
+        remember_layout(layer, layout)
+    return layer
+
+
+def build_radial(
+    *, grid_min: float, grid_max: float, num_grids: int, denominator: float | None
+) -> nn.Module:
+    """RadialBasisFunction."""
+    return RadialFunctions(grid_min, grid_max, num_grids, denominator or None)

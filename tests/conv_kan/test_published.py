@@ -11,7 +11,7 @@ from published_samples import make, make_wrong, sample
 from torch import nn
 
 from conv_kan import published
-from conv_kan.interop import export_published
+from conv_kan.interop import export_published, load_published
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.published import KAGNConv2DLayer, mlp_kagn
 from conv_kan.published.arguments import say_once
@@ -42,6 +42,10 @@ def test_unknown_names_and_keywords():
     with pytest.raises(ValueError, match="did you mean 'mlp_kagn'"):
         published.get_published("mlp_kagm")
     assert {"mlp_kagn", "KAT_Group2D"} <= set(dir(published))
+    everything: dict[str, object] = {}
+    exec("from conv_kan.published import *", everything)
+    assert set(published.list_published()) <= set(everything)
+    assert everything["KAGNConv2DLayer"] is KAGNConv2DLayer
 
 
 def parameters(name):
@@ -310,3 +314,25 @@ def test_attention_norms_take_what_the_published_ones_take():
     layer = published.BottleNeckSelfKAGNtention2D(8, eps=0.5, momentum=0.3)
     assert (layer.norm.eps, layer.norm.momentum) == (1e-5, 0.1)
     assert (layer.proj_v.norm.eps, layer.proj_v.norm.momentum) == (0.5, 0.3)
+
+
+def test_radial_functions():
+    x = torch.randn(2, 3)
+    for arguments, width in (((-1.0, 2.0, 7), 0.5), ((-1.0, 2.0, 7, 0.25), 0.25)):
+        centres = torch.linspace(-1, 2, 7)
+        wanted = torch.exp(-(((x.unsqueeze(-1) - centres) / width) ** 2))
+        functions = published.RadialBasisFunction(*arguments)
+        torch.testing.assert_close(functions(x), wanted)
+        state = export_published(functions)
+        assert set(state) == {"grid"} and torch.equal(state["grid"], centres)
+        load_published(functions, {"grid": centres + 1.0})
+        torch.testing.assert_close(functions(x + 1.0), wanted)
+    assert functions(x.half()).dtype == torch.float16
+
+
+def test_the_rational_of_plain_torch_says_what_it_does_not_do():
+    layer = published.KAT_Group_Torch(mode="swish")
+    with pytest.warns(UserWarning, match=r"takes x for \|x\| in its denominator"):
+        load_published(layer, export_published(published.KAT_Group(mode="swish")))
+    x = torch.randn(2, 5, 16)
+    torch.testing.assert_close(layer(x), published.KAT_Group(mode="swish")(x))
