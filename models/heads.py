@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conv_kan.interop.layouts import layers_layout
+from conv_kan.interop.networks import layers_layout
 from conv_kan.interop.rules import remember_layout
 
 Mlp = Callable[[Sequence[int]], nn.Module]

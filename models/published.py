@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from conv_kan.interop.layouts import layouts_of
+from conv_kan.interop.networks import layouts_of
 from conv_kan.interop.rules import Layout, Rule
 from models.blocks import ConvNet, Published
 from models.heads import MatryoshkaHead

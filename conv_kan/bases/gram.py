@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.polynomial import Polynomial
-from conv_kan.ops.maths.activations import ACTIVATIONS, get_activation
+from conv_kan.ops.maths.activations import (
+    ActivationLike,
+    activation_function,
+    check_activation,
+)
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import Formula, camel_case
 
@@ -16,10 +20,10 @@ class Gram(Polynomial):
 
     g_m = (2m - 1) (m - 1)^2 (4 (m - 1)^2 - 1) / m^2 and beta (degree + 1) is learned, shared by all
     channels, and 0 at first: then P_m = z^m. beta_0 and beta_degree multiply nothing; they are kept
-    because published weights have them. `outer` names an activation.
+    because published weights have them. `outer` names an activation, or is a function or module.
 
     Shapes: (B, C, *S) -> (B, C*(degree + 1), *S); beta (degree + 1).
-    Raises: as Chebyshev; ValueError for an unknown activation.
+    Raises: as Chebyshev; ValueError for an unknown activation, and for one that is not elementwise.
     Source: KAGN (torch-conv-kan), where outer is SiLU. g_m is not the textbook coefficient of the
     Gram polynomials (the fraction stands upside down), but published weights depend on it.
     """
@@ -28,12 +32,13 @@ class Gram(Polynomial):
         self,
         degree: int = 3,
         *,
-        outer: str = "silu",
+        outer: ActivationLike = "silu",
         squash: str = "tanh",
         scale: str = "unit",
     ) -> None:
-        one = torch.ones((), dtype=torch.float64, device="cpu")
-        constant = float(get_activation("outer", outer)(one))
+        outer = check_activation("outer", outer)
+        with torch.device("cpu"):
+            constant = float(activation_function(outer)(torch.ones((), dtype=torch.float64)))
         super().__init__(degree, squash=squash, constant=constant, outer=outer)
         self.outer = outer
         self.beta = nn.Parameter(torch.zeros(self.degree + 1))
@@ -54,10 +59,12 @@ class Gram(Polynomial):
 
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
         (beta,) = shape
-        outer = ACTIVATIONS[self.outer]
+        outer = activation_function(self.outer)
         return [outer(p) for p in super().functions(x, beta.to(working_dtype(x)))]
 
-    def formula(self) -> Formula:
+    def formula(self) -> Formula | None:
+        if not isinstance(self.outer, str):
+            return None
         degree = ("KAN_DEGREE", str(self.degree))
         outer = ("KAN_OUTER", camel_case(self.outer))
         return Formula("Gram", (degree, self.squash_macro(), outer))

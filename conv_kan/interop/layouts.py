@@ -1,20 +1,21 @@
-"""The published spellings of every layer: which tensors, under which names, in which order."""
+"""The published spellings of every layer: which tensors, under which names, in which order.
+
+Those of networks stand in networks.py.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from functools import singledispatch
 from typing import Any
 
+import torch
 from torch import nn
 
-from conv_kan.bases import Basis, Bernstein, BSpline, Chebyshev, Gram, Legendre
-from conv_kan.bases.range_polynomial import RangePolynomial
+from conv_kan.bases import Basis, Bernstein, Gram, Legendre
 from conv_kan.interop.constants import (
     dead_gates,
     gate_constants,
-    knot_constant,
     layer_constants,
     rope_constants,
 )
@@ -24,23 +25,22 @@ from conv_kan.interop.rules import (
     Rule,
     basis_major,
     channel_major,
-    remembered_layout,
 )
 from conv_kan.interop.weights import LINEAR_RULES, conv_rules, with_ones
 from conv_kan.layers.attention import SelfAttention
 from conv_kan.layers.bottleneck import Bottleneck, BottleneckLinear
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.focal import FocalModulation
-from conv_kan.layers.linear import KAN, KANLinear
+from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
+from conv_kan.layers.radial import RadialFunctions
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.shuffled import ShuffledKANConv
-from conv_kan.layers.volver import TaylorLayer, Volver
 from conv_kan.layers.wavkan import WavKANConv, WavKANLayer
 
 VERSION_2 = "KAGN version 2"
-LISTS = "torchkan"
-_RANGE_WARNING = (
+TORCH_RATIONAL = "KAT_Group_Torch"
+RANGE_WARNING = (
     "the published weights were trained on x scaled by the minimum and maximum of the batch; "
     "this layer takes tanh(x) and is another function: make it with legacy=True for the same."
 )
@@ -51,6 +51,10 @@ _BERNSTEIN_WARNING = (
 _ROPE_WARNING = (
     "published rotary embeddings take the first token for a class token; this attention places "
     "tokens where they are and is another function: make it with legacy=True for the same."
+)
+_SIGN_WARNING = (
+    "the published KAT_Group_Torch takes x for |x| in its denominator; this layer takes |x|, as "
+    "published kernels do, and is another function for x < 0."
 )
 
 
@@ -65,7 +69,7 @@ def layouts_of(module: nn.Module, keys: Collection[str]) -> list[Layout]:
 
 def _note(basis: Basis) -> str:
     if isinstance(basis, Legendre) and not basis.over_batch:
-        return _RANGE_WARNING
+        return RANGE_WARNING
     return _BERNSTEIN_WARNING if isinstance(basis, Bernstein) else ""
 
 
@@ -216,78 +220,12 @@ def _focal(layer: FocalModulation, keys: Collection[str]) -> list[Layout]:
 @layouts_of.register
 def _rational(layer: GroupRational, keys: Collection[str]) -> list[Layout]:
     numerator = Rule("numerator", "weight_numerator", with_ones(1, 0))
-    return [Layout("rational", [numerator, Rule("denominator", "weight_denominator")])]
+    rules = [numerator, Rule("denominator", "weight_denominator")]
+    return [Layout("rational", rules), Layout(TORCH_RATIONAL, rules, warning=_SIGN_WARNING)]
 
 
 @layouts_of.register
-def _network(network: KAN, keys: Collection[str]) -> list[Layout]:
-    """layers.{n}, where n also counts the dropouts between them, or torchkan's lists of weights."""
-    count = len(network.layers)
-    found = sorted({int(m[1]) for key in keys if (m := re.match(r"layers\.(\d+)\.", key))})
-    remembered = re.findall(r"\d+", remembered_layout(network) or "")
-    if len(found) != count and len(remembered) == count:
-        found = [int(n) for n in remembered]
-    elif len(found) != count:
-        drops = [float(getattr(layer, "dropout", 0.0)) > 0 for layer in network.layers]
-        found = [i + sum(drops[: i + 1]) for i in range(count)]
-    children = {f"layers.{i}": f"layers.{n}" for i, n in enumerate(found)}
-    return [Layout(layers_layout(found), children=children), *_lists_of_weights(network)]
-
-
-def layers_layout(indices: Sequence[int]) -> str:
-    """The name of the layout of a KAN whose layers have these published indices."""
-    return " ".join(["layers", *map(str, indices)])
-
-
-def _lists_of_weights(network: KAN) -> list[Layout]:
-    layers = [layer for layer in network.layers if isinstance(layer, KANLinear)]
-    bases = {type(layer.basis) for layer in layers}
-    if len(layers) < len(network.layers) or not bases <= {BSpline, Legendre, Chebyshev}:
-        return []
-    rules: list[Rule] = []
-    constants: list[Constant] = []
-    for i, layer in enumerate(layers):
-        if isinstance(layer.basis, BSpline):
-            weight = Rule(f"layers.{i}.basis_weight", f"spline_weights.{i}")
-        else:
-            weight = Rule(f"layers.{i}.basis_weight", f"poly_weights.{i}", channel_major)
-        rules += [
-            weight,
-            Rule(f"layers.{i}.base_weight", f"base_weights.{i}"),
-            Rule(f"layers.{i}.norm.", f"layer_norms.{i}."),
-            Rule(f"layers.{i}.activation.weight", f"prelus.{i}.weight"),
-        ]
-        constants += knot_constant(i, layer)
-    basis = layers[0].basis
-    misses_range = isinstance(basis, RangePolynomial) and not basis.over_batch
-    return [
-        Layout(
-            LISTS,
-            rules,
-            constants=constants,
-            scale=basis.scale,
-            warning=_RANGE_WARNING if misses_range else "",
-        )
-    ]
-
-
-@layouts_of.register
-def _volver(network: Volver, keys: Collection[str]) -> list[Layout]:
-    """torchkan's lists of weights, one entry for each layer of the head."""
-    rules: list[Rule] = []
-    for i, layer in enumerate(network.head.children()):
-        own = f"head.{i}."
-        if isinstance(layer, TaylorLayer):
-            rules += [
-                Rule(own + "base.", f"base_weights.{i}."),
-                Rule(own + "poly.basis_weight", f"poly_weights.{i}.weight", channel_major),
-                Rule(own + "poly.base_bias", f"poly_weights.{i}.bias"),
-                Rule(own + "norm.", f"batch_norms.{i}."),
-            ]
-        elif isinstance(layer, nn.Sequential):
-            rules += [
-                Rule(own + "0.basis_weight", f"poly_weights.{i}", channel_major),
-                Rule(own + "0.base_weight", f"base_weights.{i}"),
-                Rule(own + "1.", f"layer_norms.{i}."),
-            ]
-    return [Layout(LISTS, rules, children={"feature_extractor": "feature_extractor"})]
+def _radial(functions: RadialFunctions, keys: Collection[str]) -> list[Layout]:
+    basis = functions.basis
+    grid = Constant("grid", lambda: torch.tensor(basis.centres), basis.set_centres)
+    return [Layout("radial", constants=[grid])]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from conv_kan.interop.layouts import layouts_of
+from conv_kan.interop.networks import layouts_of
 from conv_kan.interop.rules import Constant, Layout, remembered_layout
 
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

@@ -16,6 +16,7 @@ from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
 from conv_kan.layers.wavkan import WavKANLayer
 from conv_kan.ops.layout import to_fastest_format, to_format
+from conv_kan.ops.maths.activations import ActivationLike
 from conv_kan.ops.maths.checks import check_int, check_ndim
 from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.maths.memory import memory_format
@@ -137,10 +138,10 @@ class Bottleneck(BottleneckLayer):
         ndim: int = 2,
         reduction: float = 4.0,
         min_inner: int = 16,
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         norm: NormLike = "batch",
         affine: bool = True,
-        activation: str | None = "silu",
+        activation: ActivationLike | None = "silu",
         groups: int = 1,
         stride: int | Sequence[int] = 1,
         padding: int | Sequence[int] | str = 0,
@@ -190,10 +191,10 @@ class BottleneckLinear(BottleneckLayer):
         layer: Callable[..., nn.Module] = KANLinear,
         reduction: float = 8.0,
         min_inner: int = 16,
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         norm: NormLike = "layer",
         affine: bool = True,
-        activation: str | None = "silu",
+        activation: ActivationLike | None = "silu",
         dropout: float = 0.0,
         dropout_kind: str = "channel",
         backend: str = "auto",

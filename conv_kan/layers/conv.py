@@ -8,6 +8,7 @@ from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
+from conv_kan.ops.maths.activations import ActivationLike
 from conv_kan.ops.maths.checks import check_ndim
 from conv_kan.ops.maths.geometry import make_geometry
 
@@ -19,8 +20,9 @@ class KANConv(KANLayer):
     scaled; u = x, or norm(x) with norm_position="input" (the norm then acts on nothing else).
     Zero padding acts on the maps phi_j(u_c) and base(x_c): a padded position contributes 0.
 
-    base, activation: names or None for no base branch, no activation; activation "prelu" learns one
-    slope per group. norm: "batch", "instance", "group", "layer", None, or a function channels ->
+    base, activation: names, functions of a tensor or modules without parameters (for which torch
+    computes alone), or None for no base branch, no activation; activation "prelu" learns one slope
+    per group. norm: "batch", "instance", "group", "layer", None, or a function channels ->
     Module; affine: whether a named norm learns weight and bias. padding: integers or "same".
     dropout acts on u ("basis"), on the maps phi_j(u_c) ("functions"; not the constant ones), on x
     ("input") or on y ("output"): it drops whole channels or maps, or with dropout_kind="noise" adds
@@ -33,9 +35,10 @@ class KANConv(KANLayer):
     the expansion is computed again in backward. Initially Var(y) = 1 before the norm for
     x ~ N(0, 1). Differentiable as often as its functions are: a backward pass with
     create_graph=True computes the composition, which keeps the expansion.
-    Raises: ValueError for channels not divisible by groups, entries out of range, unknown names, an
-    input of another shape or too small; TypeError for an input that is not floating-point or whose
-    dtype is not the weights' outside autocast; RuntimeError for one on another device.
+    Raises: ValueError for channels not divisible by groups, entries out of range, unknown names,
+    functions that are not elementwise, an input of another shape or too small; TypeError for an
+    input that is not floating-point or whose dtype is not the weights' outside autocast;
+    RuntimeError for one on another device.
     Warns: instance norm at the output without an activation, which cannot learn under global
     average pooling.
     Source: Drokin (2024), "Kolmogorov-Arnold Convolutions", equation 4.
@@ -49,11 +52,11 @@ class KANConv(KANLayer):
         *,
         basis: str | Basis = "gram",
         ndim: int = 2,
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         norm: NormLike = "batch",
         norm_position: str = "output",
         affine: bool = True,
-        activation: str | None = "silu",
+        activation: ActivationLike | None = "silu",
         groups: int = 1,
         stride: int | Sequence[int] = 1,
         padding: int | Sequence[int] | str = 0,

@@ -65,7 +65,7 @@ class KANLayer(Layer):
             constants,
             basis.scale,
             self.base_function,
-            self.base,
+            self.base_name,
             basis.formula(),
             self.backend,
         )

@@ -16,7 +16,7 @@ from conv_kan.layers.noise import drop
 from conv_kan.layers.norm import make_norm, warn_if_features_vanish
 from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import expand_conv
-from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.activations import ActivationLike, activation_function
 from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import NOTHING
@@ -35,6 +35,7 @@ class Layer(NamedArguments, nn.Module):
     Parameters: base_weight (c_out, c_in/groups, *kernel) unless base is None; norm.*, activation.*.
     """
 
+    base: ActivationLike | None
     base_weight: Tensor | None
     dropout_positions: ClassVar[tuple[str, ...]] = ("basis", "input", "output")
 
@@ -51,9 +52,9 @@ class Layer(NamedArguments, nn.Module):
         self.register_parameter("base_weight", weight)
         channels = c_out if style.norm_position == "output" else c_in
         self.norm = make_norm(style.norm, channels, geometry.ndim, style.affine)
-        name = style.activation
-        self.activation = None if name is None else Activation(name, geometry.groups)
-        if name is None and style.norm_position == "output":
+        act = style.activation
+        self.activation = None if act is None else Activation(act, geometry.groups)
+        if act is None and style.norm_position == "output":
             warn_if_features_vanish(self.norm, stacklevel=4)
 
     def branches(self, x: Tensor, centered: bool = False) -> Tensor:
@@ -91,7 +92,12 @@ class Layer(NamedArguments, nn.Module):
 
     @property
     def base_function(self) -> Callable[[Tensor], Tensor] | None:
-        return None if self.base is None else ACTIVATIONS[self.base]
+        return None if self.base is None else activation_function(self.base)
+
+    @property
+    def base_name(self) -> str | None:
+        """By which compiled kernels know the base function; None for one of one's own."""
+        return self.base if isinstance(self.base, str) else None
 
     def base_branch(self, x: Tensor) -> Tensor | None:
         """W_base * base(x), which keeps x alone for backward; None without a base branch."""
@@ -99,7 +105,7 @@ class Layer(NamedArguments, nn.Module):
             return None
         weight = self.base_weight.unsqueeze(2)[:, :, :0]
         expansion = Expansion(
-            _no_functions, 0, (), 1.0, self.base_function, self.base, NOTHING, self.backend
+            _no_functions, 0, (), 1.0, self.base_function, self.base_name, NOTHING, self.backend
         )
         return expand_conv(
             x, Weights(weight, self.base_weight), expansion=expansion, geometry=self.geometry

@@ -12,6 +12,7 @@ from conv_kan.bases import Basis
 from conv_kan.layers.core import KANLayer
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
+from conv_kan.ops.maths.activations import ActivationLike
 from conv_kan.ops.maths.checks import check_probability
 from conv_kan.ops.maths.geometry import Geometry
 
@@ -32,12 +33,12 @@ class KANLinear(KANLayer):
         out_features: int,
         *,
         basis: str | Basis = "gram",
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         base_bias: bool = False,
         norm: NormLike = "layer",
         norm_position: str = "output",
         affine: bool = True,
-        activation: str | None = "silu",
+        activation: ActivationLike | None = "silu",
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",

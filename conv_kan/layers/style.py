@@ -9,7 +9,7 @@ from typing import Any
 from conv_kan.layers.noise import DROPOUT_KINDS
 from conv_kan.layers.norm import NormLike
 from conv_kan.names import BACKENDS
-from conv_kan.ops.maths.activations import ACTIVATIONS
+from conv_kan.ops.maths.activations import ActivationLike, check_activation
 from conv_kan.ops.maths.checks import check_choice, check_probability
 
 NORM_POSITIONS = ("output", "input")
@@ -21,13 +21,14 @@ class Style:
 
     Public constructors list those they take, with their defaults, and hand them on as one. Which
     positions of the dropout there are, the layer knows.
-    Raises: ValueError for an unknown name and for a dropout outside [0, 1).
+    Raises: ValueError for an unknown name and for a dropout outside [0, 1); what check_activation
+    raises.
     """
 
-    base: str | None
+    base: ActivationLike | None
     norm: NormLike
     affine: bool
-    activation: str | None
+    activation: ActivationLike | None
     dropout: float
     dropout_kind: str
     backend: str
@@ -36,7 +37,7 @@ class Style:
 
     def __post_init__(self) -> None:
         if self.base is not None:
-            check_choice("base", self.base, ACTIVATIONS)
+            object.__setattr__(self, "base", check_activation("base", self.base))
         check_choice("norm_position", self.norm_position, NORM_POSITIONS)
         check_probability("dropout", self.dropout)
         check_choice("dropout_kind", self.dropout_kind, DROPOUT_KINDS)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from conv_kan.bases import create_basis
 from conv_kan.layers.activation import Activation
 from conv_kan.layers.linear import KANLinear
+from conv_kan.ops.maths.activations import ActivationLike
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.rational import horner
 
@@ -42,7 +43,9 @@ class TaylorLayer(nn.Module):
     Shapes: x (B, in_features) -> y (B, out_features).
     """
 
-    def __init__(self, in_features: int, out_features: int, order: int, activation: str) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, order: int, activation: ActivationLike
+    ) -> None:
         super().__init__()
         basis = create_basis("monomial", degree=order, squash="none", scale="none")
         self.base = nn.Linear(in_features, out_features)

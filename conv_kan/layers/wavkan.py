@@ -13,6 +13,7 @@ from conv_kan.layers.layer import Layer, mix_groups
 from conv_kan.layers.norm import NormLike
 from conv_kan.layers.style import Style
 from conv_kan.ops.expand_conv import convolution_dtype
+from conv_kan.ops.maths.activations import ActivationLike
 from conv_kan.ops.maths.checks import check_choice, check_ndim
 from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.maths.quadrature import gaussian_mean
@@ -147,10 +148,10 @@ class WavKANConv(WavKANLayer):
         wavelet: str = "mexican_hat",
         mix: bool = True,
         ndim: int = 2,
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         norm: NormLike = "batch",
         affine: bool = True,
-        activation: str | None = None,
+        activation: ActivationLike | None = None,
         groups: int = 1,
         stride: int | Sequence[int] = 1,
         padding: int | Sequence[int] | str = 0,
@@ -186,10 +187,10 @@ class WavKANLinear(WavKANLayer):
         *,
         wavelet: str = "mexican_hat",
         mix: bool = False,
-        base: str | None = "silu",
+        base: ActivationLike | None = "silu",
         norm: NormLike = "batch",
         affine: bool = True,
-        activation: str | None = None,
+        activation: ActivationLike | None = None,
         dropout: float = 0.0,
         dropout_position: str = "basis",
         dropout_kind: str = "channel",

@@ -13,13 +13,9 @@ legacy=True brings it back:
     RoPE...                       the first token is taken for a class token
     KAT_Group, KAT_Group2D        coefficients that miss gelu, geglu, swishglu, erfc_Softplus_2
 
-Differences: an unknown keyword is an error, and so is degree=0; l1_decay changes nothing
-(published, it is added to the gradients of a network's first layer alone), nor does mixtures'
-`train`; KAT_Group's default device is torch's; mlp_relukan's a and b are used; dropout before a
-basis acts on x, not on tanh(x), and constant functions are never dropped; the noise of
-MoEBottleNeckKAGNConv acts on the input of the functions; FastKANLayer has no time_benchmark; names
-are functions, so that isinstance needs the class of what they return. KAN is torch-conv-kan's:
-torchkan's has its arguments by keyword, and its state dicts load; efficient-kan's is EfficientKAN.
+docs/differences.md lists every difference with its reason (conv_kan.published.differences has the
+rows). KAN is torch-conv-kan's: torchkan's has its arguments by keyword, and its state dicts load;
+efficient-kan's is EfficientKAN.
 """
 
 from __future__ import annotations
@@ -31,15 +27,17 @@ from typing import Any
 from torch import nn
 
 from conv_kan.published.arguments import Row, make_function
+from conv_kan.published.attributes import say_where_attributes_are
 from conv_kan.published.conv import conv_rows
+from conv_kan.published.elsewhere import NETWORKS, find_elsewhere
 from conv_kan.published.forms import form_rows
-from conv_kan.published.linear_rows import layer_rows, network_rows, rational_rows
+from conv_kan.published.linear_rows import function_rows, layer_rows, network_rows
 from conv_kan.published.torchkan import volver_rows
 
 
 def _rows() -> dict[str, Row]:
     convs = {row.name: row for row in conv_rows()}
-    linear = [*layer_rows(), *network_rows(), *rational_rows(), *volver_rows()]
+    linear = [*layer_rows(), *network_rows(), *function_rows(), *volver_rows()]
     others = [*form_rows(convs), *linear]
     return convs | {row.name: row for row in others}
 
@@ -47,6 +45,7 @@ def _rows() -> dict[str, Row]:
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {
     name: make_function(row, __name__) for name, row in _rows().items()
 }
+__all__ = ["get_published", "list_published", *_FUNCTIONS]
 
 
 def list_published() -> list[str]:
@@ -65,9 +64,15 @@ def get_published(name: str) -> Callable[..., nn.Module]:
 
 
 def _unknown(name: str) -> str:
-    by_lower = {known.lower(): known for known in _FUNCTIONS}
+    """Say where a published name is found that is none of these, or what was meant."""
+    where = find_elsewhere(name)
+    if where is not None:
+        return f"{name!r} is no layer of conv_kan.published: {where}."
+    by_lower = {known.lower(): known for known in [*_FUNCTIONS, *NETWORKS]}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f" did you mean {by_lower[near[0]]!r}?" if near else ""
+    if near and by_lower[near[0]] in NETWORKS:
+        hint += f" Then {find_elsewhere(by_lower[near[0]])}."
     return f"{name!r} is no published name;{hint} See conv_kan.published.list_published()."
 
 
@@ -79,3 +84,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *_FUNCTIONS]
+
+
+say_where_attributes_are()

@@ -13,8 +13,7 @@ from typing import Any
 from torch import nn
 
 from conv_kan.layers.norm import NormLike
-from conv_kan.ops.maths.activations import ACTIVATIONS
-from conv_kan.ops.maths.checks import check_choice
+from conv_kan.ops.maths.activations import ActivationLike, check_activation
 from conv_kan.ops.maths.norms import ChannelLayerNorm
 
 Parameter = inspect.Parameter
@@ -22,18 +21,6 @@ REQUIRED: Any = Parameter.empty
 
 _IGNORED = "ignored"
 _CHANNELWISE = ("BatchNorm", "SyncBatchNorm", "InstanceNorm")
-# torch's names of activation modules -> ours.
-_ACTIVATIONS = {
-    "SiLU": "silu",
-    "GELU": "gelu",
-    "ReLU": "relu",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
-    "LeakyReLU": "leaky_relu",
-    "ELU": "elu",
-    "Softplus": "softplus",
-    "Identity": "identity",
-}
 
 
 @dataclass(frozen=True)
@@ -159,25 +146,22 @@ def layer_norm(affine: bool) -> Callable[[int], nn.Module]:
     return lambda channels: ChannelLayerNorm(channels, elementwise_affine=affine)
 
 
-def activation_name(activation: Any) -> str:
-    """Our name of an activation: torch's class, a module of it, or a name already.
+def activation_of(value: Any) -> ActivationLike:
+    """A base_activation as layers here take it: a name where there are kernels, else a function.
 
-    Raises: ValueError for an unknown one, and for a module with other settings than the default's.
+    Published layers call base_activation() for the function: it is a class of modules, or anything
+    that makes one without arguments. A name, a module or a function itself will do as well.
+    Raises: what check_activation raises.
     """
-    if isinstance(activation, str):
-        return check_choice("base_activation", activation, ACTIVATIONS)
-    kind = activation if isinstance(activation, type) else type(activation)
-    name = check_choice("base_activation", kind.__name__, _ACTIVATIONS)
-    if activation is not kind and _settings(activation) != _settings(kind()):
-        raise ValueError(
-            f"base_activation={activation!r} has settings of its own, which layers here do not "
-            f"take; pass nn.{name} as it is by default."
-        )
-    return _ACTIVATIONS[name]
+    if not isinstance(value, str | nn.Module) and _makes_one(value):
+        value = value()
+    return check_activation("base_activation", value)
 
 
-def _settings(activation: nn.Module) -> dict[str, Any]:
-    """What decides the values of an activation module."""
-    hidden = ("training", "inplace")
-    found = vars(activation).items()
-    return {key: value for key, value in found if key[0] != "_" and key not in hidden}
+def _makes_one(value: Any) -> bool:
+    """Whether this is called without arguments, unlike a function of a tensor."""
+    try:
+        inspect.signature(value).bind()
+    except (TypeError, ValueError):  # ValueError: a builtin function that does not tell
+        return isinstance(value, type)
+    return True

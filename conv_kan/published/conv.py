@@ -16,7 +16,7 @@ from conv_kan.layers.bottleneck import Bottleneck
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.layers.wavkan import WavKANConv
-from conv_kan.published.arguments import REQUIRED, Row, activation_name, norm_of
+from conv_kan.published.arguments import REQUIRED, Row, activation_of, norm_of
 from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_, init_wavelets_, kaiming_
 
@@ -68,7 +68,7 @@ def build_conv(acronym: str, ndim: int, **options: Any) -> nn.Module:
     if options.pop("legacy", False):
         options["squash"] = "minmax"
     if "base_activation" in options:
-        shared["base"] = activation_name(options.pop("base_activation"))
+        shared["base"] = activation_of(options.pop("base_activation"))
     if "train_ab" in options:
         options["train_phases"] = options.pop("train_ab")
     c_in, c_out, kernel_size = sizes

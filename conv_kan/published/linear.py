@@ -11,14 +11,16 @@ from torch import nn
 
 from conv_kan.bases import create_basis
 from conv_kan.families import get_family
-from conv_kan.interop.layouts import LISTS
+from conv_kan.interop.networks import LISTS
 from conv_kan.interop.rules import remember_layout
 from conv_kan.layers.bottleneck import BottleneckLinear
 from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.linear import KAN, KANLinear
+from conv_kan.layers.radial import RadialFunctions
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANLinear
-from conv_kan.published.arguments import activation_name, say_once
+from conv_kan.names import ACTIVATIONS
+from conv_kan.published.arguments import activation_of, say_once
 from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_linear_, init_wavelets_linear_
 
@@ -40,7 +42,7 @@ def linear_arguments(acronym: str, **options: Any) -> dict[str, Any]:
     }
     activation = options.pop("base_activation", None)
     if activation is not None:
-        chosen = dict.fromkeys(family.mlp_activations, activation_name(activation))
+        chosen = dict.fromkeys(family.mlp_activations, activation_of(activation))
         options |= {key: chosen.pop(key) for key in family.defaults if key in chosen}
         arguments |= chosen
     if options.pop("legacy", False):
@@ -88,7 +90,7 @@ def bottleneck_arguments(
     *, degree: int, act: Any, dim_reduction: float, min_internal: int
 ) -> dict[str, Any]:
     """The arguments of BottleneckLinear."""
-    name = activation_name(act)
+    name = activation_of(act)
     return {
         "basis": create_basis("gram", degree=degree, outer=name, scale="none"),
         "base": name,
@@ -152,7 +154,7 @@ def _network_of_lists(
     acronym: str, sizes: list[int], shared: dict[str, Any], options: dict[str, Any]
 ) -> nn.Module:
     """torchkan's networks, whose layers all have a base branch, a norm and an activation."""
-    name = activation_name(options.pop("base_activation"))
+    name = activation_of(options.pop("base_activation"))
     arguments = linear_arguments(acronym, **_renamed(options))
     arguments |= {"base": name, "activation": name, "norm": "layer"}
     network = KAN(sizes, **shared, **arguments)
@@ -213,15 +215,36 @@ def _efficient_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "enable_standalone_scale_spline": "standalone_scale",
     }
     renamed = {names.get(name, name): value for name, value in options.items()}
-    renamed["base"] = activation_name(renamed.pop("base_activation"))
+    renamed["base"] = base = activation_of(renamed.pop("base_activation"))
+    if not isinstance(base, str):
+        raise ValueError(
+            f"base_activation={base!r} must be one of {', '.join(ACTIVATIONS)} in this layer, or "
+            "torch's module of it."
+        )
     return renamed
 
 
 def build_rational(
-    channels_last: bool, *, num_groups: int, mode: str, device: Any, legacy: bool
+    channels_last: bool,
+    *,
+    num_groups: int,
+    mode: str,
+    legacy: bool,
+    device: Any = None,
+    layout: str = "",
 ) -> nn.Module:
-    """KAT_Group and KAT_Group2D; legacy=True starts from the published coefficients."""
+    """KAT's activations; legacy=True starts from the published coefficients."""
     name = mode.lower()
     if legacy and name in ("gelu", "geglu", "swishglu", "erfc_softplus_2"):
         name = "published_" + name
-    return GroupRational(num_groups, name, channels_last=channels_last).to(device)
+    layer = GroupRational(num_groups, name, channels_last=channels_last).to(device)
+    if layout:
+        remember_layout(layer, layout)
+    return layer
+
+
+def build_radial(
+    *, grid_min: float, grid_max: float, num_grids: int, denominator: float | None
+) -> nn.Module:
+    """RadialBasisFunction."""
+    return RadialFunctions(grid_min, grid_max, num_grids, denominator or None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from conv_kan.interop.layouts import TORCH_RATIONAL
 from conv_kan.published.arguments import REQUIRED, Row
 from conv_kan.published.linear import (
     build_bottleneck_linear,
@@ -14,6 +15,7 @@ from conv_kan.published.linear import (
     build_efficient_network,
     build_linear,
     build_network,
+    build_radial,
     build_rational,
     build_relu_network,
     build_wavelets_linear,
@@ -165,11 +167,16 @@ def _functions() -> dict[str, _Network]:
     }
 
 
-def rational_rows() -> list[Row]:
-    """KAT's activations. The default device is torch's: these run everywhere."""
-    parameters = {"num_groups": 8, "mode": "gelu", "device": None}
+def function_rows() -> list[Row]:
+    """KAT's activations, and the radial functions alone. The default device is torch's."""
+    mode = {"num_groups": 8, "mode": "gelu"}
     note = "legacy=True starts from the published coefficients, which miss some functions."
+    radial = {"grid_min": -2.0, "grid_max": 2.0, "num_grids": 8, "denominator": None}
+    build = partial(build_rational, True)
     return [
-        Row(name, parameters, partial(build_rational, channels_last), _LEGACY, note=note)
-        for name, channels_last in {"KAT_Group": True, "KAT_Group2D": False}.items()
-    ]
+        Row("KAT_Group", {**mode, "device": None}, build, _LEGACY, note=note),
+        Row("KAT_Group2D", {**mode, "device": None}, partial(build_rational, False), _LEGACY,
+            note=note),
+        Row("KAT_Group_Torch", mode, partial(build, layout=TORCH_RATIONAL), _LEGACY, note=note),
+        Row("RadialBasisFunction", radial, build_radial),
+    ]  # fmt: skip

@@ -12,7 +12,7 @@ from conv_kan.bases import create_basis
 from conv_kan.layers.activation import Activation
 from conv_kan.layers.linear import KANLinear, check_sizes
 from conv_kan.layers.volver import SIZE, SampleRange, SharedPolynomial, TaylorLayer, Volver
-from conv_kan.published.arguments import REQUIRED, Row, activation_name
+from conv_kan.published.arguments import REQUIRED, Row, activation_of
 
 _HIDDEN = {"layers_hidden": REQUIRED}
 
@@ -32,7 +32,7 @@ def build_kanvolver(
     *, layers_hidden: Sequence[int], polynomial_order: int, base_activation: Any
 ) -> nn.Module:
     """KANvolver: the features of the stem stand before layers_hidden."""
-    name, widths = activation_name(base_activation), (16, 32)
+    name, widths = activation_of(base_activation), (16, 32)
     sizes = _sizes(widths, layers_hidden)
     layers = [TaylorLayer(a, b, polynomial_order, name) for a, b in pairwise(sizes)]
     return Volver(1, widths, nn.Sequential(*layers))
@@ -43,7 +43,7 @@ def build_legendvolver(
     base_activation: Any,
 ) -> nn.Module:  # fmt: skip
     """Legendvolver: layers of KAL_Net whose range is that of a sample, not of the batch."""
-    name, widths = activation_name(base_activation), (16, 32)
+    name, widths = activation_of(base_activation), (16, 32)
     basis = create_basis("legendre", degree=polynomial_order, squash="none", scale="none")
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(_sizes(widths, layers_hidden)):

@@ -11,7 +11,7 @@ from published_samples import make, make_wrong, sample
 from torch import nn
 
 from conv_kan import published
-from conv_kan.interop import export_published
+from conv_kan.interop import export_published, load_published
 from conv_kan.layers.shuffled import ShuffledKANConv
 from conv_kan.published import KAGNConv2DLayer, mlp_kagn
 from conv_kan.published.arguments import say_once
@@ -42,6 +42,10 @@ def test_unknown_names_and_keywords():
     with pytest.raises(ValueError, match="did you mean 'mlp_kagn'"):
         published.get_published("mlp_kagm")
     assert {"mlp_kagn", "KAT_Group2D"} <= set(dir(published))
+    everything: dict[str, object] = {}
+    exec("from conv_kan.published import *", everything)
+    assert set(published.list_published()) <= set(everything)
+    assert everything["KAGNConv2DLayer"] is KAGNConv2DLayer
 
 
 def parameters(name):
@@ -104,12 +108,39 @@ def test_norms_and_activations():
         KAGNConv2DLayer(4, 8, 3, groups=2, norm_layer=nn.LayerNorm)
     gelu = mlp_kagn([4, 3]).layers[0]
     assert (gelu.base, gelu.basis.outer, gelu.activation.name) == ("gelu",) * 3
-    with pytest.raises(ValueError, match="base_activation='Mish' is unknown"):
-        published.KANLayer(4, 3, base_activation=nn.Mish)
+    mish = mlp_kagn([4, 3], base_activation=nn.Mish).layers[0]
+    functions = (mish.base, mish.basis.outer, mish.activation.form)
+    assert all(isinstance(function, nn.Mish) for function in functions)
     assert published.KANLayer(4, 3, base_activation=nn.ReLU(inplace=True)).base == "relu"
-    for own in (nn.GELU(approximate="tanh"), nn.LeakyReLU(0.2)):
-        with pytest.raises(ValueError, match="has settings of its own"):
-            published.KANLayer(4, 3, base_activation=own)
+    for own in (nn.GELU(approximate="tanh"), lambda: nn.LeakyReLU(0.2), torch.sin):
+        assert published.KANLayer(4, 3, base_activation=own).base_name is None
+    with pytest.raises(ValueError, match=r"base_activation=Mish.* must be one of silu, gelu"):
+        published.KANLinear(4, 3, base_activation=nn.Mish)
+
+
+ACTIVATED = [
+    name
+    for name in published.list_published()
+    if {"base_activation", "act"} & parameters(name).keys()
+]
+
+
+@pytest.mark.parametrize("name", [n for n in ACTIVATED if n not in ("KANLinear", "EfficientKAN")])
+@pytest.mark.filterwarnings("ignore:an instance norm")
+def test_any_function_is_a_base_activation(name):
+    """That of a module without a kernel equals what kernels compute, where there is one."""
+    argument = "act" if "act" in parameters(name) else "base_activation"
+    found = []
+    for value in (nn.SiLU, lambda: lambda z: F.silu(z)):
+        torch.manual_seed(0)
+        layer, x = make(name, **{argument: value})
+        x = x.double().requires_grad_()
+        y = layer.double()(x)
+        y = y if isinstance(y, torch.Tensor) else y[0]
+        found.append((y, torch.autograd.grad(y.square().sum(), x)[0], set(export_published(layer))))
+    (y, grad, keys), (other, other_grad, other_keys) = found
+    torch.testing.assert_close((other, other_grad), (y, grad))
+    assert keys == other_keys
 
 
 COUNTS = {
@@ -283,3 +314,25 @@ def test_attention_norms_take_what_the_published_ones_take():
     layer = published.BottleNeckSelfKAGNtention2D(8, eps=0.5, momentum=0.3)
     assert (layer.norm.eps, layer.norm.momentum) == (1e-5, 0.1)
     assert (layer.proj_v.norm.eps, layer.proj_v.norm.momentum) == (0.5, 0.3)
+
+
+def test_radial_functions():
+    x = torch.randn(2, 3)
+    for arguments, width in (((-1.0, 2.0, 7), 0.5), ((-1.0, 2.0, 7, 0.25), 0.25)):
+        centres = torch.linspace(-1, 2, 7)
+        wanted = torch.exp(-(((x.unsqueeze(-1) - centres) / width) ** 2))
+        functions = published.RadialBasisFunction(*arguments)
+        torch.testing.assert_close(functions(x), wanted)
+        state = export_published(functions)
+        assert set(state) == {"grid"} and torch.equal(state["grid"], centres)
+        load_published(functions, {"grid": centres + 1.0})
+        torch.testing.assert_close(functions(x + 1.0), wanted)
+    assert functions(x.half()).dtype == torch.float16
+
+
+def test_the_rational_of_plain_torch_says_what_it_does_not_do():
+    layer = published.KAT_Group_Torch(mode="swish")
+    with pytest.warns(UserWarning, match=r"takes x for \|x\| in its denominator"):
+        load_published(layer, export_published(published.KAT_Group(mode="swish")))
+    x = torch.randn(2, 5, 16)
+    torch.testing.assert_close(layer(x), published.KAT_Group(mode="swish")(x))

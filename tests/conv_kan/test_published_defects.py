@@ -182,7 +182,7 @@ def test_the_working_decay_is_named_once():
         torch.testing.assert_close(layer.basis_weight.grad, wanted)
 
 
-NOT_KAN = {"KAT_Group", "KAT_Group2D", "Polyvolver"}
+NOT_KAN = {"KAT_Group", "KAT_Group2D", "KAT_Group_Torch", "Polyvolver", "RadialBasisFunction"}
 
 
 @pytest.mark.parametrize("name", [n for n in published.list_published() if n not in NOT_KAN])

@@ -131,6 +131,8 @@ OTHERS = {
     "EfficientKAN": f"layers_hidden, {EFFICIENT}",
     "KAT_Group": RATIONAL,
     "KAT_Group2D": RATIONAL,
+    "KAT_Group_Torch": "num_groups=8, mode='gelu', *, legacy=False",
+    "RadialBasisFunction": "grid_min=-2.0, grid_max=2.0, num_grids=8, denominator=None",
 }
 SIGNATURES = {
     **{
@@ -148,7 +150,7 @@ SIGNATURES = {
 
 def test_no_name_is_missing():
     assert set(published.list_published()) == set(SIGNATURES)
-    assert len(SIGNATURES) == 3 * 27 + 39
+    assert len(SIGNATURES) == 3 * 27 + 41
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

@@ -18,7 +18,7 @@ def gaussian_mean(function: Callable[[Tensor], Tensor]) -> float:
     resolves functions of small support (splines). The points stay on the CPU, so layers can be
     built on the meta device.
     """
-    with torch.no_grad():
-        x = torch.linspace(-_LIMIT, _LIMIT, _POINTS, dtype=torch.float64, device="cpu")
+    with torch.no_grad(), torch.device("cpu"):
+        x = torch.linspace(-_LIMIT, _LIMIT, _POINTS, dtype=torch.float64)
         density = torch.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
         return float(torch.trapezoid(function(x) * density, x))
