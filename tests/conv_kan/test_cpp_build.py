@@ -54,7 +54,10 @@ def test_processes_that_compile_at_once(tmp_path):
     assert one.stdout == other.stdout
     # The expansion, the norm, the weights, and the way between memory formats.
     kept = list((tmp_path / "conv_kan").iterdir())
-    assert [path.suffix for path in kept] == [".so"] * 4
+    assert sorted(path.suffix for path in kept) == [".json"] * 4 + [".so"] * 4
+    where = kept[0].parent
+    said = f"compiling kernels for this processor, some seconds each (once, kept in {where})\n"
+    assert (one.stderr, other.stderr) == (said, "")  # the first process speaks for both
     # Kernels run on the threads of torch and bring no OpenMP of their own.
     assert not any(re.search(rb"lib[gi]?omp", path.read_bytes()) for path in kept)
     assert one.stdout.splitlines()[1] == "[]"
@@ -74,23 +77,19 @@ def test_without_a_compiler():
 def test_a_library_is_compiled_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     macros = (("KAN_ACTIVATION", "Relu"), ("KAN_VALUE", "float"))
-    build.load_library.__wrapped__("norm.cpp", macros)
+    build.load_library("norm.cpp", macros)
+    build._library.cache_clear()
     monkeypatch.setattr(build, "_compile", None)
-    assert build.load_library.__wrapped__("norm.cpp", macros).kan_moments
+    assert build.load_library("norm.cpp", macros).kan_moments
 
 
 def test_what_a_compiler_says_reaches_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(build.CannotCompileError, match=r"(?s)failed:.*NoSuchFunctor"):
+    with pytest.raises(
+        build.CannotCompileError, match=r"(?s)failed .*NoSuchFunctor.*another g\+\+"
+    ):
         build.load_library("expand.cpp", (("KAN_FUNCTOR", "NoSuchFunctor"),))
     assert list((tmp_path / "conv_kan").iterdir()) == []
-
-
-def test_a_cache_that_cannot_be_written_to(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(build.CannotCompileError, match="set XDG_CACHE_HOME to a folder"):
-        build.load_library("expand.cpp", (("KAN_FUNCTOR", "Another"),))
 
 
 def test_a_library_depends_on_macros_and_flags(monkeypatch):
@@ -99,19 +98,6 @@ def test_a_library_depends_on_macros_and_flags(monkeypatch):
     assert before != build._digest("expand.cpp", (("KAN_DEGREE", "4"),))
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
     assert before != build._digest("expand.cpp", (("KAN_DEGREE", "3"),))
-
-
-def test_flags_without_march_are_a_second_try(tmp_path, monkeypatch):
-    compiler = tmp_path / "g++"
-    compiler.write_text(
-        '#!/bin/sh\ncase "$*" in *march=native*) echo "unknown option" >&2; exit 1;; esac\n'
-        f'exec {build.compiler()[0]} "$@"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(build, "compiler", lambda: (str(compiler), "another"))
-    macros = (("KAN_FUNCTOR", "Nothing"), ("KAN_VALUE", "float"), ("KAN_STORED", "float"))
-    assert build.load_library("expand.cpp", (*macros, ("KAN_BASE", "Relu"))).kan_expand
 
 
 def test_reasons_not_to_run():
@@ -217,16 +203,6 @@ def test_kernels_for_other_processors(tmp_path, flag):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_a_damaged_library_is_compiled_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    macros = (("KAN_STORED", "int"),)
-    library = tmp_path / "conv_kan" / f"layout-{build._digest('layout.cpp', macros)}.so"
-    library.parent.mkdir()
-    library.write_bytes(b"half a library")
-    assert build.load_library.__wrapped__("layout.cpp", macros).kan_transpose
-    assert library.stat().st_size > 1000
-
-
 def test_a_library_that_cannot_be_loaded_is_a_reason(tmp_path, monkeypatch):
     """For example from a disk that is mounted noexec."""
 
@@ -236,4 +212,4 @@ def test_a_library_that_cannot_be_loaded_is_a_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build.ctypes, "CDLL", refuse)
     with pytest.raises(build.CannotCompileError, match=r"failed to map.*set XDG_CACHE_HOME"):
-        build.load_library.__wrapped__("layout.cpp", (("KAN_STORED", "int"),))
+        build.load_library("layout.cpp", (("KAN_STORED", "int"), ("KAN_NEW", "1")))
