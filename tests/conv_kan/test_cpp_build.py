@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from conv_kan import KANConv
+from conv_kan.bases import BSpline, Fourier, Gram
 from conv_kan.ops import backend as backend_module
 from conv_kan.ops.cpp import build
 from conv_kan.ops.cpp import expand as cpp_expand
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import Formula
+from conv_kan.ops.maths.notices import say_once
 from tests import forks
 
 F32 = torch.float32
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import re, sys, torch
 from conv_kan import KANConv
+from conv_kan.bases import BSpline, Fourier, Gram
 torch.set_num_threads(2)
 
 def train(backend):
@@ -137,7 +140,7 @@ def test_auto_leaves_small_inputs_and_legacy_squashes_to_torch(caplog):
     assert chosen(small, layer.expansion) == "plain"
     assert chosen(large, layer.expansion) == "cpp"
     own = Expansion(lambda u: [u + 1], 1, (), 1.0, None, backend="auto")
-    backend_module._say_once.cache_clear()
+    say_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="conv_kan"):
         for _ in range(2):
             assert chosen(large, own) == "plain"
@@ -145,6 +148,28 @@ def test_auto_leaves_small_inputs_and_legacy_squashes_to_torch(caplog):
         "backend 'torch' in place of 'cpp': this basis has no compiled formula (a legacy squash, "
         "or a basis of your own)."
     ]
+
+
+def test_a_kernel_that_would_compile_for_minutes_is_not_made(monkeypatch, caplog):
+    monkeypatch.setattr(cpp_expand, "_compiler_problem", lambda *a: None)
+    why = cpp_expand.why_not
+    for basis in (Gram(47), BSpline(45, 3), Fourier(23)):
+        assert why(F32, F32, KANConv(2, 2, 3, basis=basis).expansion) is None
+    for basis in (Gram(48), BSpline(46, 3), Fourier(24)):
+        assert "a kernel for 49 functions" in why(F32, F32, KANConv(2, 2, 3, basis=basis).expansion)
+    say_once.cache_clear()
+    x = torch.randn(2, 2, 64, 64)
+    with caplog.at_level(logging.WARNING, logger="conv_kan"):
+        for _ in range(2):
+            assert KANConv(2, 2, 3, basis=Gram(100))(x).isfinite().all()
+    assert [record.getMessage() for record in caplog.records] == [
+        "backend 'torch' in place of 'cpp': a kernel for 101 functions of a channel would take "
+        "minutes to compile; it has at most 48. Take a smaller degree or grid."
+    ]
+    with pytest.raises(
+        backend_module.BackendError, match=r"backend='cpp' cannot run: a kernel for 101"
+    ):
+        KANConv(2, 2, 3, basis=Gram(100), backend="cpp")(x)
 
 
 def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog):
@@ -156,7 +181,7 @@ def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog)
     compile_ = cpp_expand.kernels
     monkeypatch.setattr(cpp_expand, "kernels", refuse)
     cpp_expand._compiler_problem.cache_clear()
-    backend_module._say_once.cache_clear()
+    say_once.cache_clear()
     x = torch.randn(4, 4, 64, 64)
     with caplog.at_level(logging.WARNING, logger="conv_kan"):
         y = KANConv(4, 4, 3, norm=None)(x)
