@@ -78,6 +78,15 @@ def run_together(*commands: Command) -> list[list[Ended]]:
         ]
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
 @functools.cache
 def _server() -> subprocess.Popen[str]:
     server = subprocess.Popen(

@@ -196,10 +196,10 @@ class Session:
             return result
         except Interrupted:
             status = "interrupted"
-            self.console.print(
-                f"\nstopped on request; step {self.trainer.progress.step} is saved. "
-                f"{self.way_to_resume()}"
-            )
+            step = self.trainer.progress.step
+            saved = self.trainer.saved_step == step
+            done = f"step {step} is saved" if saved else "its first step was not done"
+            self.console.print(f"\nstopped on request; {done}. {self.way_to_resume()}")
             raise
         except OSError as error:
             if error.errno != errno.ENOSPC:

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from conv_kan.ops.cpp.compiler import while_compiling
 from experiments.config.trainer import TrainerConfig
 from experiments.data import EvaluationLoader, TrainLoader
 from experiments.data.recipe import Batch
@@ -88,7 +89,14 @@ class Trainer(TrainingState):
         Raises Interrupted after SIGTERM, SIGHUP or Ctrl-C, when the checkpoint is written;
         TrainingError when a loss or the state is not finite; what the loaders raise.
         """
-        with self.stop:
+        first = self.progress.step
+
+        def stop_at_once() -> None:
+            """Compilers take minutes: they are not waited for where no step would be lost."""
+            if self.stop.signal is not None and self.progress.step in (first, self.saved_step):
+                raise Interrupted(self.stop.signal)
+
+        with self.stop, while_compiling(stop_at_once):
             while self.progress.epoch < self.config.epochs:
                 self.train_epoch()
                 self.finish_epoch()

@@ -46,15 +46,6 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return take
 
 
-def is_alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
 def left(cache: Path) -> list[str]:
     return [path.name for path in (cache / "conv_kan").iterdir()]
 
@@ -127,7 +118,7 @@ def test_a_signal_ends_process_and_compiler_and_leaves_nothing(
     use(*slow, f"kill -{int(number)} $PPID", "wait")
     (done,) = forks.run("-c", LOAD)
     assert done.returncode == -number, done.stderr
-    assert not any(map(is_alive, wait_for(tmp_path / "pids")))
+    assert not any(map(forks.is_alive, wait_for(tmp_path / "pids")))
     assert left(cache) == []
 
 
@@ -140,7 +131,7 @@ def test_a_check_ends_the_wait_and_the_compiler(use, cache: Path, tmp_path: Path
 
     with while_compiling(check), pytest.raises(EOFError):
         load()
-    assert not any(map(is_alive, wait_for(tmp_path / "pids")))
+    assert not any(map(forks.is_alive, wait_for(tmp_path / "pids")))
     assert left(cache) == []
     use(SUCCEED)
     assert load() == str(place(cache))  # that was no failure

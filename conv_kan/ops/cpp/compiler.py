@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 _LOOK = 0.05  # seconds between two looks at signals
 _CHECKS: list[Callable[[], None]] = []  # of while_compiling
@@ -114,20 +115,21 @@ def while_compiling(check: Callable[[], None]) -> Iterator[None]:
 class Wait:
     """A wait that hears the checks of while_compiling, and signals that would end this process.
 
-    Such a signal ends it as ever, but after the block was left, where its files are removed.
+    Such a signal does what it always does, but after the block was left, where its files are
+    removed: not, for one, between the start of a compiler and the note of its number.
     """
 
     def __init__(self) -> None:
         self._ended_by: int | None = None
-        self._replaced: list[int] = []
+        self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> Wait:
         if threading.current_thread() is threading.main_thread():  # only there Python allows it
-            for name in ("SIGTERM", "SIGHUP"):  # the latter is absent on Windows
+            for name in ("SIGTERM", "SIGHUP", "SIGINT"):  # SIGHUP is absent on Windows
                 number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-                    signal.signal(number, self._note)
-                    self._replaced.append(number)
+                before = None if number is None else signal.getsignal(number)
+                if number is not None and before in (signal.SIG_DFL, signal.default_int_handler):
+                    self._replaced[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -146,10 +148,10 @@ class Wait:
             check()
 
     def __exit__(self, *exception: object) -> None:
-        for number in self._replaced:
-            signal.signal(number, signal.SIG_DFL)
-        if self._ended_by is not None:  # all is tidied up: the signal does what it was to do
-            os.kill(os.getpid(), self._ended_by)
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+        if self._ended_by is not None:
+            signal.raise_signal(self._ended_by)
 
 
 def _run(command: Sequence[str], folder: Path, wait: Wait) -> tuple[int, str]:
