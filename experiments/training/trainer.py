@@ -30,6 +30,7 @@ from experiments.tasks.base import Metrics, Task
 from experiments.training.checkpoint import CheckpointStore, pack_tensors
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
+from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
 
@@ -243,8 +244,12 @@ class Trainer(TrainingState):
         epoch = progress.epoch + 1
         # Both rows after both are known: what stops in between is done again after a resume.
         values, _ = self.evaluate(self.validation_loader)
-        self.log.row("train", epoch, progress.step, train)
-        self.log.row("validation", epoch, progress.step, values)
+
+        def write_rows() -> None:
+            self.log.row("train", epoch, progress.step, train)
+            self.log.row("validation", epoch, progress.step, values)
+
+        on_first(self.accelerator, write_rows)
         if not math.isfinite(values["loss"]):
             raise self.lost_state() or self.lost(f"the validation loss is {values['loss']}")
         self.keep_best(epoch, values)
