@@ -61,7 +61,10 @@ class Soak:
         if scene.name not in self.references:
             made = make_reference(scene, self.place / "reference", self.place / "cache")
             self.references[scene.name] = made
-            print(f"undisturbed: {scene.name}, {made.seconds:.1f} s", flush=True)
+            print(
+                f"undisturbed: {scene.name}, {made.seconds:.1f} CPU s, {made.bytes} bytes",
+                flush=True,
+            )
         return self.references[scene.name]
 
     def live(self, number: int) -> None:

@@ -2,18 +2,22 @@
 
     python -m tests.soak.child '{"rank": 0, "signal": 9, "seconds": 1.5}' KEY=VALUE ...
 
-Writes are what the interpreter reports of its files: opening one to write, renaming, making a
-folder, and flushing to the disk. `writes` counts those under `folder`.
+Seconds are of the processor, so that a busy machine moves no event; with a "file" in its plan the
+process notes there how many it took. Writes are what the interpreter reports of its files: opening
+one to write, renaming, making a folder, and flushing to the disk. `writes` counts those under
+`folder`.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 _WRITES = {"os.rename", "os.mkdir", "os.truncate", "os.remove"}
@@ -24,14 +28,18 @@ def disturb(plan: dict[str, Any]) -> None:
     """Do what the plan says, if it is this process that it means."""
     if int(os.environ.get("RANK", "0")) != plan["rank"]:
         return
-    if "seconds" in plan:
+    if "file" in plan:
+        atexit.register(lambda: Path(plan["file"]).write_text(str(time.process_time())))
+    elif "seconds" in plan:
         threading.Thread(target=_later, args=(plan,), daemon=True).start()
     else:
         _watch(plan)
 
 
 def _later(plan: dict[str, Any]) -> None:
-    time.sleep(plan["seconds"])
+    until = time.process_time() + plan["seconds"]
+    while time.process_time() < until:
+        time.sleep(0.01)
     os.kill(os.getpid(), plan["signal"])
 
 
