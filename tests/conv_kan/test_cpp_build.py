@@ -16,6 +16,8 @@ from conv_kan.bases import BSpline, Fourier, Gram
 from conv_kan.ops import backend as backend_module
 from conv_kan.ops.cpp import build
 from conv_kan.ops.cpp import expand as cpp_expand
+from conv_kan.ops.cpp import layout as cpp_layout
+from conv_kan.ops.cpp import weights as cpp_weights
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import Formula
 from conv_kan.ops.maths.notices import say_once
@@ -191,6 +193,22 @@ def test_auto_takes_torch_where_one_kernel_does_not_compile(monkeypatch, caplog)
     assert [record.getMessage() for record in caplog.records] == [
         "backend 'torch' in place of 'cpp': g++ failed: out of memory."
     ]
+
+
+@pytest.mark.parametrize("part", [cpp_layout, cpp_weights])
+def test_every_kernel_of_a_layer_is_there_before_it_is_chosen(monkeypatch, part):
+    """One that is missing is a reason, and is not replaced by torch without a word."""
+
+    def refuse(*arguments):
+        raise build.CannotCompileError("g++ failed: the disk is full.")
+
+    part.kernels.cache_clear()
+    monkeypatch.setattr(part, "load_library", refuse)
+    cpp_expand._compiler_problem.cache_clear()
+    with pytest.raises(backend_module.BackendError, match="the disk is full"):
+        KANConv(4, 4, 3, backend="cpp")(torch.randn(2, 4, 8, 8))
+    cpp_expand._compiler_problem.cache_clear()
+    part.kernels.cache_clear()
 
 
 x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not an x86")

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from conv_kan.ops.cpp import layout
+from conv_kan.ops.cpp import layout, weights
 from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
@@ -67,6 +67,7 @@ def _compiler_problem(
         kernels(formula, base, value, stored)
         layout.kernels(value.itemsize)
         layout.kernels(stored.itemsize)
+        weights.load_kernels(value, stored)
     except CannotCompileError as error:
         return str(error)
     return None
