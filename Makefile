@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SECONDS ?= 600
 CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py
 
-.PHONY: help install quickstart test slow bench bench-full kernels gpu lint format clean
+.PHONY: help install quickstart test slow soak bench bench-full kernels gpu lint format clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -29,6 +30,9 @@ test: install  ## run all CPU tests (under 15 minutes on two cores)
 
 slow: install  ## the checks that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+soak: install  ## kills, flipped bits and full disks at random, for SECONDS=600; every run is resumed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 bench: install  ## measure layers, models, loaders and the trainer: the short form, 3 minutes
 	$(BIN)/python -m experiments.benchmarks --short

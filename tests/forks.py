@@ -46,11 +46,12 @@ class Ended:
 
 @dataclass
 class Command:
-    """`python *arguments`, in each of `processes` ranks of one launch."""
+    """`python *arguments`, in each of `processes` ranks of one launch, killed after the limit."""
 
     arguments: Sequence[str]
     processes: int = 1
     environment: dict[str, str] = field(default_factory=dict)
+    limit: float = LIMIT
 
 
 def run(*arguments: str, processes: int = 1, **environment: str) -> list[Ended]:
@@ -76,6 +77,15 @@ def run_together(*commands: Command) -> list[list[Ended]]:
             ]
             for launch, codes in enumerate(json.loads(answer))
         ]
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 @functools.cache
@@ -111,7 +121,7 @@ def serve() -> list[str] | None:
                     _become(command, rank, port, [_output(folder, launch, rank, s) for s in (1, 2)])
                     return command["arguments"]
                 alive[child] = launch, rank
-        _wait(alive, codes)
+        _wait(alive, codes, [command["limit"] for command in request["commands"]])
         print(json.dumps(codes), flush=True)
     return None
 
@@ -140,9 +150,9 @@ def _become(command: dict, rank: int, port: int, outputs: list[Path]) -> None:
         os.environ.update(LOCAL_WORLD_SIZE=count, MASTER_ADDR="localhost", MASTER_PORT=str(port))
 
 
-def _wait(alive: dict[int, tuple[int, int]], codes: list[list[int]]) -> None:
+def _wait(alive: dict[int, tuple[int, int]], codes: list[list[int]], limits: list[float]) -> None:
     """Note the exit code of each rank of each launch, until all have ended."""
-    deadline = time.monotonic() + LIMIT
+    started = time.monotonic()
     lost: set[int] = set()  # launches of which a signal has ended a rank
     while alive:
         child, status = os.waitpid(-1, os.WNOHANG)
@@ -152,9 +162,9 @@ def _wait(alive: dict[int, tuple[int, int]], codes: list[list[int]]) -> None:
             _kill(child)  # what it has left behind: processes that read images
             lost |= {launch} if code < 0 else set()
         else:
-            hung = time.monotonic() > deadline
+            passed = time.monotonic() - started
             for other, (launch, _) in alive.items():
-                if hung or launch in lost:
+                if passed > limits[launch] or launch in lost:
                     _kill(other)
         time.sleep(0.01)
 

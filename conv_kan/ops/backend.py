@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from conv_kan.ops import plain
 from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.cupy import launch as cupy_launch
 from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.notices import say_once as _say_once
 from conv_kan.ops.maths.plan import ForwardWeights, Inputs, Plan, Wanted, Weights
 
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
@@ -30,8 +30,6 @@ _WORTH_COMPILING = 1 << 14
 _REFUSAL = "backend={!r} cannot run: {} Or pass backend='auto'."
 
 _RAN: set[Backend] = set()  # a record, which decides nothing
-
-logger = logging.getLogger("conv_kan")
 
 
 class BackendError(RuntimeError):
@@ -181,8 +179,3 @@ def _load(name: str) -> tuple[Backend, str | None]:
         return importlib.import_module(_MODULES[name]), None  # type: ignore[return-value]
     except ImportError as error:
         return plain, f"{error}."
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    logger.warning(message)

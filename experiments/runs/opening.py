@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from experiments.config.parse import to_dict
 from experiments.config.resume import REFUSED, changed_facts, complete, differences, policy
 from experiments.config.schema import Config
-from experiments.errors import CheckpointError, UserError
+from experiments.errors import CheckpointError
 from experiments.runs.directory import (
     Changes,
     RunDirectory,
@@ -27,6 +26,7 @@ from experiments.runs.directory import (
 )
 from experiments.runs.lock import RunLock
 from experiments.training.checkpoint import UNKNOWN, read_meta
+from experiments.training.first import on_first
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,17 @@ def open_run_directory(
 
     Raises: ConfigError, CheckpointError: on all processes.
     """
-    found: list[Any] = [None]
-    lock = None
-    if accelerator.is_main_process:
-        try:
-            opened = _open(config, facts)
-            lock = opened.lock
-            found = [replace(opened, lock=None)]
-        except UserError as error:
-            found = [error]
-    broadcast_object_list(found)
-    if isinstance(found[0], UserError):
-        raise found[0]
-    for note in found[0].notes:
+    locks: list[RunLock | None] = [None]
+
+    def open_on_first() -> Opened:
+        opened = _open(config, facts)
+        locks[0] = opened.lock
+        return replace(opened, lock=None)
+
+    opened = on_first(accelerator, open_on_first)
+    for note in opened.notes:
         console.print(note)
-    return replace(found[0], lock=lock)
+    return replace(opened, lock=locks[0])
 
 
 def _open(config: Config, facts: dict[str, Any]) -> Opened:
@@ -92,7 +88,11 @@ def _open(config: Config, facts: dict[str, Any]) -> Opened:
     parent = None if start is None else find_parent(start)
     path, number = make_new(config.runs_dir, config.name, config.seed)
     lock = RunLock(path)
-    lock.take()  # nobody else knows of it yet
+    try:
+        lock.take()  # nobody else knows of it yet
+    except OSError as error:
+        lock.release()
+        raise CheckpointError(f"cannot write {path}: {error}") from error
     directory = RunDirectory(path)
     directory.checkpoints.run = secrets.token_hex(8)
     return Opened(directory, parent=parent, number=number, notes=tuple(notes), lock=lock)
@@ -145,8 +145,10 @@ def _take_up(
             store.run = secrets.token_hex(8)
         if taken is not None:
             changes |= _check_taken(directory, taken, saved, facts)
-    except BaseException:
+    except BaseException as error:
         lock.release()
+        if isinstance(error, OSError):
+            raise CheckpointError(f"cannot write {directory.path}: {error}") from error
         raise
     notes = [f"{path} was written by another run; it is passed over" for path in store.foreign()]
     return Opened(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from rich.console import Console
 from torch import nn
 
@@ -21,8 +21,8 @@ from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
-from experiments.errors import DataError, TrainingError
-from experiments.files import write_json
+from experiments.errors import ConfigError, DataError, TrainingError
+from experiments.files import DISK_PROBLEMS, write_json
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
@@ -41,6 +41,7 @@ from experiments.runs.setup import (
 from experiments.runs.tracking import RunLog, start_tracker
 from experiments.tasks.base import Task, create_task
 from experiments.training.checkpoint import sha256_of
+from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
@@ -130,19 +131,33 @@ class Session:
         )
 
     def open(self, opened: Opened, manifest: dict[str, Any]) -> None:
-        """Write the first files into the run directory, and tell the trainer of it."""
+        """Write the first files into the run directory, and tell the trainer of it.
+
+        Raises ConfigError: the directory cannot be written.
+        """
         self.directory = opened.directory
-        manifest = start_files(opened, self.config, manifest, self.accelerator)
+        trackers: list[GeneralTracker | None] = []
+
+        def begin() -> None:
+            start_files(opened, self.config, manifest)
+            values = self.trainer.run_config
+            tracker = start_tracker(self.config.tracker, self.directory, self.config.name, values)
+            trackers.append(tracker)
+
+        try:
+            on_first(self.accelerator, begin)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the run directory {self.directory.path}: {error}\nChoose another "
+                "place with runs_dir=PATH"
+            ) from error
         print_start(self.console, self.config, manifest, self.data, self.directory)
-        self.log = self.make_log()
+        self.log = self.make_log(trackers[0] if trackers else None)
         directory, described = self.directory, manifest["description"]
         self.trainer.write_to(directory.checkpoints, directory.best, self.log, described)
 
-    def make_log(self) -> RunLog:
-        config, tracker = self.config, None
-        if self.main:
-            values = self.trainer.run_config
-            tracker = start_tracker(config.tracker, self.directory, config.name, values)
+    def make_log(self, tracker: GeneralTracker | None) -> RunLog:
+        config = self.config
         return RunLog(
             self.directory,
             main=self.main,
@@ -206,17 +221,16 @@ class Session:
             return result
         except Interrupted:
             status = "interrupted"
-            self.console.print(
-                f"\nstopped on request; step {self.trainer.progress.step} is saved. "
-                f"{self.way_to_resume()}"
-            )
+            step = self.trainer.progress.step
+            saved = self.trainer.saved_step == step
+            done = f"step {step} is saved" if saved else "its first step was not done"
+            self.console.print(f"\nstopped on request; {done}. {self.way_to_resume()}")
             raise
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            cause = DISK_PROBLEMS.get(error.errno or 0)
+            if cause is None:
                 raise
-            raise TrainingError(
-                f"the disk is full: {error}\nFree space. {self.way_to_resume()}"
-            ) from error
+            raise TrainingError(f"{cause}: {error}\nMend that. {self.way_to_resume()}") from error
         finally:
             self.log.close()
             self.write_end(status)
@@ -249,23 +263,8 @@ class Session:
                 values, metrics = trainer.evaluate(loader)
             except DataError as error:
                 raise DataError(f"{error}\nTraining is done. {self.way_to_resume()}") from error
-        record, pictures = self.task.record(metrics), []
-        if self.main:
-            test = {
-                "split": "test",
-                "epoch": progress.best_epoch,
-                "weights": directory.best.name,
-                "metrics": values,
-                **record,
-            }
-            write_json(directory.test, test)
-            update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
-            pictures = draw_pictures(self.task, directory, test, self.console.print)
-            if self.log.tracker is not None:
-                self.log.tracker.log(
-                    {f"test/{k}": v for k, v in values.items()}, step=progress.step
-                )
-        self.accelerator.wait_for_everyone()
+        record = self.task.record(metrics)
+        pictures = on_first(self.accelerator, lambda: self.write_test(values, record))
         print_summary(
             self.console, self.config, self.task, directory, values, progress.best_epoch, pictures
         )
@@ -275,6 +274,18 @@ class Session:
                 f"{progress.best_epoch}; {directory.test} has the figures that could be computed"
             )
         return Result(directory.path, progress.best_epoch, values)
+
+    def write_test(self, values: dict[str, float], record: dict[str, Any]) -> list[Path]:
+        """Write the result, and return the pictures of it."""
+        directory, progress = self.directory, self.trainer.progress
+        test = {"split": "test", "epoch": progress.best_epoch, "weights": directory.best.name}
+        test |= {"metrics": values, **record}
+        write_json(directory.test, test)
+        update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
+        pictures = draw_pictures(self.task, directory, test, self.console.print)
+        if self.log.tracker is not None:
+            self.log.tracker.log({f"test/{k}": v for k, v in values.items()}, step=progress.step)
+        return pictures
 
     def write_end(self, status: str) -> None:
         """Complete the manifest; a full disk must not hide the error that led here."""

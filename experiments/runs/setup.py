@@ -99,30 +99,16 @@ def training_loader(
     )
 
 
-def start_files(
-    opened: Opened, config: Config, manifest: dict[str, Any], accelerator: Accelerator
-) -> dict[str, Any]:
-    """Write config.yaml and the first manifest, on the first process; return the manifest.
-
-    Raises ConfigError: the directory cannot be written.
-    """
-    directory, resumed = opened.directory, opened.checkpoint is not None
+def start_files(opened: Opened, config: Config, manifest: dict[str, Any]) -> None:
+    """Write config.yaml and the first manifest (on the first process). Raises: OSError."""
+    directory = opened.directory
     manifest = {"id": directory.checkpoints.run, **manifest, **history(opened, config)}
-    if not accelerator.is_main_process:
-        return manifest
-    try:
-        if not resumed:
-            with atomic_path(directory.config) as file:
-                text = yaml.safe_dump(to_dict(config), sort_keys=False)
-                file.write_text(text, encoding="utf-8")
-            directory.metrics.unlink(missing_ok=True)
-        write_json(directory.manifest, manifest)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the run directory {directory.path}: {error}\nChoose "
-            "another place with runs_dir=PATH"
-        ) from error
-    return manifest
+    if opened.checkpoint is None:
+        with atomic_path(directory.config) as file:
+            text = yaml.safe_dump(to_dict(config), sort_keys=False)
+            file.write_text(text, encoding="utf-8")
+        directory.metrics.unlink(missing_ok=True)
+    write_json(directory.manifest, manifest)
 
 
 def describe_run(

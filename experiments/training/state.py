@@ -30,6 +30,7 @@ from experiments.training.checkpoint import (
 )
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
+from experiments.training.first import on_first
 from models.description import read_note
 
 
@@ -104,30 +105,30 @@ class TrainingState:
         """
         failure = self.lost_step() or self.lost_state()
         totals = self.evaluator.agree(failure, self.totals)
-        if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            state = {
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "progress": asdict(self.progress),
-                "totals": totals,
-            }
-            ema = None if self.ema is None else self.ema.module.state_dict()
-            checkpoint = Checkpoint(
-                self.module.state_dict(), state, ema, self.run_config, self.facts,
-                self.log.written(),
-            )  # fmt: skip
-            try:
-                self.checkpoints.write(self.progress.step, checkpoint, self.config.keep_last)
-                self._write_best()
-            except OSError as error:
-                raise TrainingError(
-                    f"cannot write checkpoint step {self.progress.step}: {error}\n"
-                    f"Earlier files are untouched; {self.last_good()} Free space, then resume."
-                ) from error
+        on_first(self.accelerator, lambda: self._write(totals))
         self.saved_step = self.progress.step
-        self.accelerator.wait_for_everyone()
+
+    def _write(self, totals: Tensor) -> None:
+        scaler = self.accelerator.scaler
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "progress": asdict(self.progress),
+            "totals": totals,
+        }
+        ema = None if self.ema is None else self.ema.module.state_dict()
+        checkpoint = Checkpoint(
+            self.module.state_dict(), state, ema, self.run_config, self.facts, self.log.written()
+        )
+        try:
+            self.checkpoints.write(self.progress.step, checkpoint, self.config.keep_last)
+            self._write_best()
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write checkpoint step {self.progress.step}: {error}\n"
+                f"Earlier files are untouched; {self.last_good()} Free space, then resume."
+            ) from error
 
     def last_good(self) -> str:
         last = self.checkpoints.last()
@@ -288,16 +289,12 @@ class TrainingState:
         mine = totals[self.accelerator.process_index] if same else totals.mean(0)
         self.totals.copy_(mine)
         self.accelerator.wait_for_everyone()
-        failure = None
-        if self.accelerator.is_main_process:
-            try:
-                self._restore_best(checkpoint)
-            except CheckpointError as error:
-                failure = error
-        self.evaluator.agree(failure, self.totals)
-        (self.progress,) = broadcast_object_list([self.progress])
-        if self.accelerator.is_main_process:
-            self.checkpoints.set_aside_after(self.progress.step)
-            self.log.restore(checkpoint.metrics, state.get("log_position", 0))
+        self.progress = on_first(self.accelerator, lambda: self._restore_files(checkpoint))
         self.saved_step = self.progress.step
-        self.accelerator.wait_for_everyone()
+
+    def _restore_files(self, taken: Checkpoint) -> Progress:
+        """Bring the other files of the run to what they were at this checkpoint."""
+        self._restore_best(taken)
+        self.checkpoints.set_aside_after(self.progress.step)
+        self.log.restore(taken.metrics, taken.state.get("log_position", 0))
+        return self.progress

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from conv_kan.ops.cpp.compiler import while_compiling
 from experiments.config.trainer import TrainerConfig
 from experiments.data import EvaluationLoader, TrainLoader
 from experiments.data.recipe import Batch
@@ -29,6 +30,7 @@ from experiments.tasks.base import Metrics, Task
 from experiments.training.checkpoint import CheckpointStore, pack_tensors
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
+from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
 from models.description import note_of_weights
@@ -99,7 +101,14 @@ class Trainer(TrainingState):
         Raises Interrupted after SIGTERM, SIGHUP or Ctrl-C, when the checkpoint is written;
         TrainingError when a loss or the state is not finite; what the loaders raise.
         """
-        with self.stop:
+        first = self.progress.step
+
+        def stop_at_once() -> None:
+            """Compilers take minutes: they are not waited for where no step would be lost."""
+            if self.stop.signal is not None and self.progress.step in (first, self.saved_step):
+                raise Interrupted(self.stop.signal)
+
+        with self.stop, while_compiling(stop_at_once):
             while self.progress.epoch < self.config.epochs:
                 self.train_epoch()
                 self.finish_epoch()
@@ -246,8 +255,12 @@ class Trainer(TrainingState):
         epoch = progress.epoch + 1
         # Both rows after both are known: what stops in between is done again after a resume.
         values, _ = self.evaluate(self.validation_loader)
-        self.log.row("train", epoch, progress.step, train)
-        self.log.row("validation", epoch, progress.step, values)
+
+        def write_rows() -> None:
+            self.log.row("train", epoch, progress.step, train)
+            self.log.row("validation", epoch, progress.step, values)
+
+        on_first(self.accelerator, write_rows)
         if not math.isfinite(values["loss"]):
             raise self.lost_state() or self.lost(f"the validation loss is {values['loss']}")
         self.keep_best(epoch, values)

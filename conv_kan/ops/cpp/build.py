@@ -1,24 +1,27 @@
 """Compiles the C++ sources at first use, and keeps the libraries for the next time.
 
-A library is named after everything that it depends on: sources, flags, compiler and processor. It
-is written under another name and then renamed, so that processes that compile the same one at the
-same time do not disturb each other.
+A library is named after everything that it depends on: sources, flags, compiler and processor. One
+process compiles it and the others wait; it is written under another name and then renamed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import hashlib
 import logging
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import torch
+
+from conv_kan.ops.cpp.cache import announce, cache_folder, is_kept, keep, private_folder
+from conv_kan.ops.cpp.compiler import CannotCompileError, Wait, compile_library, compiler
+from conv_kan.ops.cpp.lock import BuildLock
 
 logger = logging.getLogger("conv_kan")
 
@@ -30,55 +33,71 @@ TYPES = {
     torch.bfloat16: "kan::BFloat16",
     torch.float16: "kan::Half",
 }
+Macros = tuple[tuple[str, str], ...]
 _HERE = Path(__file__).resolve().parent
 
 
-class CannotCompileError(RuntimeError):
-    """There is no library, for a reason that the message gives."""
+def load_library(source: str, macros: Macros) -> ctypes.CDLL:
+    """The library of a source file of this folder, compiled with these macros.
+
+    What cannot be had is not tried again in this process.
+    Raises: CannotCompileError without a compiler, a place to write to and load from, or success;
+    what ends the wait for a compiler (conv_kan.ops.cpp.compiler.while_compiling).
+    """
+    library = _library(source, macros)
+    if isinstance(library, str):
+        raise CannotCompileError(library)
+    return library
 
 
 @functools.cache
-def load_library(source: str, macros: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
-    """The library of a source file of this folder, compiled with these macros.
+def _library(source: str, macros: Macros) -> ctypes.CDLL | str:
+    """The library, or why there is none."""
+    try:
+        path = cache_folder() / f"{Path(source).stem}-{_digest(source, macros)}.so"
+        return _kept(path) or _made(source, macros, path)
+    except CannotCompileError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error}; {_remedy(error)}"
 
-    Raises: CannotCompileError without a compiler, a place to write to and load from, or success.
-    """
-    path = cache_folder() / f"{Path(source).stem}-{_digest(source, macros)}.so"
-    if path.exists():
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # damaged: compile it again
-            logger.info("conv_kan: %s cannot be loaded", path.name)
-    _compile(_HERE / source, macros, path)
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space there, or set XDG_CACHE_HOME to a folder on another disk."
+    return "set XDG_CACHE_HOME to a folder that can be written to."
+
+
+def _kept(path: Path, *, say: bool = False) -> ctypes.CDLL | None:
+    """The library if it is there and whole; if it is there and is not, that may be said."""
+    try:
+        return ctypes.CDLL(str(path)) if is_kept(path) else None
+    except OSError as error:
+        if say:
+            logger.warning("%s; it is compiled again", error)
+        return None
+
+
+def _made(source: str, macros: Macros, path: Path) -> ctypes.CDLL:
+    """The library, compiled by this process or, while this one waits, by another."""
+    compiler()  # without one there is nothing to be said of compiling
+    if not os.access(path.parent, os.W_OK):
+        path = private_folder(f"{path.parent} cannot be written to") / path.name
+    if not path.exists():
+        announce(path.parent)
+    with Wait() as wait, BuildLock(path, wait) as lock:
+        library = _kept(path, say=True)
+        if library is not None:
+            return library
+        if lock.held:
+            _remove_leftovers(path)
+        _compile(_HERE / source, macros, path, wait)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise CannotCompileError(
             f"{error}; set XDG_CACHE_HOME to a folder that programs may be loaded from."
         ) from error
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept: conv_kan in $XDG_CACHE_HOME, or in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "conv_kan"
-
-
-@functools.cache
-def compiler() -> tuple[str, str]:
-    """The path of g++ (or of $CXX) and its version.
-
-    Raises: CannotCompileError if there is none.
-    """
-    name = os.environ.get("CXX", "g++")
-    path = shutil.which(name)
-    if path is None:
-        raise CannotCompileError(f"there is no C++ compiler {name!r} on the PATH; install g++.")
-    try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise CannotCompileError(f"{path} --version failed: {error}; install g++.") from error
-    return path, done.stdout
 
 
 @functools.cache
@@ -111,28 +130,24 @@ def processor() -> str:
     return "\n".join([platform.machine(), platform.processor(), *sorted(found)])
 
 
-def _digest(source: str, macros: tuple[tuple[str, str], ...]) -> str:
+def _digest(source: str, macros: Macros) -> str:
     parts = [_sources(), (_HERE / source).read_bytes()]
     parts += [repr(part).encode() for part in (FLAGS, macros, compiler(), processor())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
-def _compile(source: Path, macros: tuple[tuple[str, str], ...], target: Path) -> None:
-    """Write the library `target`, tuned to this processor if the compiler can."""
-    logger.info("conv_kan: compiling %s", target.name)
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / target.name
-            command = [compiler()[0], *FLAGS, f"-I{formulas()}", f"-I{_HERE}", str(source)]
-            command += [f"-D{name}={value}" for name, value in macros] + ["-o", str(made)]
-            for tuning in (["-march=native"], []):
-                done = subprocess.run([*command, *tuning], capture_output=True, text=True)
-                if done.returncode == 0:
-                    made.replace(target)
-                    return
-    except OSError as error:
-        raise CannotCompileError(
-            f"{error}; set XDG_CACHE_HOME to a folder that can be written to."
-        ) from error
-    raise CannotCompileError(f"{command[0]} failed:\n{done.stderr[:2000]}\nUse a newer g++.")
+def _compile(source: Path, macros: Macros, target: Path, wait: Wait) -> None:
+    """Write the library `target`."""
+    logger.info("compiling %s", target.name)
+    arguments = [*FLAGS, f"-I{formulas()}", f"-I{_HERE}", str(source)]
+    arguments += [f"-D{name}={value}" for name, value in macros]
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        compile_library(arguments, made, wait)
+        keep(made, target)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a process left that was killed while it compiled; the lock must be held."""
+    for folder in target.parent.glob(f".{target.stem}.*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from conv_kan.ops.cpp import layout
+from conv_kan.ops.cpp import layout, weights
 from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
@@ -20,6 +20,9 @@ from conv_kan.ops.maths.memory import memory_format
 from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
+# A compiler writes out the loop over the functions of a channel: seconds up to here, and a minute
+# or several for more.
+MOST_FUNCTIONS = 48
 
 
 class Call(ctypes.Structure):
@@ -64,6 +67,7 @@ def _compiler_problem(
         kernels(formula, base, value, stored)
         layout.kernels(value.itemsize)
         layout.kernels(stored.itemsize)
+        weights.load_kernels(value, stored)
     except CannotCompileError as error:
         return str(error)
     return None
@@ -77,6 +81,11 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
         return "the base function has no name in conv_kan.ops.maths.activations."
     if value not in TYPES:
         return f"there is no kernel for {value}; pass x.float()."
+    if expansion.num_functions > MOST_FUNCTIONS:
+        return (
+            f"a kernel for {expansion.num_functions} functions of a channel would take minutes to "
+            f"compile; it has at most {MOST_FUNCTIONS}. Take a smaller degree or grid."
+        )
     return _compiler_problem(expansion.formula, expansion.base_name, value, stored)
 
 

@@ -38,11 +38,16 @@ def kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL | None:
     """The library for the dtypes of a layer's weights and its convolution; None without one."""
     if value not in TYPES or stored not in TYPES:
         return None
-    macros = ("KAN_VALUE", TYPES[value]), ("KAN_STORED", TYPES[stored])
     try:
-        library = load_library("weights.cpp", macros)
+        return load_kernels(value, stored)
     except CannotCompileError:
         return None
+
+
+def load_kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL:
+    """The library for dtypes that have one. Raises: CannotCompileError."""
+    macros = ("KAN_VALUE", TYPES[value]), ("KAN_STORED", TYPES[stored])
+    library = load_library("weights.cpp", macros)
     for operation in (library.kan_join, library.kan_split):
         operation.argtypes, operation.restype = [ctypes.POINTER(Call)], None
     return library

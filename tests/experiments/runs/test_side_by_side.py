@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import pkgutil
 from pathlib import Path
 
 import pytest
 
 from experiments.reporting.plots import read_rows
-from tests.experiments.conftest import TINY
+from tests.experiments.conftest import TINY, command
 from tests.experiments.runs.side_by_side import process, side_by_side
 
 # Stop in the middle of an epoch, as a killed process does; or wait there for a file.
@@ -163,3 +165,51 @@ reader.BatchReader._read = broken
     first, _ = runs_of(tmp_path)
     assert "is saved" in training[0].output and list((first / "checkpoints").iterdir())
     assert json.loads((first / "manifest.json").read_text())["status"] == "failed"
+
+
+# A full disk that one function of the first process meets, wherever it is that it is called.
+FULL = """
+import errno, importlib, os
+def full(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+if os.environ["RANK"] == "0":
+    setattr(importlib.import_module({module!r}), {name!r}, full)
+"""
+
+
+def test_a_full_disk_is_a_message_on_all_processes(tmp_path: Path) -> None:
+    """Only the first one writes; no other is left behind in what all of them do together."""
+    options = [*TINY, "trainer.limit_steps=1", "trainer.cpu=true", f"runs_dir={tmp_path}"]
+    places = {
+        ("experiments.runs.setup", "write_json"): "cannot write the run directory",
+        ("experiments.runs.tracking", "append_line"): "the disk is full",
+    }
+    runs = [process(*options, before=FULL.format(module=m, name=n), ranks=2) for m, n in places]
+    (ended,) = side_by_side(runs)
+    for (place, words), one, two in zip(places.items(), ended[::2], ended[1::2], strict=True):
+        assert (one.code, two.code) == (2, 2), (place, one.output, two.output)
+        assert words in one.output and "No space left on device" in one.output, one.output
+        assert "Traceback" not in one.output + two.output, (place, two.output)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        ("experiments.runs.lock", "os.ftruncate", "cannot write"),
+        ("experiments.training.checkpoint", "CheckpointStore._write_files", "cannot write check"),
+        ("experiments.runs.session", "write_json", "the disk is full"),
+    ],
+)
+def test_a_full_disk_is_a_message_wherever_it_is_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, words: str
+) -> None:
+    owner, _, last = name.rpartition(".")
+    owner = pkgutil.resolve_name(f"{module}:{owner}" if owner else module)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, last, full)
+    done = command(*TINY, "trainer.limit_steps=1", f"runs_dir={tmp_path}")
+    assert done.returncode == 2, done.stderr
+    assert f"error: {words}" in done.stderr and "No space left on device" in done.stderr

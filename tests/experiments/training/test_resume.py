@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests import forks
+from tests.experiments.training.fingerprint import fingerprint
 from tests.forks import Ended
 
 DRIVER = str(Path(__file__).with_name("resume_driver.py"))
@@ -49,32 +48,10 @@ def run_directory(runs: Path) -> Path:
     return path
 
 
-def fingerprint(runs: Path) -> dict[str, str]:
-    """SHA-256 of everything that the computation determines."""
-    run = run_directory(runs)
-    last = run / "checkpoints" / f"step-{EPOCHS * STEPS:08d}"
-    files = [
-        last / "model.safetensors",
-        last / "ema.safetensors",
-        run / "best.safetensors",
-        run / "metrics.jsonl",
-        run / "test.json",
-    ]
-    hashes = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-    state = torch.load(last / "state.pt", weights_only=True)
-    hashes["state"] = hashlib.sha256(repr(plain(state)).encode()).hexdigest()
-    return hashes
-
-
-def plain(value: object) -> object:
-    """Tensors as bytes inside the same nesting, so that hashes see every bit."""
-    if isinstance(value, torch.Tensor):
-        return (str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes())
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return value
+def bits(runs: Path) -> dict[str, str]:
+    found = fingerprint(run_directory(runs))
+    assert found["last"] == f"step-{EPOCHS * STEPS:08d}"
+    return found
 
 
 @pytest.mark.parametrize(("processes", "backend"), [(1, "torch"), (1, "cpp"), (2, "cpp")])
@@ -91,7 +68,7 @@ def test_five_kills_leave_no_trace(tmp_path: Path, processes: int, backend: str)
     last = launch(tmp_path / "killed", processes, resume, kernels)
     assert codes(last) == {0}, printed(last)
     assert "resumed from" in printed(last)
-    assert fingerprint(tmp_path / "whole") == fingerprint(tmp_path / "killed")
+    assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -109,4 +86,4 @@ def test_a_polite_stop_saves_at_once_and_says_how_to_resume(
     assert codes(resumed) == {0} and "step-00000003" in printed(resumed)
     whole = launch(tmp_path / "whole", processes, once)
     assert codes(whole) == {0}, printed(whole)
-    assert fingerprint(tmp_path / "whole") == fingerprint(tmp_path / "stopped")
+    assert bits(tmp_path / "whole") == bits(tmp_path / "stopped")

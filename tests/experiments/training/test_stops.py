@@ -19,7 +19,9 @@ from experiments.runs import directory
 from experiments.runs.session import Result
 from experiments.training.checkpoint import CheckpointStore
 from experiments.training.trainer import Trainer
+from tests import forks
 from tests.experiments.conftest import TINY, command
+from tests.experiments.runs.side_by_side import process, side_by_side
 from tests.experiments.training.test_checkpoint import some_checkpoint
 
 Run = Callable[..., Result]
@@ -77,6 +79,44 @@ def test_a_killed_worker_is_a_message_and_nothing_is_lost(
     assert "Traceback" not in done.stderr
     monkeypatch.undo()
     assert command(*options, "trainer.resume=auto").returncode == 0
+
+
+# --------------------------------------------------------------------------------------- compilers
+IN_COMPILER = """
+import os, pathlib, signal, threading, time
+def stop():
+    while not pathlib.Path({file!r}).exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=stop, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_compiler_is_not_waited_for_before_the_first_step_is_done(
+    tmp_path: Path, ranks: int
+) -> None:
+    """It would have slept for longer than any test may last."""
+    compiler, pids, cache = tmp_path / "g++", tmp_path / "pids", tmp_path / "cache"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *--version*) echo 1; exit;; esac\n'
+        f"sleep 6000 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait\n"
+    )
+    compiler.chmod(0o755)
+    options = [*TINY, f"runs_dir={tmp_path}", "trainer.batch_size=512", "data.workers=1"]
+    ((*ended,),) = side_by_side([
+        process(*options, before=IN_COMPILER.format(file=str(pids)), ranks=ranks,
+                CXX=str(compiler), XDG_CACHE_HOME=str(cache)),
+    ])  # fmt: skip
+    assert [e.code for e in ended] == [128 + signal.SIGTERM] * ranks, ended[0].output
+    assert "stopped on request; its first step was not done. There is no checkpoint yet" in (
+        ended[0].output
+    )
+    assert not any("Traceback" in e.output for e in ended)
+    assert list((cache / "conv_kan").iterdir()) == []
+    assert not any(forks.is_alive(int(word)) for word in pids.read_text().split())
+    (run,) = (tmp_path / "run").iterdir()
+    assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
 
 
 # --------------------------------------------------------------------------------- killed writers
