@@ -17,6 +17,7 @@ from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry
 from conv_kan.ops.maths.kept import KeptWeights
+from conv_kan.ops.maths.plan import Weights
 from conv_kan.ops.norm_act import norm_act
 
 
@@ -91,13 +92,11 @@ class KANLayer(Layer):
             u = norm_act(u, self.norm, None, backend=self.backend)
         return expand_conv(
             x,
-            self.basis_weight,
+            Weights(self.basis_weight, self.base_weight, self.base_bias),
             expansion=self.expansion,
             geometry=self.geometry,
             shape=self.basis.shape_of(u),
             u=None if u is x else u,
-            base_weight=self.base_weight,
-            bias=self.base_bias,
             mask=self._function_mask(x),
             kept=self._kept,
         )

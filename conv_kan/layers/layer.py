@@ -20,6 +20,7 @@ from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import NOTHING
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import Weights
 from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.norm_act import norm_act
 
@@ -91,9 +92,8 @@ class Layer(nn.Module):
         expansion = Expansion(
             _no_functions, 0, (), 1.0, self.base_function, self.base, NOTHING, self.backend
         )
-        return expand_conv(
-            x, weight, expansion=expansion, geometry=self.geometry, base_weight=self.base_weight
-        )
+        weights = Weights(weight, self.base_weight)
+        return expand_conv(x, weights, expansion=expansion, geometry=self.geometry)
 
     def base_edges(self, grid: Tensor) -> Tensor | None:
         """W_base[o, c, *k] base(t), the base branch's share of every edge; None without one.

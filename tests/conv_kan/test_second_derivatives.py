@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad, gradgradcheck
 from torch.func import functional_call
 
-from conv_kan import KANConv, KANLinear, WavKANConv
+from conv_kan import EfficientKANLinear, KANConv, KANLinear, WavKANConv
 from conv_kan.bases import list_bases
 from conv_kan.layers import GroupRational
 from conv_kan.layers.shuffled import ShuffledKANConv
@@ -101,6 +101,14 @@ def test_every_activation(name):
 def test_every_wavelet(wavelet, backend):
     torch.manual_seed(0)
     check(WavKANConv(2, 4, 3, padding=1, groups=2, wavelet=wavelet, backend=backend), images())
+
+
+@pytest.mark.parametrize("options", [{}, {"standalone_scale": False}], ids=str)
+def test_splines_on_knots_that_follow_data(options):
+    torch.manual_seed(0)
+    layer = EfficientKANLinear(2, 3, backend="cpp", **options)
+    layer.update_grid(torch.randn(50, 2))
+    check(layer, images().flatten(2)[:, :, 0])
 
 
 @pytest.mark.parametrize("options", [
