@@ -121,9 +121,10 @@ def test_every_way_of_convolving(options):
     check(KANConv(2, 4, 3, **{"padding": 1, "groups": 2, **options}), images())
 
 
-def test_group_rational_where_numbers_are_negative_and_large():
+@pytest.mark.parametrize("backend", ["torch", "cpp"])
+def test_group_rational_where_numbers_are_negative_and_large(backend):
     torch.manual_seed(0)
-    check(GroupRational(2, channels_last=False), 1.5 * images(channels=4))
+    check(GroupRational(2, channels_last=False, backend=backend), 1.5 * images(channels=4))
 
 
 @pytest.mark.parametrize("kind", ["linear", "shuffled"])
