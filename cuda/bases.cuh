@@ -22,6 +22,9 @@
 #if defined(KAN_SPLINE_ORDER)
 #include "splines.cuh"
 #endif
+#if defined(KAN_NUM_KNOTS)
+#include "knots.cuh"
+#endif
 #if defined(KAN_CENTRES) || defined(KAN_NUM_BUMPS)
 #include "bumps.cuh"
 #endif

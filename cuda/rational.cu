@@ -1,15 +1,12 @@
-// Rational functions with one denominator per group of channels, and their gradient.
-//
-//   F = P / Q,  P = sum_{m=0..N-1} a_m x^m,  Q = 1 + sum_{m=1..D} |b_m| |x|^m
-//   dF/dx   = (P' - S F) / Q,  S = sgn(x) sum_m m |b_m| |x|^(m-1)
-//   dF/da_m = x^m / Q
-//   dF/db_m = -sgn(b_m) |x|^m F / Q,  sgn(0) = 1
+// Rational functions with one denominator per group of channels, and their gradient; quotient.cuh has
+// the formulas.
 //
 // x is (outer, groups, inner): inner = C / groups with the channels last, C / groups * positions
 // with the channels first. Every block serves one group, so its coefficients stay in registers.
 // Minimum traffic, which is reached: forward x once, y once; backward x and dy once, dx once.
-// Operations per element: forward 2 (N + D) + 2, backward about 5 (N + D).
+// Operations per element: forward about 5 (N + D), backward about 15 (N + D).
 #include "memory.cuh"
+#include "quotient.cuh"
 #include "reduce.cuh"
 
 namespace kan {
@@ -33,43 +30,6 @@ struct GroupLoop {
     }
 };
 
-template <class A, int N, int D>
-struct Coefficients {
-    A a[N], size[D], sign[D];
-
-    __device__ Coefficients(const A* numerator, const A* denominator, int group) {
-#pragma unroll
-        for (int m = 0; m < N; m++) a[m] = numerator[m];
-#pragma unroll
-        for (int m = 0; m < D; m++) {
-            const A b = denominator[group * D + m];
-            sign[m] = b >= 0 ? A(1) : A(-1);
-            size[m] = b >= 0 ? b : -b;
-        }
-    }
-    __device__ A numerator(A x) const {
-        A P = a[N - 1];
-#pragma unroll
-        for (int m = N - 2; m >= 0; m--) P = P * x + a[m];
-        return P;
-    }
-    __device__ A denominator(A magnitude) const {
-        A Q = size[D - 1];
-#pragma unroll
-        for (int m = D - 2; m >= 0; m--) Q = Q * magnitude + size[m];
-        return Q * magnitude + A(1);
-    }
-    // P'(x) and sum_m m |b_m| |x|^(m-1).
-    __device__ void slopes(A x, A magnitude, A& dP, A& bend) const {
-        dP = N > 1 ? (N - 1) * a[N - 1] : A(0);
-#pragma unroll
-        for (int m = N - 2; m >= 1; m--) dP = dP * x + m * a[m];
-        bend = D * size[D - 1];
-#pragma unroll
-        for (int m = D - 2; m >= 0; m--) bend = bend * magnitude + (m + 1) * size[m];
-    }
-};
-
 template <class T, class Index, int V, int N, int D>
 __global__ void __launch_bounds__(KAN_THREADS, 1)
 rational_forward(const T* __restrict__ x, const typename Wide<T>::type* __restrict__ numerator,
@@ -77,14 +37,13 @@ rational_forward(const T* __restrict__ x, const typename Wide<T>::type* __restri
                  Index outer, Index inner_packs, int groups) {
     using A = typename Wide<T>::type;
     const GroupLoop<Index> loop(groups, outer, inner_packs);
-    const Coefficients<A, N, D> c(numerator, denominator, loop.group);
+    const Quotient<A, N, D> F(numerator, denominator + loop.group * D);
     for (Index p = loop.first; p < loop.packs; p += loop.step) {
         const Index place = loop.place(p, groups, inner_packs) * V;
         Pack<T, V> values = load<V>(x + place);
 #pragma unroll
         for (int v = 0; v < V; v++) {
-            const A z = widen(values.lane[v]), magnitude = z >= 0 ? z : -z;
-            values.lane[v] = static_cast<T>(c.numerator(z) / c.denominator(magnitude));
+            values.lane[v] = static_cast<T>(F.value(widen(values.lane[v])));
         }
         store(y + place, values);
     }
@@ -103,7 +62,7 @@ rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
     using A = typename Wide<T>::type;
     KAN_SHARED(double, shared, (N + D) * WARPS);
     const GroupLoop<Index> loop(groups, outer, inner_packs);
-    const Coefficients<A, N, D> c(numerator, denominator, loop.group);
+    const Quotient<A, N, D> F(numerator, denominator + loop.group * D);
     A sum[N + D] = {};
     for (Index p = loop.first; p < loop.packs; p += loop.step) {
         const Index place = loop.place(p, groups, inner_packs) * V;
@@ -111,25 +70,11 @@ rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
         const Pack<T, V> grads = load<V>(grad_y + place);
 #pragma unroll
         for (int v = 0; v < V; v++) {
-            const A z = widen(values.lane[v]), magnitude = z >= 0 ? z : -z;
-            const A inverse = A(1) / c.denominator(magnitude), F = c.numerator(z) * inverse;
-            A dP, bend;
-            c.slopes(z, magnitude, dP, bend);
-            const A weight = widen(grads.lane[v]) * inverse, square = z * z;
-            values.lane[v] = static_cast<T>((dP - (z >= 0 ? bend : -bend) * F) * weight);
-            // Even and odd powers apart: half as many roundings in the highest one.
-            A powers[2] = {weight, weight * z};
-#pragma unroll
-            for (int m = 0; m < N; m++) {
-                sum[m] += powers[m % 2];
-                powers[m % 2] *= square;
-            }
-            powers[0] = weight * F * magnitude, powers[1] = weight * F * square;
-#pragma unroll
-            for (int m = 0; m < D; m++) {
-                sum[N + m] -= powers[m % 2] * c.sign[m];
-                powers[m % 2] *= square;
-            }
+            const A z = widen(values.lane[v]), g = widen(grads.lane[v]);
+            A slope, inverse;
+            const A y = F.both(z, slope, inverse);
+            F.add_gradients(z, g * inverse, y, sum, sum + N);
+            values.lane[v] = static_cast<T>(g * slope);
         }
         store(grad_x + place, values);
     }

@@ -45,6 +45,7 @@ def parity() -> Iterator[Row]:
             for last in (False, True):
                 case = cases.make_case(name, 33, (3, 9, 8), dtype=dtype, last=last)
                 yield from _parity(f"expand {name} {dtype} last={last}", cases.run_expansion(case))
+        yield from _parity(f"expand knots {dtype}", cases.run_expansion(cases.knots_case(3, dtype)))
         yield from _parity(f"rational 1D {dtype}", cases.run_rational((40, 25, 16), dtype))
         found = cases.run_rational((4, 8, 17, 5), dtype, channels_last=False)
         yield from _parity(f"rational 2D {dtype}", found)

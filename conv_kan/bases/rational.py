@@ -22,6 +22,7 @@ class Rational(Basis):
     (conv_kan.bases.rational_init). GroupRational is the same function as an activation.
 
     Shapes: (B, C, *S) -> (B, C, *S); numerator a (6,), denominator b (num_groups, 4).
+    Numerics: as GroupRational.
     Raises: ValueError for an unknown init, num_groups < 1 or not a divisor of the channels, an
     unknown squash or scale; TypeError if num_groups is not an integer.
     Source: KAT (Yang and Wang, 2024); Molina et al. (2020) for rational activations.
@@ -57,10 +58,9 @@ class Rational(Basis):
         return self.numerator, self.denominator
 
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
-        numerator, denominator = shape
         z = self.squash(x)
-        b = [per_group(column, z) for column in denominator.unbind(1)]
-        return [quotient(z, numerator.to(working_dtype(x)).unbind(), b)]
+        a, b = (t.to(working_dtype(x)) for t in shape)
+        return [quotient(z, a, b, lambda column: per_group(column, z))]
 
     def formula(self) -> Formula:
         counts = (("KAN_NUMERATOR", "6"), ("KAN_DENOMINATOR", "4"))

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from conv_kan.layers.arguments import NamedArguments
 from conv_kan.layers.inputs import check_grid, check_input
 from conv_kan.layers.linear import check_sizes
+from conv_kan.names import BACKENDS
 from conv_kan.ops.expand_conv import expand_conv
 from conv_kan.ops.maths.activations import ACTIVATIONS
 from conv_kan.ops.maths.checks import check_choice, check_int, check_range
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import Formula
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.knots import splines
 from conv_kan.ops.maths.plan import Weights
 
 _RIDGE = 1e-10
@@ -32,10 +35,11 @@ class EfficientKANLinear(NamedArguments, nn.Module):
 
     Shapes: x (..., in_features) -> y (..., out_features). Parameters: base_weight and spline_scaler
     (out, in), spline_weight (out, in, G + p); buffer grid (in, G + 2p + 1).
-    Numerics: splines at least in float32; training keeps x alone.
+    Numerics: splines at least in float32; training keeps x alone, and computes splines and
+    s W_spline again. backend as KANConv.
     Raises: ValueError or TypeError for sizes < 1, spline_order < 0, a grid_range that does not
-    increase, a grid_eps outside [0, 1], an unknown base, an input of another number of features or
-    dtype.
+    increase, a grid_eps outside [0, 1], an unknown base or backend, an input of another number of
+    features or dtype.
     Source: efficient-kan, KANLinear.
     """
 
@@ -56,6 +60,7 @@ class EfficientKANLinear(NamedArguments, nn.Module):
         base_scale: float = 1.0,
         spline_scale: float = 1.0,
         grid_eps: float = 0.02,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         self.in_features = check_int("in_features", in_features, 1)
@@ -63,6 +68,7 @@ class EfficientKANLinear(NamedArguments, nn.Module):
         self.grid_size = check_int("grid_size", grid_size, 1)
         self.order = check_int("spline_order", spline_order, 0)
         self.base = check_choice("base", base, ACTIVATIONS)
+        self.backend = check_choice("backend", backend, BACKENDS)
         self.grid_range = check_range("grid_range", grid_range)
         self.noise_scale, self.base_scale = noise_scale, base_scale
         self.spline_scale, self.grid_eps = spline_scale, grid_eps
@@ -99,15 +105,29 @@ class EfficientKANLinear(NamedArguments, nn.Module):
             return self.spline_weight
         return self.spline_weight * self.spline_scaler.unsqueeze(-1)
 
+    @property
+    def expansion(self) -> Expansion:
+        """What one feature becomes before the product with the weights."""
+        counts = ("KAN_NUM_KNOTS", str(self.grid.shape[1])), ("KAN_KNOT_ORDER", str(self.order))
+        # The kernels have no gradient of the knots.
+        formula = None if self.grid.requires_grad else Formula("KnotSplines", counts)
+        return Expansion(
+            self._functions,
+            self.grid_size + self.order,
+            (),
+            1.0,
+            ACTIVATIONS[self.base],
+            self.base,
+            formula,
+            self.backend,
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         check_input("EfficientKANLinear", x, self.in_features, 0)
-        expansion = Expansion(
-            self._functions, self.grid_size + self.order, (), 1.0, ACTIVATIONS[self.base]
-        )
         y = expand_conv(
             x.reshape(-1, self.in_features),
-            Weights(self.scaled_weight, self.base_weight),
-            expansion=expansion,
+            Weights(self.spline_weight, self.base_weight, None, self.spline_scaler),
+            expansion=self.expansion,
             geometry=Geometry(),
             shape=(self.grid,),
         )
@@ -190,7 +210,7 @@ class EfficientKANLinear(NamedArguments, nn.Module):
         return (
             f"{self.in_features}, {self.out_features}, grid_size={self.grid_size}, "
             f"spline_order={self.order}, base={self.base!r}, "
-            f"standalone_scale={self.spline_scaler is not None}"
+            f"standalone_scale={self.spline_scaler is not None}, backend={self.backend!r}"
         )
 
 
@@ -225,28 +245,3 @@ class EfficientKAN(nn.Module):
             if isinstance(layer, EfficientKANLinear)
         ]
         return torch.stack(losses).sum()
-
-
-def splines(x: Tensor, grid: Tensor, order: int) -> Tensor:
-    """B_cj(x_c) by Cox and de Boor on the knots t = grid_c; a quotient by 0 counts as 0.
-
-        B^0_j = 1 on [t_j, t_{j+1}),
-        B^p_j = (x - t_j) / (t_{j+p} - t_j) B^{p-1}_j
-              + (t_{j+p+1} - x) / (t_{j+p+1} - t_{j+1}) B^{p-1}_{j+1}
-
-    Shapes: x (B, C), grid (C, M) -> (B, C, M - 1 - order). Numerics: at least float32.
-    """
-    x = promote(x).unsqueeze(-1)
-    grid = grid.to(x.dtype)
-    cells = (x >= grid[:, :-1]) & (x < grid[:, 1:])
-    values = cells.to(x.dtype).masked_fill(x.isnan(), math.nan)  # not 0, as beyond the grid
-    for p in range(1, order + 1):
-        rising = _quotient(x - grid[:, : -(p + 1)], grid[:, p:-1] - grid[:, : -(p + 1)])
-        falling = _quotient(grid[:, p + 1 :] - x, grid[:, p + 1 :] - grid[:, 1:-p])
-        values = rising * values[..., :-1] + falling * values[..., 1:]
-    return values
-
-
-def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
-    empty = denominator == 0
-    return (numerator / torch.where(empty, 1.0, denominator)).masked_fill(empty, 0.0)

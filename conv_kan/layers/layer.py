@@ -107,9 +107,8 @@ class Layer(NamedArguments, nn.Module):
         expansion = Expansion(
             _no_functions, 0, (), 1.0, self.base_function, self.base_name, NOTHING, self.backend
         )
-        return expand_conv(
-            x, Weights(weight, self.base_weight), expansion=expansion, geometry=self.geometry
-        )
+        weights = Weights(weight, self.base_weight)
+        return expand_conv(x, weights, expansion=expansion, geometry=self.geometry)
 
     def base_edges(self, grid: Tensor) -> Tensor | None:
         """W_base[o, c, *k] base(t), the base branch's share of every edge; None without one.

@@ -19,12 +19,15 @@ class GroupRational(NamedArguments, nn.Module):
 
     a is shared by all channels, b belongs to one of num_groups groups of neighbouring channels, g =
     c // (C / num_groups); all are learned and start as the function called `init` (unscaled).
-    backend as KANConv; "cpp" is torch here.
+    backend as KANConv.
 
     Shapes: x, y (..., C) with channels_last, else (B, C, *S); numerator (6,), denominator
     (num_groups, 4).
-    Numerics: computed at least in float32, returned in the dtype of x. Training keeps x and nothing
-    else. b_m = 0 has the gradient of |b_m| from the right, so that it can grow.
+    Numerics: computed at least in float32, returned in the dtype of x; beyond |x| = 1 in powers of
+    1 / x, so that F is finite wherever it is a number of that dtype; NaN for NaN and infinities.
+    Training keeps x and nothing else. The gradients of a and b are sums in float64 whose order does
+    not depend on the number of threads. b_m = 0 has the gradient of |b_m| from the right, so that
+    it can grow.
     Raises: ValueError for an unknown init, num_groups < 1, channels that it does not divide, fewer
     than two dimensions; TypeError for an input that is not floating-point.
     Source: KAT (Yang and Wang, 2024). Its fallback for CPUs takes x instead of |x| in Q

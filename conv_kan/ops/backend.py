@@ -20,7 +20,7 @@ from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.cupy import launch as cupy_launch
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.notices import say_once as _say_once
-from conv_kan.ops.maths.plan import ForwardWeights, Inputs, Plan, Wanted, Weights
+from conv_kan.ops.maths.plan import ForwardWeights, Inputs, Plan, Wanted, WeightGrads, Weights
 
 _COMPILED = {"cpu": "cpp", "cuda": "cupy"}
 _MODULES = {"cpp": "conv_kan.ops.cpp", "cupy": "conv_kan.ops.cupy"}
@@ -63,8 +63,8 @@ class Backend(Protocol):
 
     def weight_grads(
         self, grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
-    ) -> tuple[Tensor, Tensor | None]:
-        """Gradients of the basis and base weights from that of the convolution's weight."""
+    ) -> WeightGrads:
+        """Gradients of the layer's weights from that of the convolution's weight."""
 
     def why_not(self, value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> str | None:
         """Why this backend cannot expand numbers of the dtype `value` into a buffer of `stored`.

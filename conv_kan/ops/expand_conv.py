@@ -1,6 +1,6 @@
 """Convolution over an expansion that is never kept: y = W * e(x) + constants.
 
-    y[o] = sum_c  W_base[o, c] * base(x_c) + sum_{c, j}  s W_basis[o, c, j] * phi_j(u_c)
+    y[o] = sum_c  W_base[o, c] * base(x_c) + sum_{c, j}  s e_oc W_basis[o, c, j] * phi_j(u_c)
 
 `*` is a convolution whose zero padding acts on the maps base(x_c) and phi_j(u_c), not on x: a
 padded position contributes 0, also for a constant function. The training step keeps x (and u, the
@@ -46,7 +46,7 @@ def expand_conv(
     kept: KeptWeights | None = None,
     centered: bool = False,
 ) -> Tensor:
-    """y = W_base * base(x) + s W_basis * phi(u) + bias.
+    """y = W_base * base(x) + s e W_basis * phi(u) + bias, e_oc a factor for every edge, 1 without.
 
     `mask` multiplies the maps of every sample and channel (dropout); not the constant functions.
     With `kept`, what the weights alone determine is not computed again by the next call. With
@@ -113,13 +113,10 @@ class _ExpandConv(torch.autograd.Function):
         mask: Tensor | None,
         x: Tensor,
         u: Tensor | None,
-        basis_weight: Tensor,
-        base_weight: Tensor | None,
-        bias: Tensor | None,
-        *shape: Tensor,
+        *tensors: Any,
     ) -> Tensor:
+        weights, shape = _split(tensors)
         backend = choose_backend(x, u, plan.expansion, plan.dtype)
-        weights = Weights(basis_weight, base_weight, bias)
         make, kind = partial(backend.forward_weights, weights, plan), (plan.dtype, plan.size)
         weight, bias, table = make() if kept is None else kept.get(weights, kind, make)
         layout, parts = _fastest_format(backend, x, weight, plan), []
@@ -137,26 +134,31 @@ class _ExpandConv(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.plan = inputs[0]
         ctx.tiles = sample_tiles(inputs[3], ctx.plan)
-        ctx.save_for_backward(*inputs[2:])  # mask, x, u, basis_weight, base_weight, bias, *shape
+        ctx.save_for_backward(*inputs[2:])  # mask, x, u, *weights, *shape
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: activation checkpointing unpacks only once
         if graph_is_wanted():
             return (None, None, *_differentiable_grads(ctx, saved, grad_y))
-        _, x, u, *weights = saved[:6]
+        _, x, u, *tensors = saved
+        weights, _ = _split(tensors)
         backend = choose_backend(x, u, ctx.plan.expansion, ctx.plan.dtype)
         with torch.autocast(device_type=autocast_device(x), enabled=False):
             grads, grad_weight = _convolution_grads(ctx, backend, saved, grad_y)
-            grad_basis = grad_base = grad_bias = None
+            basis = base = bias = edge = None
             if grad_weight is not None:
-                grad_basis, grad_base = backend.weight_grads(
-                    grad_weight, grad_y, Weights(*weights), ctx.plan
-                )
-            if ctx.needs_input_grad[7]:
-                grad_bias = bias_grad(grad_y, ctx.plan).to(weights[2].dtype)
+                basis, base, edge = backend.weight_grads(grad_weight, grad_y, weights, ctx.plan)
+            if weights.bias is not None and ctx.needs_input_grad[7]:
+                bias = bias_grad(grad_y, ctx.plan).to(weights.bias.dtype)
         grad_x, grad_u, *grad_shape = grads
-        return (None, None, None, grad_x, grad_u, grad_basis, grad_base, grad_bias, *grad_shape)
+        return (None, None, None, grad_x, grad_u, basis, base, bias, edge, *grad_shape)
+
+
+def _split(tensors: Sequence[Any]) -> tuple[Weights, Sequence[Any]]:
+    """The weights, and the learned shape after them."""
+    count = len(Weights._fields)
+    return Weights(*tensors[:count]), tensors[count:]
 
 
 def _differentiable_grads(
@@ -165,7 +167,8 @@ def _differentiable_grads(
     """Gradients of (mask, x, u, *weights, *shape) that can be differentiated again."""
 
     def composition(mask: Tensor | None, x: Tensor, u: Tensor | None, *rest: Any) -> Tensor:
-        return compose(Inputs(x, u, rest[3:]), Weights(*rest[:3]), mask, ctx.plan)
+        weights, shape = _split(rest)
+        return compose(Inputs(x, u, shape), weights, mask, ctx.plan)
 
     with torch.autocast(device_type=autocast_device(grad_y), enabled=False):
         return differentiable_grads(composition, saved, ctx.needs_input_grad[2:], grad_y)
@@ -192,12 +195,13 @@ def _convolution_grads(
     ctx: Any, backend: Backend, saved: Sequence[Any], grad_y: Tensor
 ) -> tuple[Sequence[Tensor | None], Tensor | None]:
     """Gradients of (x, u, *shape) and of the joint weight (O, C/groups * M, *kernel)."""
-    mask, x, u, *weights = saved[:6]
-    weight = backend.joint_weight(Weights(*weights), ctx.plan)
+    mask, x, u, *tensors = saved
+    weights, shape = _split(tensors)
+    weight = backend.joint_weight(weights, ctx.plan)
     parts = []
     for tile in ctx.tiles:
         local_grad, local_mask, local_x, local_u = _samples([grad_y, mask, x, u], tile)
-        inputs = Inputs(local_x, local_u, saved[6:])
+        inputs = Inputs(local_x, local_u, shape)
         parts.append(_tile_grads(ctx, backend, weight, inputs, local_mask, local_grad))
     if len(parts) == 1:
         return parts[0]
@@ -218,10 +222,10 @@ def _tile_grads(
     One buffer serves twice: it receives the gradient of the expansion, which is pulled back to the
     inputs, and is then filled with the expansion, which the gradient of the weight needs.
     """
-    needs_x, needs_u, needs_basis, needs_base, _, *needs_shape = ctx.needs_input_grad[3:]
+    needs_x, needs_u, basis, base, _, edge, *needs_shape = ctx.needs_input_grad[3:]
     plan, given = ctx.plan, memory_format(inputs.x)
     layout = _fastest_format(backend, inputs.x, weight, plan)
-    wanted = Wanted([needs_x, needs_u, *needs_shape], needs_basis or needs_base)
+    wanted = Wanted([needs_x, needs_u, *needs_shape], basis or base or edge)
     grads: list[Tensor | None] = [None] * len(wanted.grads)
     grad_weight = None
     with lend_scratch():

@@ -1,5 +1,7 @@
 """Group rationals: published numbers, both layouts, gradients, initial functions and their fit."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,13 @@ from goldens import GOLDEN, read
 from conv_kan.bases.rational_fit import TARGETS, best_numerator, fit, fit_points
 from conv_kan.bases.rational_init import RATIONALS
 from conv_kan.layers.rational import GroupRational
+from conv_kan.ops import cpp
+from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.formula import Formula
+from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
+from conv_kan.ops.maths.rational import magnitude
+from conv_kan.ops.plain.rational import rational
 from conv_kan.ops.rational import group_rational
 from experiments.benchmarks.memory import kept_bytes
 
@@ -101,6 +110,170 @@ def test_values_layouts_and_gradients(shape):
     for one, other, third in zip(found, turned, wanted, strict=True):
         torch.testing.assert_close(one, third)
         torch.testing.assert_close(other, third)
+
+
+COMPILED = {  # shape, channels_last, the numbers of coefficients
+    "runs": ((3, 6, 700), False, (6, 4)),
+    "rows": ((2, 97, 6), True, (6, 4)),
+    "one channel a group": ((5, 3), True, (6, 4)),
+    "wide rows": ((1, 9, 3 * 37), True, (6, 4)),
+    "images": ((2, 6, 5, 7), False, (3, 5)),
+    "one element": ((1, 3), True, (1, 1)),
+    "no denominator": ((4, 21), True, (1, 0)),
+}
+
+
+def coefficients(counts, groups=3):
+    """a and b in float64; some b are 0, in one group all of them."""
+    a, b = (torch.randn(size, dtype=torch.float64) for size in (counts[0], (groups, counts[1])))
+    b[0] = 0.0
+    b[1, counts[1] // 2 :] = 0.0
+    return a, b
+
+
+def results(x, a, b, channels_last, backend):
+    """F, and the gradients of x, a and b."""
+    leaves = [t.clone(memory_format=torch.preserve_format).requires_grad_() for t in (x, a, b)]
+    y = group_rational(*leaves, channels_last, backend)
+    torch.manual_seed(1)
+    return [y.detach(), *torch.autograd.grad(y, leaves, torch.randn(y.shape).to(y.dtype))]
+
+
+def check(found, wanted, tolerance):
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == other.dtype and one.stride() == other.stride()
+        one, other = one.double(), other.double()
+        atol = tolerance * float(other.abs().max()) if other.numel() else 0.0
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=atol)
+
+
+@pytest.mark.parametrize("case", COMPILED.values(), ids=list(COMPILED))
+def test_compiled_kernels_compute_the_same(case):
+    shape, channels_last, counts = case
+    torch.manual_seed(0)
+    x = 2.0 * torch.randn(shape, dtype=torch.float64)
+    a, b = coefficients(counts)
+    check(*(results(x, a, b, channels_last, name) for name in ("cpp", "torch")), 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)],
+)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_compiled_kernels_in_every_dtype(dtype, tolerance, channels_last):
+    """With parameters in float32, as under autocast, and in the dtype of x."""
+    torch.manual_seed(0)
+    x = 2.0 * torch.randn(3, 42, 48).to(dtype)
+    a, b = coefficients((6, 4))
+    for wide in (torch.float32, dtype):
+        a, b = a.to(wide), b.to(wide)
+        check(*(results(x, a, b, channels_last, name) for name in ("cpp", "torch")), tolerance)
+
+
+def test_compiled_kernels_take_any_strides():
+    torch.manual_seed(0)
+    a, b = coefficients((6, 4))
+    image = torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    views = [
+        image.contiguous(memory_format=torch.channels_last),
+        image[:, :, ::2, 1:],
+        image[:1].expand(4, 6, 5, 7),
+        image.transpose(2, 3),
+    ]
+    for x in views:
+        check(*(results(x, a, b, False, name) for name in ("cpp", "torch")), 1e-11)
+    y = group_rational(image.requires_grad_(), a, b, False, "cpp")
+    y.sum().backward()  # the gradient of y has no strides
+    wanted = results(image.detach(), a, b, False, "torch")[0]
+    torch.testing.assert_close(y.detach(), wanted)
+    ones = torch.autograd.grad(group_rational(image, a, b, False, "torch").sum(), image)[0]
+    torch.testing.assert_close(image.grad, ones)
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads():
+    torch.manual_seed(0)
+    x, (a, b) = torch.randn(40, 1100, 6), coefficients((6, 4))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(results(x, a.float(), b.float(), True, "cpp"))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+# Numbers whose powers overflow in float32, and such as do not.
+WIDE = [0.0, 0.5, 1.0, -1.0, 1.5, -3.0, 1e4, -1e4, 1e10, -1e10, 1e20, -1e20, 1e30, -1e38]
+ROWS = {
+    **RATIONALS,
+    "of equal orders": ((0.1, 0.2, -0.3, 0.4, 0.5, 0), (0.1, -0.2, 0.3, 0.4)),
+    "few": ((0, 0, 1, 0, 0, 0), (0.1, 0, 0, 0)),
+    "tiny": ((0, 1, 0, 0, 0, 1e-30), (0, 0, 0, 0)),
+}
+
+
+def by_autograd(function, x, a, b):
+    """F, and its gradients in x, a and b."""
+    leaves = [t.clone().requires_grad_() for t in (x, a, b)]
+    y = function(*leaves)
+    return [y.detach(), *torch.autograd.grad(y, leaves)]
+
+
+def by_expansion(x, a, b):
+    """The same by the functor that layers with this basis have."""
+    counts = ("KAN_NUMERATOR", str(len(a))), ("KAN_DENOMINATOR", str(b.shape[1]))
+    formula = Formula("Rational", (*counts, ("KAN_SQUASH", "Identity")), neighbours=True)
+    expansion = Expansion(lambda u, *shape: [], 1, (), 1.0, None, None, formula)
+    plan, inputs = Plan(expansion, Geometry(), x.dtype, ()), Inputs(x, None, (a, b))
+    y = cpp.expand_inputs(inputs, plan)
+    grads = cpp.pull_back(
+        torch.ones_like(y), inputs, plan, Wanted([True, False, True, True], False)
+    )
+    return [y, *(grad for grad in grads if grad is not None)]
+
+
+WAYS = {
+    "torch": partial(by_autograd, lambda *leaves: group_rational(*leaves, True)),
+    "cpp": partial(by_autograd, lambda *leaves: group_rational(*leaves, True, "cpp")),
+    "composition": partial(by_autograd, lambda x, *shape: rational(x.unsqueeze(0), *shape)),
+    "expansion": by_expansion,
+}
+
+
+def naive(x, a, b):
+    """F by its definition: in float64, powers of numbers of float32 do not overflow."""
+    P = sum(c * x**m for m, c in enumerate(a))
+    return P / (1.0 + sum(magnitude(c) * magnitude(x) ** m for m, c in enumerate(b[0], start=1)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_numbers_have_the_values_and_gradients_of_double(way, dtype):
+    """A number is alone in its batch: it is all that the gradients of coefficients sum over."""
+    for name, (a, b) in ROWS.items():
+        a, b = torch.tensor(a).float(), torch.tensor(b).float().unsqueeze(0)
+        for x in torch.tensor(WIDE).to(dtype).view(-1, 1, 1):
+            wanted = by_autograd(naive, x.double(), a.double(), b.double())
+            if float(wanted[0].abs()) > 0.9 * torch.finfo(dtype).max:
+                continue
+            for one, other in zip(WAYS[way](x, a, b), wanted, strict=True):
+                limit = torch.finfo(one.dtype)
+                one, other = (t.double().clamp(limit.min, limit.max) for t in (one, other))
+                same = torch.isclose(one.flatten(), other.flatten(), max(1e-3, limit.eps), 1e-30)
+                assert same.all(), (name, x, one, other)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("row", ["identity", "swish", "few"])
+def test_infinities_and_nan_give_nan(way, row):
+    a, b = (torch.tensor(c).float() for c in ROWS[row])
+    b = b.unsqueeze(0)
+    for number in (torch.inf, -torch.inf, torch.nan):
+        y, grad, *_ = WAYS[way](torch.tensor([[number]]), a, b)
+        assert y.isnan().all() and grad.isnan().all()
 
 
 def test_gradients_equal_finite_differences():

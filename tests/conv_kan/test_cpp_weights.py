@@ -27,7 +27,7 @@ F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float1
 OUTPUTS, C = 6, 8
 
 
-def make(name, constants=(1.0,), base=True, value=F64):
+def make(name, constants=(1.0,), base=True, value=F64, edge=False):
     torch.manual_seed(0)
     ndim, arguments, size = GEOMETRIES[name]
     geometry = make_geometry(ndim, *arguments) if ndim else Geometry()
@@ -36,7 +36,8 @@ def make(name, constants=(1.0,), base=True, value=F64):
     shape = (OUTPUTS, C // geometry.groups)
     basis_weight = torch.randn(*shape, 4, *geometry.kernel_size).to(value)
     base_weight = torch.randn(*shape, *geometry.kernel_size).to(value) if base else None
-    return Weights(basis_weight, base_weight), Plan(expansion, geometry, value, size)
+    edges = torch.randn(shape).to(value) if edge else None
+    return Weights(basis_weight, base_weight, None, edges), Plan(expansion, geometry, value, size)
 
 
 def check(found, wanted, **limits):
@@ -44,14 +45,23 @@ def check(found, wanted, **limits):
         assert (one is None) == (other is None)
         if one is not None:
             assert one.dtype == other.dtype
+            one, other = one.double(), other.double()
             torch.testing.assert_close(one, other, **limits)
 
 
-@pytest.mark.parametrize("constants", [(), (1.0,), (0.5, -2.0)])
-@pytest.mark.parametrize("base", [False, True])
+KINDS = pytest.mark.parametrize(
+    ("base", "constants", "edge"),
+    [
+        *((base, c, False) for base in (False, True) for c in ((), (1.0,), (0.5, -2.0))),
+        *((True, (), True), (False, (0.5, -2.0), True)),
+    ],
+)
+
+
+@KINDS
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_forward(name, base, constants):
-    weights, plan = make(name, constants, base)
+def test_forward(name, base, constants, edge):
+    weights, plan = make(name, constants, base, edge=edge)
     for bias in (None, torch.randn(OUTPUTS, dtype=F64)):
         weights = weights._replace(bias=bias)
         found, wanted = (m.forward_weights(weights, plan) for m in (compiled, reference))
@@ -59,11 +69,10 @@ def test_forward(name, base, constants):
         assert torch.equal(compiled.joint_weight(weights, plan), found.weight)
 
 
-@pytest.mark.parametrize("constants", [(), (1.0,), (0.5, -2.0)])
-@pytest.mark.parametrize("base", [False, True])
+@KINDS
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_backward(name, base, constants):
-    weights, plan = make(name, constants, base)
+def test_backward(name, base, constants, edge):
+    weights, plan = make(name, constants, base, edge=edge)
     grad_y = torch.randn(3, OUTPUTS, *plan.geometry.output_size(plan.size), dtype=F64)
     grad_weight = torch.randn_like(reference.joint_weight(weights, plan))
     layouts = [grad_weight]
@@ -75,9 +84,30 @@ def test_backward(name, base, constants):
         check(found, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("module", [compiled, reference])
+@pytest.mark.parametrize("name", ["padded", "linear", "strided, groups"])
+def test_factors_of_edges_are_those_of_a_weight_that_is_multiplied_before(name, module):
+    """Every gradient is that of autograd through the product."""
+    weights, plan = make(name, (0.5, -2.0), edge=True)
+    leaves = [w.requires_grad_() for w in (weights.basis, weights.edge)]
+    product = weights._replace(basis=leaves[0] * weights.edges, edge=None)
+    for one, other in zip(
+        module.forward_weights(weights, plan), module.forward_weights(product, plan), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    grad_y = torch.randn(3, OUTPUTS, *plan.geometry.output_size(plan.size), dtype=F64)
+    grad_weight = torch.randn_like(reference.joint_weight(weights, plan))
+    with torch.no_grad():
+        found = module.weight_grads(grad_weight, grad_y, weights, plan)
+        through = module.weight_grads(grad_weight, grad_y, product, plan)
+    wanted = torch.autograd.grad(product.basis, leaves, through.basis)
+    torch.testing.assert_close((found.basis, found.edge), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("edge", [False, True])
 @pytest.mark.parametrize(("value", "stored"), [(F32, F32), (F32, BF16), (F32, F16), (BF16, BF16)])
-def test_dtypes(value, stored):
-    weights, plan = make("padded", value=value)
+def test_dtypes(value, stored, edge):
+    weights, plan = make("padded", value=value, edge=edge)
     plan = replace(plan, dtype=stored)
     found, wanted = (m.forward_weights(weights, plan) for m in (compiled, reference))
     eps = torch.finfo(stored).eps
@@ -87,12 +117,15 @@ def test_dtypes(value, stored):
     arguments = grad_weight, grad_y, weights, plan
     found, wanted = (m.weight_grads(*arguments) for m in (compiled, reference))
     eps = torch.finfo(value).eps
-    check(found, wanted, rtol=4 * eps, atol=16 * eps)  # taps are sums over positions
+    # Taps are sums over positions, and the factors of edges have sums of products.
+    check(found, wanted, rtol=4 * eps, atol=(64 if edge else 16) * eps)
 
 
 def test_weights_that_are_not_dense():
-    weights, plan = make("padded")
-    spread = Weights(*(w.movedim(0, -1).contiguous().movedim(-1, 0) for w in weights[:2]))
+    weights, plan = make("padded", edge=True)
+    spread = Weights(
+        *(w if w is None else w.movedim(0, -1).contiguous().movedim(-1, 0) for w in weights)
+    )
     found, wanted = (compiled.forward_weights(w, plan) for w in (spread, weights))
     check(found, wanted, rtol=0.0, atol=0.0)
 

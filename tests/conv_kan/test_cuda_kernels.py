@@ -21,6 +21,7 @@ from tests.cuda_on_cpu.cases import (
     compare,
     compare_rational,
     compare_wavelet,
+    knots_case,
     make_case,
 )
 from tests.cuda_on_cpu.executor import Executor
@@ -36,6 +37,12 @@ def executor(monkeypatch):
 @pytest.mark.parametrize("name", BASES)
 def test_every_basis(executor, name):
     compare(*make_case(name))
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16, F64])
+@pytest.mark.parametrize("order", [0, 3])
+def test_splines_on_knots_of_every_channel(executor, order, dtype):
+    compare(*knots_case(order, dtype))
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16, F64])

@@ -1,12 +1,14 @@
 """The spline layer with adaptive grids."""
 
+import copy
+
 import pytest
 import torch
 from goldens import GOLDEN, read
 from scipy.interpolate import BSpline
 
 from conv_kan import EfficientKAN, EfficientKANLinear, published
-from conv_kan.layers.efficient import splines
+from conv_kan.ops.maths.knots import splines
 from experiments.benchmarks.memory import kept_bytes
 
 
@@ -100,11 +102,74 @@ def test_edges_sum_to_the_layer():
         torch.testing.assert_close(total, layer(x[b]))
 
 
+@pytest.mark.parametrize("standalone_scale", [True, False])
+def test_training_keeps_the_input_and_the_knots(standalone_scale):
+    """Also where weights are larger than the batch: s W_spline is computed again."""
+    layer = EfficientKANLinear(32, 64, standalone_scale=standalone_scale)
+    x = torch.randn(8, 32, requires_grad=True)
+    kept = kept_bytes(lambda: layer(x), layer.parameters())
+    assert kept <= x.nbytes + layer.grid.nbytes
+
+
+@pytest.mark.parametrize(("dtype", "tolerance", "options"), [
+    (torch.float64, 1e-11, {"spline_order": 0}),
+    (torch.float64, 1e-11, {"spline_order": 4, "grid_size": 2, "standalone_scale": False}),
+    (torch.float32, 1e-4, {"base": "tanh"}),
+    (torch.bfloat16, 0.03, {"spline_order": 1, "grid_size": 1}),
+], ids=str)  # fmt: skip
+def test_compiled_kernels_compute_the_same(dtype, tolerance, options):
+    """On knots that follow data, two of which are equal; also where x is beyond all of them."""
+    torch.manual_seed(0)
+    layer = EfficientKANLinear(19, 5, backend="cpp", **options)
+    layer.update_grid(torch.randn(60, 19))
+    with torch.no_grad():
+        layer.spline_weight.normal_()
+        layer.grid[3, 1] = layer.grid[3, 0]
+    layer = layer.to(dtype)
+    x = torch.randn(70, 19).to(dtype)
+    x[:4, 3:6] = torch.tensor([torch.inf, 1e38, -1e38, -3.0]).to(dtype).unsqueeze(1)
+    on_torch = copy.deepcopy(layer)
+    on_torch.backend = "torch"
+    for found, wanted in zip(step(layer, x), step(on_torch, x), strict=True):
+        assert torch.equal(found.isfinite(), wanted.isfinite()) and found.dtype == wanted.dtype
+        found, wanted = (t.double()[wanted.isfinite()] for t in (found, wanted))
+        atol = tolerance * float(wanted.abs().max())
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=atol)
+
+
+def step(layer, x):
+    """The output, and the gradients of the input and of all that is learned."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    torch.manual_seed(1)
+    grads = torch.autograd.grad(y, [x, *layer.parameters()], torch.randn(y.shape).to(y.dtype))
+    return [y.detach(), *grads]
+
+
+@pytest.mark.parametrize("backend", ["torch", "cpp"])
+def test_beyond_the_knots_splines_are_zero(backend):
+    layer = EfficientKANLinear(4, 3, base="tanh", backend=backend)
+    with torch.no_grad():
+        layer.base_weight.zero_()
+    x = torch.tensor([torch.inf, -torch.inf, 3e38, -3e38]).expand(5, 4).clone().requires_grad_()
+    y = layer(x)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert not y.any() and not grad.any()
+    assert layer(torch.full((1, 4), torch.nan)).isnan().all()
+
+
+def test_knots_that_are_learned_have_a_gradient_on_torch():
+    layer = EfficientKANLinear(4, 3)
+    layer.grid.requires_grad_()
+    layer(torch.randn(5000, 4)).square().sum().backward()
+    assert layer.grid.grad.any()
+    layer.backend = "cpp"
+    with pytest.raises(RuntimeError, match="no compiled formula"):
+        layer(torch.randn(5, 4))
+
+
 def test_memory_shapes_and_errors():
     layer = EfficientKANLinear(64, 64)
-    x = torch.randn(512, 64, requires_grad=True)
-    small = sum(t.nbytes for t in (layer.grid, layer.spline_weight))
-    assert kept_bytes(lambda: layer(x), layer.parameters()) <= x.nbytes + small
     assert layer(torch.randn(2, 3, 64)).shape == (2, 3, 64)
     with pytest.raises(ValueError, match=r"takes \(\.\.\., 64\)"):
         layer(torch.randn(2, 63))
@@ -112,6 +177,8 @@ def test_memory_shapes_and_errors():
         layer(torch.zeros(2, 64, dtype=torch.int64))
     with pytest.raises(ValueError, match="did you mean 'silu'"):
         EfficientKANLinear(4, 4, base="sillu")
+    with pytest.raises(ValueError, match="did you mean 'cpp'"):
+        EfficientKANLinear(4, 4, backend="cp")
     with pytest.raises(ValueError, match="grid_eps=2"):
         EfficientKANLinear(4, 4, grid_eps=2)
 

@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad, gradgradcheck
 from torch.func import functional_call
 
-from conv_kan import KANConv, KANLinear, WavKANConv
+from conv_kan import EfficientKANLinear, KANConv, KANLinear, WavKANConv
 from conv_kan.bases import list_bases
 from conv_kan.layers import GroupRational
 from conv_kan.layers.shuffled import ShuffledKANConv
@@ -103,6 +103,14 @@ def test_every_wavelet(wavelet, backend):
     check(WavKANConv(2, 4, 3, padding=1, groups=2, wavelet=wavelet, backend=backend), images())
 
 
+@pytest.mark.parametrize("options", [{}, {"standalone_scale": False}], ids=str)
+def test_splines_on_knots_that_follow_data(options):
+    torch.manual_seed(0)
+    layer = EfficientKANLinear(2, 3, backend="cpp", **options)
+    layer.update_grid(torch.randn(50, 2))
+    check(layer, images().flatten(2)[:, :, 0])
+
+
 @pytest.mark.parametrize("options", [
     {"stride": 2}, {"dilation": 2}, {"padding": 2, "stride": 3}, {"norm_position": "input"},
     {"basis": "rbf", "norm_position": "input", "activation": None, "norm": "instance"},
@@ -113,9 +121,10 @@ def test_every_way_of_convolving(options):
     check(KANConv(2, 4, 3, **{"padding": 1, "groups": 2, **options}), images())
 
 
-def test_group_rational_where_numbers_are_negative_and_large():
+@pytest.mark.parametrize("backend", ["torch", "cpp"])
+def test_group_rational_where_numbers_are_negative_and_large(backend):
     torch.manual_seed(0)
-    check(GroupRational(2, channels_last=False), 1.5 * images(channels=4))
+    check(GroupRational(2, channels_last=False, backend=backend), 1.5 * images(channels=4))
 
 
 @pytest.mark.parametrize("kind", ["linear", "shuffled"])

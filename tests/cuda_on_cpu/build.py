@@ -76,7 +76,9 @@ def edited_copy(folder: Path, edits: Sequence[tuple[str, str, str]]) -> Path:
     copy = CACHE / f"edited-{_hash(*sorted(files.values()))}"
     copy.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (copy / name).write_text(text, encoding="utf-8")
+        part = copy / f"{name}.{os.getpid()}"  # another process may be reading
+        part.write_text(text, encoding="utf-8")
+        part.replace(copy / name)
     return copy
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from conv_kan import EfficientKANLinear
 from conv_kan.bases import Basis, create_basis
 from conv_kan.ops import cupy, plain, wavelet_conv
 from conv_kan.ops.maths.activations import ACTIVATIONS
@@ -52,13 +53,14 @@ class Outcome(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Arguments of an expansion; `into` is the dtype of the buffer."""
+    """Arguments of an expansion; `into` is the buffer's dtype; whether the shape is learned."""
 
     x: Tensor
     shape: list[Tensor]
     expansion: Expansion
     geometry: Geometry
     into: torch.dtype
+    learned: bool = True
 
     @property
     def plan(self) -> Plan:
@@ -105,6 +107,15 @@ def make_case(
     return Case(x, [s.detach() for s in basis.shape_of(x)], expansion, geometry, into or dtype)
 
 
+def knots_case(order: int = 3, dtype: torch.dtype = F32, channels: int = 37, seed: int = 1) -> Case:
+    """The splines of EfficientKANLinear on knots that follow data, some beyond all of them."""
+    torch.manual_seed(seed)
+    layer = EfficientKANLinear(channels, 1, spline_order=order)
+    x = torch.randn(9, channels)
+    layer.update_grid(0.5 * x)
+    return Case(x.to(dtype), [layer.grid.to(dtype)], layer.expansion, Geometry(), dtype, False)
+
+
 def worst(found: Tensor, expected: Tensor, summed: bool) -> float:
     """The largest error of an element, relative to it where it is more than 1.
 
@@ -121,7 +132,7 @@ def worst(found: Tensor, expected: Tensor, summed: bool) -> float:
 def run_expansion(case: Case, u: Tensor | None = None) -> Iterator[Outcome]:
     """Forward and backward, with everything wanted and the buffer filled again."""
     x, shape, into = case.x, case.shape, case.into
-    wanted = Wanted([True, u is not None, *[True] * len(shape)], True)
+    wanted = Wanted([True, u is not None, *[case.learned] * len(shape)], True)
     grad = torch.randn_like(empty_buffer(x, replace(case.plan, dtype=F32))).to(into)
 
     def run(module: Any, wide: torch.dtype | None, dtype: torch.dtype) -> list[Tensor]:
@@ -134,7 +145,7 @@ def run_expansion(case: Case, u: Tensor | None = None) -> Iterator[Outcome]:
         return [e, buffer, *(g for g in grads if g is not None)]
 
     names = ["e", "e filled again", "dx", *(["du"] if u is not None else [])]
-    names += [f"dshape {i}" for i in range(len(shape))]
+    names += [f"dshape {i}" for i in range(len(shape)) if case.learned]
     kernel, eager = run(cupy, None, into), run(plain, None, into)
     yield from map(Outcome, names, kernel, eager, run(plain, F64, F64))
 

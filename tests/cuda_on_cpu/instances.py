@@ -13,7 +13,13 @@ from conv_kan.bases import BASES
 from conv_kan.ops.cupy import launch as cupy_launch
 from conv_kan.ops.cupy.sources import TYPES, Kernel
 from conv_kan.ops.maths.wavelets import WAVELETS
-from tests.cuda_on_cpu.cases import make_case, run_expansion, run_rational, run_wavelet
+from tests.cuda_on_cpu.cases import (
+    knots_case,
+    make_case,
+    run_expansion,
+    run_rational,
+    run_wavelet,
+)
 from tests.cuda_on_cpu.executor import Executor
 
 TAPS = (1, 3)  # kernel sizes of wavelets, in two dimensions
@@ -37,6 +43,7 @@ def _ask(
         for name in names:
             for last in layouts:
                 list(run_expansion(make_case(name, size=(2, 8, 4), dtype=dtype, last=last)))
+        list(run_expansion(knots_case(dtype=dtype)))
         list(run_rational((2, 8, 16), dtype))
         list(run_rational((2, 8, 5), dtype, channels_last=False))
         if dtype in (torch.float32, torch.float64):

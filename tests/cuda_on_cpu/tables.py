@@ -63,6 +63,7 @@ def _error_cases(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[int], Any]
                 cases.make_case(name, channels=6, size=(3, 7, 4), dtype=dtype, seed=seed)
             ),
         )
+    yield "expand knots", lambda seed: cases.run_expansion(cases.knots_case(dtype=dtype, seed=seed))
     yield "rational 1D", lambda seed: cases.run_rational((4, 25, 16), dtype, seed=seed)
     yield (
         "rational 2D",

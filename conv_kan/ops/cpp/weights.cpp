@@ -2,9 +2,13 @@
 // dtype of the layer's weights, KAN_STORED that of the convolution; conv_kan/ops/plain/weights.py is
 // the reference.
 //
-//     weight[o, c, m, k] = W_base[o, c, k] for m = 0 if there is one, then s W_basis[o, c, j, k]
-//     v[o, k]            = s sum_{c, j < n} phi_j W_basis[o, c, j, k], of the n constant functions
+//     weight[o, c, m, k] = W_base[o, c, k] for m = 0 if there is one, then s e W_basis[o, c, j, k]
+//     v[o, k]            = s sum_{c, j < n} phi_j e W_basis[o, c, j, k], of the n constant functions
 //     level[o, box]      = sum_k v[o, k] inside[box, k]
+//
+// with e = e_oc, a number for every edge, or 1. With G the gradient of s e W_basis:
+//
+//     dW_basis[o, c, j, k] = s e_oc G[o, c, j, k],  de_oc = s sum_{j, k} G W_basis[o, c, j, k]
 //
 // Positions of the output whose windows have the same taps inside the image are a box.
 #include "parallel.h"
@@ -19,6 +23,8 @@ using Number = decltype(widen(Value{}));
 // Arguments of both operations; conv_kan/ops/cpp/weights.py fills it.
 struct Call {
     void *basis, *base;       // (outputs, channels, functions, taps), (outputs, channels, taps) or null
+    const void *edge, *source;  // e (outputs, channels) or null; W_basis, where basis is its gradient
+    void* grad_edge;          // as edge
     void* weight;             // (outputs, channels, maps, taps), with the strides below
     Number *level, *table;    // (outputs), of the last box; (outputs, positions): how others differ
     const Number* grad_map;   // (outputs, positions): the gradient of every position, over samples
@@ -45,6 +51,12 @@ struct Rows {
     Value* basis(long long c, long long j) const {
         return static_cast<Value*>(call.basis) +
                ((o * call.channels + c) * call.functions + j) * call.taps;
+    }
+    // s e_oc.
+    Number factor(long long c) const {
+        if (call.edge == nullptr) return Number(call.scale);
+        const Value* e = static_cast<const Value*>(call.edge) + o * call.channels;
+        return Number(call.scale) * Number(widen(e[c]));
     }
     Value* base(long long c) const {
         return static_cast<Value*>(call.base) + (o * call.channels + c) * call.taps;
@@ -90,18 +102,39 @@ void join_output(const Call& call, long long o, double* v, double* level) {
             const Value* from = rows.base(c);
             for (long long k = 0; k < call.taps; ++k) narrow(widen(from[k]), to + k);
         }
+        const Number scale = rows.factor(c);
         for (long long j = 0; j < call.num_constants; ++j) {
             const Value* from = rows.basis(c, j);
-            const double factor = call.constants[j] * call.scale;
+            const double factor = call.constants[j] * double(scale);
             for (long long k = 0; k < call.taps; ++k) v[k] += factor * double(widen(from[k]));
         }
         const Value* from = rows.basis(c, call.num_constants);
         Stored* to = rows.weight(c, call.base != nullptr);
         for (long long i = 0; i < rows.varying * call.taps; ++i) {
-            narrow(widen(from[i]) * Number(call.scale), to + i);
+            narrow(widen(from[i]) * scale, to + i);
         }
     }
     if (call.level) write_levels(call, o, v, level);
+}
+
+// de_oc.
+void split_edge(const Rows& rows, long long c, const double* v) {
+    const Call& call = rows.call;
+    const long long edge = rows.o * call.channels + c;
+    const Value* source = static_cast<const Value*>(call.source) + edge * call.functions * call.taps;
+    double total = 0;
+    for (long long j = 0; j < call.num_constants; ++j) {
+        for (long long k = 0; k < call.taps; ++k) {
+            total += call.constants[j] * v[k] * double(widen(*source++));
+        }
+    }
+    const Stored* grad = rows.weight(c, call.base != nullptr);
+    for (long long j = 0; j < rows.varying; ++j, grad += call.map_stride) {
+        for (long long k = 0; k < call.taps; ++k) {
+            total += double(widen(grad[k * call.tap_stride])) * double(widen(*source++));
+        }
+    }
+    narrow(Number(total * call.scale), static_cast<Value*>(call.grad_edge) + edge);
 }
 
 // The transpose: gradients in the place of weights.
@@ -116,18 +149,20 @@ void split_output(const Call& call, long long o, double* v, double* level) {
                 narrow(Number(widen(from[k * call.tap_stride])), to + k);
             }
         }
+        const Number scale = rows.factor(c);
         for (long long j = 0; j < call.num_constants; ++j) {
             Value* to = rows.basis(c, j);
-            const double factor = call.constants[j] * call.scale;
+            const double factor = call.constants[j] * double(scale);
             for (long long k = 0; k < call.taps; ++k) narrow(Number(factor * v[k]), to + k);
         }
         const Stored* from = rows.weight(c, call.base != nullptr);
         Value* to = rows.basis(c, call.num_constants);
         for (long long j = 0; j < rows.varying; ++j, to += call.taps, from += call.map_stride) {
             for (long long k = 0; k < call.taps; ++k) {
-                narrow(Number(widen(from[k * call.tap_stride])) * Number(call.scale), to + k);
+                narrow(Number(widen(from[k * call.tap_stride])) * scale, to + k);
             }
         }
+        if (call.edge) split_edge(rows, c, v);
     }
 }
 

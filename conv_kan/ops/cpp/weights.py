@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,15 @@ from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import promote, working_dtype
 from conv_kan.ops.maths.expansion import Expansion
-from conv_kan.ops.maths.plan import ForwardWeights, Plan, Weights
+from conv_kan.ops.maths.plan import ForwardWeights, Plan, WeightGrads, Weights
 from conv_kan.ops.plain import weights as reference
 from conv_kan.ops.plain.borders import BoxTable, box_table
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
-_TENSORS = ("basis", "base", "weight", "level", "table", "grad_map", "constants", "inside", "box")
+_TENSORS = (
+    *("basis", "base", "edge", "source", "grad_edge", "weight"),
+    *("level", "table", "grad_map", "constants", "inside", "box"),
+)
 _SIZES = ("outputs", "channels", "functions", "num_constants", "taps", "boxes", "positions")
 _STRIDES = ("output_stride", "map_stride", "tap_stride")
 
@@ -65,7 +69,7 @@ def joint_weight(weights: Weights, plan: Plan) -> Tensor:
 
 def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
     """conv_kan.ops.plain.forward_weights, in one pass over the weights."""
-    basis, _, bias = weights
+    basis, bias = weights.basis, weights.bias
     library = kernels(basis.dtype, plan.dtype)
     if library is None or basis.numel() == 0:
         return reference.forward_weights(weights, plan)
@@ -83,12 +87,12 @@ def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
     return ForwardWeights(weight, None if level is None else level.to(plan.dtype), table)
 
 
-def _joint(weights: Weights, plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
+def _joint(weights: Weights, plan: Plan) -> tuple[Tensor, dict[str, Any]]:
     """A joint weight to be written, and the tensors of the call that does."""
     outputs, channels, _, *kernel = weights.basis.shape
     size = (outputs, channels * plan.expansion.num_maps, *kernel)
     weight = weights.basis.new_empty(size, dtype=plan.dtype)
-    held = {"basis": weights.basis.contiguous(), "weight": _flat(weight)}
+    held = {"basis": weights.basis.contiguous(), "weight": _flat(weight), "edge": _edge(weights)}
     if weights.base is not None:
         held["base"] = weights.base.contiguous()
     return weight, held
@@ -99,29 +103,35 @@ def _flat(weight: Tensor) -> Tensor:
     return weight.flatten(2) if weight.dim() > 2 else weight.unsqueeze(2)
 
 
-def weight_grads(
-    grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
-) -> tuple[Tensor, Tensor | None]:
+def weight_grads(grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan) -> WeightGrads:
     """conv_kan.ops.plain.weight_grads, in one pass over the gradient."""
-    basis, base, _ = weights
+    basis = weights.basis
     library = kernels(basis.dtype, grad_weight.dtype)
     if library is None or basis.numel() == 0:
         return reference.weight_grads(grad_weight, grad_y, weights, plan)
-    grad = torch.empty_like(basis, memory_format=torch.contiguous_format)
-    grad_base = None
-    held = {"basis": grad, "weight": _flat(grad_weight)}
-    if base is not None:
-        grad_base = torch.empty_like(base, memory_format=torch.contiguous_format)
-        held["base"] = grad_base
+    grads = WeightGrads(*(_empty_like(t, basis) for t in (basis, weights.base, weights.edge)))
+    held = {"basis": grads.basis, "base": grads.base, "weight": _flat(grad_weight)}
+    if weights.edge is not None:
+        held |= {"grad_edge": grads.edge, "source": basis.contiguous(), "edge": _edge(weights)}
     if plan.expansion.constants:
         total = promote(grad_y).sum(0)
         held["grad_map"] = total.to(working_dtype(basis)).contiguous()
     boxes = box_table(plan.geometry, plan.size, plan.centered)
     library.kan_split(_call(held, plan.expansion, boxes))
-    return grad, grad_base
+    return grads
 
 
-def _call(held: dict[str, Tensor], expansion: Expansion, boxes: BoxTable | None) -> Call:
+def _edge(weights: Weights) -> Tensor | None:
+    """The factors of edges as the kernels read them."""
+    return None if weights.edge is None else weights.edge.to(weights.basis.dtype).contiguous()
+
+
+def _empty_like(weight: Tensor | None, basis: Tensor) -> Any:
+    """What receives a gradient, in the dtype of W_basis; None for None."""
+    return None if weight is None else torch.empty(weight.shape, dtype=basis.dtype)
+
+
+def _call(held: dict[str, Any], expansion: Expansion, boxes: BoxTable | None) -> Call:
     """The arguments, which point to tensors that the caller holds or that are kept."""
     basis, weight = held["basis"], held["weight"]
     call = Call(
@@ -139,7 +149,7 @@ def _call(held: dict[str, Tensor], expansion: Expansion, boxes: BoxTable | None)
         call.boxes, call.positions = len(boxes.inside), len(boxes.box)
     call.output_stride, call.map_stride, call.tap_stride = weight.stride()
     for name, tensor in held.items():
-        setattr(call, name, tensor.data_ptr())
+        setattr(call, name, None if tensor is None else tensor.data_ptr())
     return call
 
 

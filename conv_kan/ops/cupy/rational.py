@@ -14,7 +14,7 @@ from torch import Tensor
 from conv_kan.ops.cupy import launch
 from conv_kan.ops.cupy.sources import Kernel, instance
 from conv_kan.ops.maths.dtypes import working_dtype
-from conv_kan.ops.maths.twice import graph_is_wanted
+from conv_kan.ops.maths.twice import differentiable_grads, graph_is_wanted
 from conv_kan.ops.plain import rational as plain_rational
 
 _PACK_BYTES = 16  # of one load
@@ -79,10 +79,11 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    if graph_is_wanted():  # plain torch, whose operations can be differentiated again
-        x, numerator, denominator = ctx.saved_tensors
+    if graph_is_wanted():
         needs = ctx.needs_input_grad
-        return plain_rational.rational_backward(grad_y, x, numerator, denominator, needs)
+        return tuple(
+            differentiable_grads(plain_rational.rational, ctx.saved_tensors, needs, grad_y)
+        )
     grads: tuple[Tensor, Tensor, Tensor] = rational_backward(
         grad_y.contiguous(), *ctx.saved_tensors
     )

@@ -42,14 +42,31 @@ class Inputs(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The parameters of the convolution.
+    """The parameters of the convolution; `edge` multiplies all that basis holds for an edge.
 
-    Shapes: basis (O, C/groups, K, *kernel), base (O, C/groups, *kernel), bias (O,).
+    Shapes: basis (O, C/groups, K, *kernel), base (O, C/groups, *kernel), bias (O,), edge
+    (O, C/groups).
     """
 
     basis: Tensor
     base: Tensor | None = None
     bias: Tensor | None = None
+    edge: Tensor | None = None
+
+    @property
+    def edges(self) -> Tensor | None:
+        """`edge` such that it broadcasts with basis."""
+        if self.edge is None:
+            return None
+        return self.edge.reshape(*self.edge.shape, *[1] * (self.basis.dim() - 2))
+
+
+class WeightGrads(NamedTuple):
+    """The gradients of Weights that come from that of the convolution's weight."""
+
+    basis: Tensor
+    base: Tensor | None = None
+    edge: Tensor | None = None
 
 
 class Wanted(NamedTuple):

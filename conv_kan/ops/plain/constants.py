@@ -23,15 +23,15 @@ from conv_kan.ops.plain.borders import (
 def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
     """What the constant functions and the bias add to every sample: (1, O, *S_out) or (1, O, 1..).
 
-    With v[o] = s sum_{c, j < n} phi_j W_basis[o, c, j], a position receives the taps of v that fall
-    inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis]. Where means are
+    With v[o] = s sum_{c, j < n} phi_j e_oc W_basis[o, c, j], a position receives the taps of v that
+    fall inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis]. Where means are
     subtracted, the gradient is that of sum_k v[o, *k] (prod_axis inside_axis - 1).
     """
     expansion, geometry, bias = plan.expansion, plan.geometry, weights.bias
     per_output = (1, -1, *[1] * geometry.ndim)
     offset = None
     if expansion.constants:
-        taps = constant_taps(weights.basis, expansion)
+        taps = constant_taps(weights, expansion)
         inside = [
             inside_taps(axis, plan.size[axis], geometry, taps)
             for axis in range(geometry.ndim if geometry.is_padded else 0)
@@ -76,15 +76,16 @@ def bias_and_borders(
         offset = constant_offset(weights, plan)
         return None if offset is None else offset.flatten(), ()
     axes = axis_runs(plan.geometry, plan.size)
-    most, borders = boxes(run_values(constant_taps(weights.basis, plan.expansion), axes), axes)
+    most, borders = boxes(run_values(constant_taps(weights, plan.expansion), axes), axes)
     return most if weights.bias is None else most + promote(weights.bias), borders
 
 
-def constant_taps(basis_weight: Tensor, expansion: Expansion) -> Tensor:
+def constant_taps(weights: Weights, expansion: Expansion) -> Tensor:
     """v (O, *kernel), at least in float32."""
-    weights = promote(basis_weight[:, :, : len(expansion.constants)]).sum(1)
+    constant, edges = promote(weights.basis[:, :, : len(expansion.constants)]), weights.edges
+    totals = (constant if edges is None else constant * edges).sum(1)
     parts = [
-        weights[:, j] * (value * expansion.scale) for j, value in enumerate(expansion.constants)
+        totals[:, j] * (value * expansion.scale) for j, value in enumerate(expansion.constants)
     ]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 

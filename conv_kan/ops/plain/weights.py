@@ -7,7 +7,7 @@ from torch import Tensor
 
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.modes import needs_composition
-from conv_kan.ops.maths.plan import ForwardWeights, Plan, Weights
+from conv_kan.ops.maths.plan import ForwardWeights, Plan, WeightGrads, Weights
 from conv_kan.ops.plain.constants import bias_and_borders, taps_grad
 
 _SERIAL = (1 << 15) - 1  # elements above which torch wakes its threads
@@ -30,9 +30,10 @@ def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
 def joint_weight(weights: Weights, plan: Plan) -> Tensor:
     """The weight (O, C/groups * M, *kernel) of the one convolution; the scale is folded in here."""
     expansion, dtype, base_weight = plan.expansion, plan.dtype, weights.base
-    basis_weight = weights.basis[:, :, len(expansion.constants) :]
+    basis_weight, edges = weights.basis[:, :, len(expansion.constants) :], weights.edges
     if torch.is_grad_enabled() or needs_composition():  # operations, not writes into a buffer
         weight = basis_weight * expansion.scale
+        weight = weight if edges is None else weight * edges
         if base_weight is not None:
             weight = torch.cat([base_weight.unsqueeze(2), weight], dim=2)
         return weight.flatten(1, 2).to(dtype)
@@ -42,27 +43,29 @@ def joint_weight(weights: Weights, plan: Plan) -> Tensor:
     for rows in _pieces(weight):
         if base_weight is not None:
             weight[rows, :, 0] = base_weight[rows]
+        factor = expansion.scale if edges is None else edges[rows] * expansion.scale
         if dtype == basis_weight.dtype:
-            torch.mul(basis_weight[rows], expansion.scale, out=weight[rows, :, first:])
+            torch.mul(basis_weight[rows], factor, out=weight[rows, :, first:])
         else:
-            weight[rows, :, first:] = basis_weight[rows] * expansion.scale
+            weight[rows, :, first:] = basis_weight[rows] * factor
     return weight.flatten(1, 2)
 
 
-def weight_grads(
-    grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan
-) -> tuple[Tensor, Tensor | None]:
-    """The gradients of W_basis and W_base from that of the joint weight, and of y for constants.
+def weight_grads(grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan) -> WeightGrads:
+    """The gradients of the weights from that of the joint weight, and of y for constants.
 
+    With G the gradient of s e_oc W_basis[o, c, j]: dW_basis = s e_oc G, de_oc = s sum_j G W_basis.
     Shapes: grad_weight (O, C/groups * M, *kernel).
     """
-    expansion, (basis_weight, base_weight, _) = plan.expansion, weights
+    expansion, (basis, base, _, edge), edges = plan.expansion, weights, weights.edges
     grad_weight = grad_weight.unflatten(1, (-1, expansion.num_maps))
-    num_constants, first = len(expansion.constants), 0 if base_weight is None else 1
-    grad = torch.empty_like(basis_weight, memory_format=torch.contiguous_format)
-    grad_base = None
-    if base_weight is not None:
-        grad_base = torch.empty_like(base_weight, memory_format=torch.contiguous_format)
+    num_constants, first = len(expansion.constants), 0 if base is None else 1
+    grad = torch.empty_like(basis, memory_format=torch.contiguous_format)
+    grad_base = grad_edge = None
+    if base is not None:
+        grad_base = torch.empty_like(base, memory_format=torch.contiguous_format)
+    if edge is not None:
+        grad_edge = torch.empty_like(edge, memory_format=torch.contiguous_format)
     taps = taps_grad(grad_y, plan).unsqueeze(1) if num_constants else None
     for rows in _pieces(grad_weight):
         # First the dtype, then the scale, which half precision would round.
@@ -72,7 +75,11 @@ def weight_grads(
             grad[rows, :, j] = taps[rows] * (value * expansion.scale)
         if grad_base is not None:
             grad_base[rows] = grad_weight[rows, :, 0]
-    return grad, grad_base
+        if grad_edge is not None and edges is not None:
+            products = promote(grad[rows]) * promote(basis[rows])
+            grad_edge[rows] = products.flatten(2).sum(2).to(grad_edge.dtype)
+            grad[rows].mul_(edges[rows])
+    return WeightGrads(grad, grad_base, grad_edge)
 
 
 def _pieces(weight: Tensor) -> list[slice]:
