@@ -55,7 +55,7 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> s
     text = f"{key} is not a known key"
     if leaf.lower() in INSTEAD:
         text += f": {INSTEAD[leaf.lower()]}"
-    elif meant := meant_keys(key, names) or meant_keys(key, others):
+    elif meant := meant_keys(key, {*names, *others}):
         text += f"; did you mean {or_words(map(repr, meant))}?"
     beside = [name.removeprefix(f"{group}.") for name in names if name.startswith(f"{group}.")]
     if beside:
@@ -65,6 +65,6 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> s
 
 def meant_keys(key: str, known: Iterable[str]) -> list[str]:
     """The keys that one may stand for: those spelt alike, and what other programs call so."""
-    names = list(known)
+    names = set(known)
     elsewhere = ELSEWHERE.get(key.rpartition(".")[2].lower().replace("-", "_"))
-    return [elsewhere] if elsewhere in names else near_keys(key, names, 3)
+    return [elsewhere] if elsewhere in names else near_keys(key, sorted(names), 3)
