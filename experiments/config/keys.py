@@ -52,10 +52,11 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> s
     """
     names = list(known)
     group, _, leaf = key.rpartition(".")
+    same = sorted(other for other in others if other.endswith(f".{leaf}"))[:3]
     text = f"{key} is not a known key"
     if leaf.lower() in INSTEAD:
         text += f": {INSTEAD[leaf.lower()]}"
-    elif meant := meant_keys(key, {*names, *others}):
+    elif meant := same or meant_keys(key, names):
         text += f"; did you mean {or_words(map(repr, meant))}?"
     beside = [name.removeprefix(f"{group}.") for name in names if name.startswith(f"{group}.")]
     if beside:
@@ -65,6 +66,6 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> s
 
 def meant_keys(key: str, known: Iterable[str]) -> list[str]:
     """The keys that one may stand for: those spelt alike, and what other programs call so."""
-    names = set(known)
+    names = list(known)
     elsewhere = ELSEWHERE.get(key.rpartition(".")[2].lower().replace("-", "_"))
-    return [elsewhere] if elsewhere in names else near_keys(key, sorted(names), 3)
+    return [elsewhere] if elsewhere in names else near_keys(key, names, 3)
