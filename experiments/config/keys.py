@@ -52,7 +52,7 @@ def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> s
     """
     names = list(known)
     group, _, leaf = key.rpartition(".")
-    same = sorted(other for other in others if other.endswith(f".{leaf}"))[:3]
+    same = sorted(name for name in {*names, *others} if name.endswith(f".{leaf}"))[:3]
     text = f"{key} is not a known key"
     if leaf.lower() in INSTEAD:
         text += f": {INSTEAD[leaf.lower()]}"
