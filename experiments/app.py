@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from experiments.config.compose import CONFIG_DIR, check_command_line, store_rows, to_config
+from experiments.config.command_line import HELP, HYDRA, read_command_line, read_overrides
+from experiments.config.compose import store_rows, to_config
+from experiments.config.groups import CONFIG_DIR
 from experiments.config.help import help_text
 from experiments.config.schema import Config
 from experiments.errors import UserError
@@ -64,17 +66,14 @@ def launch(config_name: str, get_data: GetData = default_data) -> None:
 
 
 def _launch(config_name: str, get_data: GetData) -> None:
-    for flag in {"--multirun", "-m"} & set(sys.argv[1:]):  # Hydra wants it before the overrides
-        sys.argv.remove(flag)
-        sys.argv.insert(1, flag)
-    arguments = [a for a in sys.argv[1:] if not a.startswith("-")]
-    if {"--help", "-h"} & set(sys.argv):
+    words = sys.argv[1:]
+    if not set(HYDRA) & {word.partition("=")[0] for word in words}:
         with exit_with_message():
-            print(help_text(Path(sys.argv[0]).name, config_name, arguments), end="")
-        return
-    if not {"--hydra-help", "--info", "-i", "--cfg", "-c"} & set(sys.argv):
-        with exit_with_message():
-            check_command_line(config_name, arguments)
+            if set(HELP) & set(words):
+                overrides = read_overrides(config_name, words)
+                print(help_text(Path(sys.argv[0]).name, config_name, overrides), end="")
+                return
+            sys.argv[1:] = read_command_line(config_name, words)
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)
     def main(node: DictConfig) -> None:

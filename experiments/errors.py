@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from conv_kan.ops.maths.checks import ALIKE, likeness
 
 
 class UserError(Exception):
@@ -31,6 +32,31 @@ class TrainingError(UserError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the choice closest to word, or "" if none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    """Return "; did you mean 'x'?" for the choice spelt like word, or "" if none is."""
+    match = near_keys(word, choices, 1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def near_keys(word: str, keys: Iterable[str], most: int) -> list[str]:
+    """The keys that are likest to word, if they are like it at all: of equals up to `most`.
+
+    Dotted keys are compared part by part: the parts that two keys share say nothing of the others.
+    A name without its group, or with another group, counts if the last parts are alike.
+    """
+    scores = {key: _likeness(word.split("."), key.split(".")) for key in keys}
+    best = max(scores.values(), default=0.0)
+    return [key for key, score in scores.items() if score == best and best >= ALIKE][:most]
+
+
+def _likeness(one: Sequence[str], other: Sequence[str]) -> float:
+    last = likeness(one[-1], other[-1])
+    if len(one) == len(other):
+        whole = min(likeness(*pair) for pair in zip(one, other, strict=True))
+        return max(whole, ALIKE if last == 1 and len(one) > 1 else 0)
+    return last if len(one) == 1 else 0.0
+
+
+def or_words(words: Iterable[str]) -> str:
+    """Return "a, b or c"."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last

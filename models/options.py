@@ -6,13 +6,14 @@ same table, so a wrong value is refused with the same words before any weight ex
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from conv_kan.ops.maths.checks import near_names
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,11 @@ def advise(word: Any, choices: Iterable[Any]) -> str:
 
 def nearest_names(word: Any, choices: Iterable[str], count: int) -> list[str]:
     """Return up to count choices spelt like word, in capital letters or not, the nearest first."""
-    spelt = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(str(word).lower(), list(spelt), n=count, cutoff=0.5)
-    return [spelt[name] for name in close]
+    return near_names(word, choices, count)
 
 
 def describe_type(kind: Any) -> str:
-    """Name a type in words: `tuple[int, int]` is "a list of 2 integers"."""
+    """Name a type in words: `tuple[int, int]` is "a list of 2 integers", `list[int]` of any."""
     if kind in _NAMES:
         return _NAMES[kind][0]
     arguments = typing.get_args(kind)
@@ -88,8 +87,26 @@ def describe_type(kind: Any) -> str:
         return " or ".join(
             "null" if argument is type(None) else describe_type(argument) for argument in arguments
         )
-    length = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+    any_number = arguments[-1] is Ellipsis or typing.get_origin(kind) is list
+    length = "" if any_number else f"{len(arguments)} "
     return f"a list of {length}{_NAMES[arguments[0]][1]}"
+
+
+def describe(value: Any) -> str:
+    """Say what kind of thing a value is that has another type than it should."""
+    if value == "":
+        return "nothing"
+    kinds = {
+        type(None): "null",
+        bool: "true or false",
+        int: "an integer",
+        float: "a decimal number",
+        str: "text",
+        list: "a list",
+        tuple: "a list",
+        dict: "a group of keys",
+    }
+    return kinds.get(type(value), type(value).__name__)
 
 
 # One and many.
@@ -116,7 +133,7 @@ def _convert(kind: Any, value: Any) -> Any:
         return float(value)
     # bool is a subclass of int: only the exact type counts.
     if type(value) is not kind:
-        raise _UnfitError(f"got {type(value).__name__}")
+        raise _UnfitError(f"not {describe(value)}")
     if kind is float and not math.isfinite(value):
         raise _UnfitError("and a finite one")
     return value
@@ -125,13 +142,16 @@ def _convert(kind: Any, value: Any) -> Any:
 def _convert_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     # Sequences of configuration libraries are no list or tuple, but iterate like one.
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__len__"):
-        raise _UnfitError(f"got {type(value).__name__}")
+        raise _UnfitError(f"not {describe(value)}")
     elements = tuple(value)
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(elements)
     if len(kinds) != len(elements) or not elements:
-        raise _UnfitError(f"got {len(elements) or 'none'}")
-    try:
-        return tuple(_convert(kind, element) for kind, element in zip(kinds, elements, strict=True))
-    except _UnfitError as error:
-        raise _UnfitError(f"{error} in it") from None
+        raise _UnfitError(f"not of {len(elements) or 'none'}")
+    checked = []
+    for place, (kind, element) in enumerate(zip(kinds, elements, strict=True), 1):
+        try:
+            checked.append(_convert(kind, element))
+        except _UnfitError:
+            raise _UnfitError(f"but element {place} is {element!r}") from None
+    return tuple(checked)

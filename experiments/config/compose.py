@@ -8,24 +8,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.parse import NAMED_GROUPS, TASK_GROUPS, parse_config, plain_options
+from experiments.config.groups import CONFIG_DIR, list_groups, settle_groups, swept
+from experiments.config.keys import unknown_key
+from experiments.config.parse import (
+    NAMED_GROUPS,
+    TASK_GROUPS,
+    keys_of_all_choices,
+    parse_config,
+    plain_options,
+)
 from experiments.config.schema import Config
-from experiments.errors import ConfigError, nearest
+from experiments.errors import ConfigError
 from experiments.tasks.rows import TASKS
 from models import list_models, model_options
-
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 
 def load_config(config_name: str, overrides: Sequence[str] = ()) -> Config:
@@ -38,26 +43,46 @@ def to_config(node: DictConfig) -> Config:
     try:
         values = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error)) from error
+        what = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{error.full_key or 'a value'}: {what}; ${{KEY}} stands for the value of another key, "
+            "for example ${model.name}"
+        ) from error
     assert isinstance(values, dict)
     return parse_config({str(key): value for key, value in values.items() if key != "hydra"})
 
 
 def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose with Hydra; its errors become a ConfigError that names the nearest valid key."""
+    """Compose with Hydra; its errors become a ConfigError that names what was meant."""
+    usable = settle_groups(config_name, overrides)
+    try:
+        return _compose(config_name, usable)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, config_name, usable) from error
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     store_rows()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        try:
-            return compose(config_name, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(error, config_name, overrides) from error
+        return compose(config_name, overrides=list(overrides))
 
 
-def check_command_line(config_name: str, overrides: Sequence[str]) -> None:
+def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
     """Check overrides before Hydra starts a run; every value of a sweep is checked."""
     for chosen in _sweep_values(overrides):
         load_config(config_name, chosen)
+
+
+def known_keys(config_name: str, overrides: Sequence[str] = ()) -> list[str]:
+    """Dotted keys and group names that an override may name, given those that choose groups."""
+    groups = list_groups()
+    usable = [o for o in overrides if o.partition("=")[0].lstrip("+~") in groups]
+    try:
+        node = _compose(config_name, usable)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    return [*groups, *_dotted("", OmegaConf.to_container(node, resolve=False))]
 
 
 def store_rows() -> None:
@@ -81,36 +106,17 @@ def store_rows() -> None:
         store(group="loss", name=f"_{name}", node=loss)
 
 
-def group_options(group: str) -> list[str]:
-    """The choices of a config group."""
-    files = (CONFIG_DIR / group).glob("*.yaml")
-    names = {f.stem for f in files if not f.stem.startswith("_")}
-    registered = {"model": list_models(), "task": list(TASKS)}
-    return sorted(names | set(registered.get(group, ())))
-
-
 # ---------------------------------------------------------------------------------- explanations
 def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> ConfigError:
-    """Say what is wrong with an override: the key and the nearest one, or the group's options."""
-    if isinstance(error, MissingConfigException):
-        group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-        options = group_options(group)
-        return ConfigError(
-            f"{group}={name} does not exist{nearest(name, options)}\n"
-            f"Choose one of: {', '.join(options)}"
-        )
-    known = _known_keys(config_name, [o for o in overrides if "." not in o.partition("=")[0]])
+    """Say what is wrong with an override: the key, and the one that was meant."""
+    known = known_keys(config_name, overrides)
     for override in overrides:
         key, separator, _ = override.lstrip("+~").partition("=")
-        if not separator:
-            return ConfigError(
-                f"{override!r} is not an override; write KEY=VALUE, for example trainer.epochs=5"
-            )
+        if not separator and not override.startswith("~"):
+            return ConfigError(f"{override!r} is no override; write KEY=VALUE: trainer.epochs=5")
         if known and key not in known and not override.startswith("+"):
             owner = _owner(config_name, overrides, override)
-            return owner or ConfigError(
-                f"{key} is not a known key{nearest(key, known)}" + _siblings(key, known)
-            )
+            return owner or ConfigError(unknown_key(key, known, set(keys_of_all_choices())))
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
     return ConfigError(str(cause or error).splitlines()[0])
 
@@ -121,7 +127,7 @@ def _owner(config_name: str, overrides: Sequence[str], override: str) -> ConfigE
         return None
     added = [f"+{o}" if o == override else o for o in overrides]
     try:
-        to_config(compose(config_name, overrides=added))
+        to_config(_compose(config_name, added))
     except ConfigError as error:
         return error
     except (HydraException, OmegaConfBaseException):
@@ -129,28 +135,11 @@ def _owner(config_name: str, overrides: Sequence[str], override: str) -> ConfigE
     return None
 
 
-def _known_keys(config_name: str, group_overrides: Sequence[str]) -> list[str]:
-    """Dotted keys and group names that an override may name, given the chosen groups."""
-    groups = ["model", *(p.name for p in CONFIG_DIR.iterdir() if p.is_dir())]
-    usable = [o for o in group_overrides if o.partition("=")[0].lstrip("+~") in groups]
-    try:
-        node = compose(config_name, overrides=usable)
-    except (HydraException, OmegaConfBaseException):
-        return []
-    return groups + list(_dotted("", OmegaConf.to_container(node, resolve=False)))
-
-
 def _dotted(prefix: str, values: Any) -> Iterator[str]:
     for key, value in values.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _dotted(f"{prefix}{key}.", value)
-
-
-def _siblings(key: str, known: Sequence[str]) -> str:
-    parent = key.rpartition(".")[0]
-    same = [k for k in known if parent and k.startswith(parent + ".")]
-    return f"\nKnown here: {', '.join(sorted(same))}" if same else ""
 
 
 def _sweep_values(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -163,7 +152,7 @@ def _sweep_values(overrides: Sequence[str]) -> Iterator[list[str]]:
     for text, override in zip(overrides, parsed, strict=True):
         if override.is_sweep_override():
             key = text.partition("=")[0]
-            choices.append([f"{key}={v}" for v in override.sweep_string_iterator()])
+            choices.append([f"{key}={v}" for v in swept(override)])
         else:
             choices.append([text])
     columns = itertools.zip_longest(*choices) if choices else [()]

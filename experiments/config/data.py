@@ -29,6 +29,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         fraction = self.validation_fraction
         require(0 < fraction < 1, "data.validation_fraction", fraction, "must lie in (0, 1)")
+        seed = self.split_seed
+        require(-(2**63) <= seed < 2**63, "data.split_seed", seed, "must lie in [-2^63, 2^63)")
         require(self.workers >= 0, "data.workers", self.workers, "must be 0 or more")
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         for key in ("image_size", "train_size", "num_classes", "channels"):
@@ -37,7 +39,7 @@ class DataConfig:
         for key in ("mean", "std"):
             value = getattr(self, key)
             low = 0 if key == "mean" else 1e-6
-            ok = value is None or all(low <= v <= 1 for v in value)
+            ok = value is None or (len(value) > 0 and all(low <= v <= 1 for v in value))
             require(ok, f"data.{key}", value, "must be one number in [0, 1] per channel (std > 0)")
 
 

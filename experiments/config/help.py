@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from experiments.config.compose import CONFIG_DIR, compose_config, group_options
+from experiments.config.compose import compose_config
+from experiments.config.groups import group_options, list_groups
 
 HELP = """\
 python {script} [GROUP=CHOICE ...] [KEY=VALUE ...] [--multirun]
@@ -35,8 +36,7 @@ def help_text(script: str, config_name: str, overrides: Sequence[str]) -> str:
     options = OmegaConf.to_container(node, resolve=True)
     assert isinstance(options, dict)
     options = {key: value for key, value in options.items() if key != "hydra"}
-    folders = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    lines = [_wrap(group, group_options(group)) for group in sorted(folders | {"model"})]
+    lines = [_wrap(group, group_options(group)) for group in list_groups()]
     text = OmegaConf.to_yaml(OmegaConf.create(options))
     return HELP.format(
         script=script, groups="\n".join(lines), options=textwrap.indent(text.rstrip(), "  ")

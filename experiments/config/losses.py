@@ -25,6 +25,10 @@ class FocalConfig(LossConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.gamma >= 0, "loss.gamma", self.gamma, "must be 0 or more")
+        weights = self.alpha
+        rule = "must be numbers of 0 or more, one of them larger, or null for equal weights"
+        ok = weights is None or (all(w >= 0 for w in weights) and any(w > 0 for w in weights))
+        require(ok, "loss.alpha", weights, rule)
 
 
 @dataclass

@@ -25,7 +25,10 @@ class OptimizerConfig:
         for key in ("eps", "max_iter", "history_size"):
             value = getattr(self, key, 1)
             require(value > 0, f"optimizer.{key}", value, "must be positive")
-        for i, beta in enumerate(getattr(self, "betas", ())):
+        betas = getattr(self, "betas", [0.9, 0.999])
+        rule = "must be two numbers, for example [0.9,0.999]"
+        require(len(betas) == 2, "optimizer.betas", betas, rule)
+        for i, beta in enumerate(betas):
             require(0 <= beta < 1, f"optimizer.betas[{i}]", beta, "must lie in [0, 1)")
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from experiments.config.checks import require
 from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.keys import unknown_key
 from experiments.config.losses import PenaltyConfig
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.schema import Config
 from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS, TaskRow, task_row
-from models.registry import check_options, parse_reference
+from models.options import describe, describe_type
+from models.registry import check_options, list_models, model_options, parse_reference
 
 T = TypeVar("T")
 
@@ -45,10 +49,11 @@ def parse_config(values: dict[str, Any]) -> Config:
     parsed.update(parse_task(values))
     for key in ("name", "seed", "runs_dir"):
         if values.get(key) is None:
-            raise ConfigError(f"{key} is missing: give it a value, for example {key}=...")
+            example = {"name": "run", "seed": "0", "runs_dir": "runs"}[key]
+            raise ConfigError(f"{key} needs a value, for example {key}={example}")
         parsed[key] = _convert(get_type_hints(Config)[key], values[key], key)
-    if parsed["seed"] < 0:
-        raise ConfigError(f"seed={parsed['seed']}: must be 0 or more")
+    rule = "must be 0 or more, and less than 2^63"
+    require(0 <= parsed["seed"] < 2**63, "seed", parsed["seed"], rule)
     _check_together(parsed)
     return Config(**parsed)
 
@@ -126,6 +131,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     return asdict(config)
 
 
+def keys_of_all_choices() -> Iterator[str]:
+    """The dotted keys of every optimizer, scheduler, loss and model, whichever is chosen."""
+    losses = {name: cls for row in TASKS.values() for name, cls in row.losses.items()}
+    for group, table in {**NAMED_GROUPS, "loss": losses}.items():
+        yield from (f"{group}.{f.name}" for cls in table.values() for f in fields(cls))
+    for model in list_models():
+        yield from (f"model.{option}" for option in model_options(model))
+
+
 def _section(values: dict[str, Any], group: str) -> dict[str, Any]:
     section = values.get(group)
     if not isinstance(section, dict):
@@ -162,24 +176,47 @@ def _build(cls: type[T], values: dict[str, Any], group: str) -> T:
 def _reject_unknown(prefix: str, values: Mapping[str, Any], known: Any) -> None:
     for key in values:
         if key not in known:
-            names = sorted(f"{prefix}{k}" for k in known)
-            raise ConfigError(
-                f"{prefix}{key} is not a known key{nearest(f'{prefix}{key}', names)}"
-                f"\nKnown here: {', '.join(names)}"
-            )
+            raise ConfigError(unknown_key(f"{prefix}{key}", [f"{prefix}{k}" for k in known]))
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """Check value against a type hint: bool, int, float, str, list[float], or `| None` of these."""
-    text = str(getattr(hint, "__name__", hint)).replace("None", "null")
-    text = re.sub(r"\w+\.", "", str(hint)).replace("None", "null") if "|" in str(hint) else text
     options = getattr(hint, "__args__", (hint,)) if "|" in str(hint) else (hint,)
     for option in options:
         ok, result = _match(option, value)
         if ok:
             _refuse_infinite(key, result)
             return result
-    raise ConfigError(f"{key}={value!r}: must be of type {text}, not {type(value).__name__}")
+    given = f"not {describe(value)}"
+    elements = typing.get_args(options[0])
+    if isinstance(value, list) and elements:
+        wrong = next(i for i, item in enumerate(value) if not _match(elements[0], item)[0])
+        given = f"but element {wrong + 1} is {value[wrong]!r}"
+    raise ConfigError(
+        f"{key}={value!r}: must be {describe_type(hint)}, {given}{_way(options, value, key)}"
+    )
+
+
+_BOOLEANS = {"yes": "true", "on": "true", "1": "true", "true": "true"}
+_BOOLEANS |= {"no": "false", "off": "false", "0": "false", "false": "false"}
+
+
+def _way(options: Sequence[Any], value: Any, key: str) -> str:
+    """What to type for a value that says what is meant, but in another type."""
+    text = str(value).strip().lower()
+    if bool in options and text in _BOOLEANS:
+        return f"; type {key}={_BOOLEANS[text]}"
+    if str in options and isinstance(value, (bool, int, float)):
+        return f"; for a text type \"{key}='{value}'\", with both pairs of quotes"
+    if isinstance(value, bool) or not {int, float} & set(options):
+        return ""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if number.is_integer():
+        return f"; type {key}={int(number)}"
+    return f"; type {key}={number}" if float in options else ""
 
 
 def _refuse_infinite(key: str, value: Any) -> None:

@@ -43,7 +43,9 @@ class TrainerConfig:
         rule = "must lie in (0, 1) or be null (no EMA)"
         require(decay is None or 0 < decay < 1, "trainer.ema_decay", decay, rule)
         if self.precision is not None:
-            require_choice("trainer.precision", self.precision, ("no", "bf16", "fp16"))
+            rule = "must be bf16, fp16, no (32 bits) or null (what `accelerate launch` was told)"
+            known = self.precision in ("no", "bf16", "fp16")
+            require(known, "trainer.precision", self.precision, rule)
         require(
             self.overfit_batches >= 0,
             "trainer.overfit_batches",
@@ -67,3 +69,6 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         require_choice("tracker.name", self.name, ("local", "wandb", "tensorboard"))
+        rule = "must be 1 to 128 characters, none of them / \\ # ? % or : (a rule of wandb)"
+        ok = 0 < len(self.project) <= 128 and not set(self.project) & set("/\\#?%:")
+        require(ok or self.name != "wandb", "tracker.project", self.project, rule)

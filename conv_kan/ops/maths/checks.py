@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+ALIKE = 0.7  # of 1, above which one word may be meant by another
 
 
 def near_names(word: object, names: Iterable[str], count: int = 1) -> list[str]:
     """Up to `count` of the names that are spelt like word, in any case, the nearest first."""
-    spelt = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(str(word).lower(), list(spelt), n=count, cutoff=0.6)
-    return [spelt[name] for name in close]
+    scores = {name: likeness(str(word), name) for name in names}
+    near = [name for name in scores if scores[name] >= ALIKE]
+    return sorted(near, key=lambda name: -scores[name])[:count]
+
+
+def likeness(word: str, name: str) -> float:
+    """How alike two spellings are, 0 to 1; one that begins or ends the other is ALIKE enough."""
+    one, other = (text.lower().replace("-", "_") for text in (word, name))
+    short, long = sorted((one, other), key=len)
+    part = len(short) >= 3 and (long.startswith(short) or long.endswith(short))
+    return max(SequenceMatcher(None, one, other).ratio(), ALIKE if part else 0.0)
 
 
 def check_choice(label: str, value: object, choices: Iterable[str]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config.compose import CONFIG_DIR, check_command_line, load_config
+from experiments.config.compose import check_overrides, load_config
+from experiments.config.groups import CONFIG_DIR
 from experiments.config.losses import LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import to_dict
@@ -58,35 +59,61 @@ def test_command_of_the_readme_composes_as_typed() -> None:
 @pytest.mark.parametrize("override, words", [
     ("optimizer.lrr=1", ["optimizer.lrr", "did you mean 'optimizer.lr'"]),
     ("optimizr.lr=1", ["did you mean 'optimizer.lr'"]),
-    ("trainer.epochs=abc", ["trainer.epochs='abc'", "int"]),
-    ("trainer.epochs=1.5", ["trainer.epochs=1.5", "int"]),
+    ("trainer.epochs=abc", ["trainer.epochs='abc': must be an integer, not text"]),
+    ("trainer.epochs=1.5", ["trainer.epochs=1.5", "not a decimal number"]),
+    ("trainer.epochs='5'", ["must be an integer, not text; type trainer.epochs=5"]),
+    ("trainer.epochs={a:1}", ["must be an integer, not a group of keys"]),
+    ("seed=1e3", ["type seed=1000"]),
+    ("trainer.compile=yes", ["must be true or false, not text; type trainer.compile=true"]),
+    ("trainer.cpu=0", ["type trainer.cpu=false"]),
+    ("name=5", ["type \"name='5'\", with both pairs"]),
     ("trainer.epochs=-1", ["trainer.epochs=-1", "1 or more"]),
-    ("trainer.epochs=", ["trainer.epochs", "int"]),
+    ("trainer.epochs=", ["trainer.epochs", "must be an integer, not nothing"]),
     ("trainer.accumulation=3", ["must divide trainer.batch_size=128"]),
-    ("optimizer.lr=true", ["optimizer.lr=True", "float"]),
+    ("trainer.precision=fp32", ["no (32 bits)"]),
+    ("optimizer.lr=true", ["optimizer.lr=True: must be a number, not true or false"]),
     ("optimizer.momentum=0.9", ["option of sgd", "not of adamw"]),
+    ("optimizer.betas=[0.9]", ["optimizer.betas=[0.9]: must be two numbers, for example [0.9,"]),
+    ("optimizer.betas=[0.9,x]", ["must be a list of numbers, but element 2 is 'x'"]),
+    ("optimizer.betas=0.9", ["must be a list of numbers, not a decimal number"]),
+    ("data.mean=[]", ["data.mean=[]: must be one number"]),
     ("model=vggkagnn", ["did you mean 'vggkagn'"]),
     ("model.degree=0", ["degree=0", "1 or more"]),
     ("model.degree=two", ["degree='two'", "integer"]),
+    ("model.layer_sizes=[[4],4,8,8]", ["a list of 4 integers, but element 1 is [4]"]),
     ("model.grid_size=3", ["grid_size is an option of", "simple_conv_kagn (gram) has degree"]),
     ("data=imagnet", ["did you mean 'imagenet'"]),
     ("optimizer=sgdd", ["did you mean 'sgd'", "adamw"]),
     ("augment.mixup=-1", ["augment.mixup=-1.0", "0 (off) or more"]),
     ("seed=-1", ["seed=-1", "0 or more"]),
+    ("seed=9223372036854775808", ["less than 2^63"]),
+    ("data.split_seed=9223372036854775808", ["data.split_seed", "2^63"]),
+    ("name=null", ["name needs a value, for example name=run"]),
+    ("name=${nope}", ["name", "'nope' not found", "${model.name}"]),
     ("foo", ["foo"]),
     ("+foo=1", ["foo is not a known key"]),
 ])  # fmt: skip
 def test_what_cannot_work_is_refused_by_name(override: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_command_line("cifar", [override])
+        check_overrides("cifar", [override])
     for word in words:
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("override, words", [
+    ("loss=focal loss.alpha=[-1,1]", "loss.alpha=[-1.0, 1.0]: must be numbers of 0 or more"),
+    ("tracker=wandb tracker.project=a/b", "tracker.project='a/b'"),
+])  # fmt: skip
+def test_rules_of_a_choice_are_its_own(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_overrides("cifar", override.split())
+    assert words in str(caught.value)
+
+
 def test_every_value_of_a_sweep_is_checked() -> None:
-    check_command_line("cifar", ["seed=0,1", "optimizer=sgd,adamw"])
+    check_overrides("cifar", ["seed=0,1", "optimizer=sgd,adamw"])
     with pytest.raises(ConfigError, match=r"optimizer\.lr=-1"):
-        check_command_line("cifar", ["seed=0,1,2", "optimizer.lr=0.1,-1"])
+        check_overrides("cifar", ["seed=0,1,2", "optimizer.lr=0.1,-1"])
 
 
 def test_a_line_search_refuses_a_loss_scaler() -> None:

@@ -1,0 +1,71 @@
+"""Which key was meant by one that there is not; what other programs call things, and have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from experiments.errors import near_keys, or_words
+
+# Names that no spelling leads to, by the last part of a key.
+ELSEWHERE: dict[str, str] = {
+    "arch": "model",
+    "architecture": "model",
+    "bs": "trainer.batch_size",
+    "clip": "trainer.max_grad_norm",
+    "criterion": "loss",
+    "data_dir": "data.root",
+    "dir": "data.root",
+    "fp16": "trainer.precision",
+    "amp": "trainer.precision",
+    "learning_rate": "optimizer.lr",
+    "log_dir": "runs_dir",
+    "logger": "tracker",
+    "net": "model",
+    "network": "model",
+    "opt": "optimizer",
+    "out": "runs_dir",
+    "output_dir": "runs_dir",
+    "path": "data.root",
+    "random_seed": "seed",
+    "resolution": "data.image_size",
+    "smoothing": "loss.label_smoothing",
+    "wandb": "tracker",
+    "wd": "optimizer.weight_decay",
+}
+_STOPPING = "there is no early stopping: the weights of the best epoch are kept, and tested"
+_DEVICE = "`accelerate launch` chooses the device; trainer.cpu=true takes the CPU"
+# What there is instead of a thing that other programs have.
+INSTEAD: dict[str, str] = {
+    "cuda": _DEVICE,
+    "device": _DEVICE,
+    "early_stopping": _STOPPING,
+    "gpu": _DEVICE,
+    "gpus": "`accelerate launch --num_processes N` starts a process for each of N GPUs",
+    "patience": _STOPPING,
+}
+
+
+def unknown_key(key: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """Say that there is no such key: the one that was meant, and which the group has.
+
+    known: dotted keys and the names of groups; others: keys that other choices of a group have.
+    """
+    names = list(known)
+    group, _, leaf = key.rpartition(".")
+    same = sorted(name for name in {*names, *others} if name.endswith(f".{leaf}"))[:3]
+    text = f"{key} is not a known key"
+    if leaf.lower() in INSTEAD:
+        text += f": {INSTEAD[leaf.lower()]}"
+    elif meant := same or meant_keys(key, names):
+        text += f"; did you mean {or_words(map(repr, meant))}?"
+    beside = [name.removeprefix(f"{group}.") for name in names if name.startswith(f"{group}.")]
+    if beside:
+        return f"{text}\nThe keys of {group}: {', '.join(sorted(beside))}"
+    return text if "?" in text else f"{text}\n--help lists all groups and keys"
+
+
+def meant_keys(key: str, known: Iterable[str]) -> list[str]:
+    """The keys that one may stand for: those spelt alike, and what other programs call so."""
+    names = list(known)
+    elsewhere = ELSEWHERE.get(key.rpartition(".")[2].lower().replace("-", "_"))
+    return [elsewhere] if elsewhere in names else near_keys(key, names, 3)
