@@ -39,6 +39,28 @@ def published_vgg(kind: str | None, options: Mapping[str, Any]) -> Published:
     return Published(paths, _other_base(kind, options), refusal)
 
 
+def published_kaconvnet(head: str) -> Published:
+    """Of KAConvNet; a linear head is not the published one."""
+    paths: dict[str, str] = {}
+    for i, (conv, norm) in enumerate(((0, 1), (2, 3), (5, 6), (8, 9))):
+        paths |= block_parts(f"features.0.{i}", f"stem.block.{conv}", f"stem.block.{norm}")
+    for stage in range(1, 5):
+        paths[f"features.{2 * stage - 1}"] = f"stage{stage}.blocks"
+        for j in range(2 if stage < 4 else 0):
+            name = f"downsample{stage + 1}."
+            paths |= block_parts(
+                f"features.{2 * stage}.{j}", f"{name}{3 * j}", f"{name}{3 * j + 1}"
+            )
+    if head == "factored":
+        return Published({**paths, "head.0": "linear1", "head.2": "linear2"})
+    return Published({**paths, "head": "head"})
+
+
+def block_parts(block: str, conv: str, norm: str) -> dict[str, str]:
+    """The parts of a ConvBlock, which published networks have in a row."""
+    return {f"{block}.conv": conv, f"{block}.norm": norm}
+
+
 def _head_paths(head: str, published: str) -> dict[str, str]:
     """Paths of the parts of a head -> the published ones."""
     parts = _HEAD_PARTS.get(head, {"": ""})

@@ -31,6 +31,7 @@ from conv_kan.layers.attention import SelfAttention
 from conv_kan.layers.bottleneck import Bottleneck, BottleneckLinear
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.focal import FocalModulation
+from conv_kan.layers.kaconv import KAConv
 from conv_kan.layers.linear import KANLinear
 from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
 from conv_kan.layers.radial import RadialFunctions
@@ -229,3 +230,21 @@ def _radial(functions: RadialFunctions, keys: Collection[str]) -> list[Layout]:
     basis = functions.basis
     grid = Constant("grid", lambda: torch.tensor(basis.centres), basis.set_centres)
     return [Layout("radial", constants=[grid])]
+
+
+@layouts_of.register
+def _mixed_maps(layer: KAConv, keys: Collection[str]) -> list[Layout]:
+    ndim = layer.geometry.ndim
+    rules = [
+        Rule("silu_weight", "convkan.conv1.weight"),
+        Rule("silu_bias", "convkan.conv1.bias"),
+        Rule("line_weight", "convkan.conv2.weight", lambda t: t.reshape(len(t), 1, 1, -1)),
+        Rule("line_bias", "convkan.conv2.bias"),
+        Rule("norm.", "norm."),
+        Rule("slope", "act_mlp1.weight"),
+        Rule("mix_weight", "mlp1.weight", with_ones(0, ndim)),
+        Rule("mix_bias", "mlp1.bias"),
+    ]
+    for name, own in enumerate(("negative_slope", "positive_slope", "offset"), start=1):
+        rules.append(Rule(own, f"convkan.act2.alpha{name}", lambda t: t.reshape(1, len(t), 1, -1)))
+    return [Layout("KAConvNet", rules)]

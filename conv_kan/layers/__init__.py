@@ -5,6 +5,7 @@ from conv_kan.layers.bottleneck import Bottleneck, BottleneckLinear
 from conv_kan.layers.conv import KANConv
 from conv_kan.layers.efficient import EfficientKAN, EfficientKANLinear
 from conv_kan.layers.focal import FocalModulation
+from conv_kan.layers.kaconv import KAConv
 from conv_kan.layers.linear import KAN, KANLinear
 from conv_kan.layers.mixture import MixtureOfExperts
 from conv_kan.layers.rational import GroupRational
@@ -18,6 +19,7 @@ __all__ = [
     "EfficientKANLinear",
     "FocalModulation",
     "GroupRational",
+    "KAConv",
     "KANConv",
     "KANLinear",
     "MixtureOfExperts",

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from conv_kan.ops.maths.geometry import Geometry
+
 _AXES = (
     "..., {}",
     "batch, {}, length",
@@ -36,6 +38,28 @@ def check_input(owner: str, x: Tensor, channels: int, ndim: int) -> None:
     if not x.is_floating_point():
         what, remedy = ("images", "x.float() / 255") if ndim else ("numbers", "x.float()")
         raise TypeError(f"{owner} got {x.dtype} but takes floating-point {what}; type {remedy}.")
+
+
+def check_images(
+    owner: str, x: Tensor, channels: int, geometry: Geometry, weight: Tensor | None
+) -> None:
+    """Raise unless a layer of this geometry and with this weight can convolve x.
+
+    Raises: as check_input; RuntimeError for another device, ValueError for images too small.
+    """
+    check_input(owner, x, channels, geometry.ndim)
+    if weight is not None and weight.device != x.device:  # kernels take addresses
+        raise RuntimeError(
+            f"{owner} is on {weight.device} but got an input on {x.device}; type "
+            f"x.to({str(weight.device)!r}) or layer.to({str(x.device)!r})."
+        )
+    size = x.shape[2:] if geometry.ndim else ()
+    if any(s < 1 for s in geometry.output_size(size)):
+        raise ValueError(
+            f"{owner} got images of size {tuple(size)}, too small for kernel_size="
+            f"{geometry.kernel_size}, dilation={geometry.dilation} and padding="
+            f"{geometry.padding}; pass larger images or more padding."
+        )
 
 
 def check_tensor(owner: str, x: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from conv_kan.layers.activation import Activation
 from conv_kan.layers.arguments import NamedArguments
-from conv_kan.layers.inputs import check_input
+from conv_kan.layers.inputs import check_images
 from conv_kan.layers.noise import drop
 from conv_kan.layers.norm import make_norm, warn_if_features_vanish
 from conv_kan.layers.style import Style
@@ -159,21 +159,8 @@ class Layer(NamedArguments, nn.Module):
         return drop(x, self.dropout, self.dropout_kind)
 
     def _check_input(self, x: Tensor) -> None:
-        ndim, name = self.geometry.ndim, type(self).__name__
-        check_input(name, x, self.c_in, ndim)
         weight = next(self.parameters(), None)
-        if weight is not None and weight.device != x.device:  # kernels take addresses
-            raise RuntimeError(
-                f"{name} is on {weight.device} but got an input on {x.device}; type "
-                f"x.to({str(weight.device)!r}) or layer.to({str(x.device)!r})."
-            )
-        size = x.shape[2:] if ndim else ()
-        if any(s < 1 for s in self.geometry.output_size(size)):
-            raise ValueError(
-                f"{name} got images of size {tuple(size)}, too small for kernel_size="
-                f"{self.geometry.kernel_size}, dilation={self.geometry.dilation} and padding="
-                f"{self.geometry.padding}; pass larger images or more padding."
-            )
+        check_images(type(self).__name__, x, self.c_in, self.geometry, weight)
 
     def extra_repr(self) -> str:
         g = self.geometry

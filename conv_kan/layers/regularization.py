@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.layers.efficient import EfficientKANLinear
+from conv_kan.layers.kaconv import KAConv
 from conv_kan.layers.layer import Layer
 from conv_kan.ops.maths.dtypes import promote
 
-KANModule = Layer | EfficientKANLinear
+KANModule = Layer | EfficientKANLinear | KAConv
 
 
 def kan_layers(module: nn.Module) -> Iterator[KANModule]:

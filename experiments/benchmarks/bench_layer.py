@@ -56,11 +56,11 @@ def training_step(
     size = Setting(**(setting or {}))
     for name in names:
         case = LAYERS[name]
-        layer = case.layer(size)
+        layer, (other, stand_in) = case.layer(size), case.other(size)
         steps = {
             "limit": limit_step(limit_of(layer, size)),
             "layer": layer_step(layer, size.input()),
-            "backend torch": layer_step(case.layer(size, backend="torch"), size.input()),
+            other: layer_step(stand_in, size.input()),
         }
         yield from timed_rows(
             interleave(steps, Effort(**effort)), baseline="limit", images=size.batch,
@@ -121,12 +121,18 @@ def kept_for_backward(names: Sequence[str], setting: dict[str, int] | None = Non
     """What a training step keeps between forward and backward, against its input."""
     size = Setting(**(setting or {}))
     for name in names:
-        layer, x = LAYERS[name].layer(size), size.input()
-        kept = kept_bytes(partial(layer, x), layer.parameters())
-        yield Row(
-            BENCH, name, "layer", "kept for backward [B]", float(kept),
-            baseline="input", ratio=kept / x.nbytes, target=KEPT_TARGET,
-        )  # fmt: skip
+        case = LAYERS[name]
+        layers = {"layer": case.layer(size)}
+        if case.stand_in is not None:
+            layers |= [case.other(size)]
+        for provider, layer in layers.items():
+            x = size.input()
+            kept = kept_bytes(partial(layer, x), layer.parameters())
+            yield Row(
+                BENCH, name, provider, "kept for backward [B]", float(kept),
+                baseline="input", ratio=kept / x.nbytes,
+                target=KEPT_TARGET if provider == "layer" else None,
+            )  # fmt: skip
 
 
 def peak_memory(name: str, setting: dict[str, int] | None = None) -> Iterator[Row]:

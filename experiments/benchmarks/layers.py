@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from conv_kan import FAMILIES, Bottleneck, KANConv, WavKANConv
+from conv_kan import FAMILIES, Bottleneck, KAConv, KANConv, WavKANConv
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,59 @@ class Setting:
         return torch.randn(shape).requires_grad_()
 
 
+class Unfolded(nn.Module):
+    """A KAConv as its formula reads: g of all values of every window, and all maps at once."""
+
+    def __init__(self, c_in: int, c_out: int, kernel_size: int, **options: Any) -> None:
+        super().__init__()
+        self.layer = KAConv(c_in, c_out, kernel_size, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer, geometry = self.layer, self.layer.geometry
+        channels, taps = layer.offset.shape
+        windows = F.unfold(x, geometry.kernel_size, padding=geometry.padding)
+        windows = windows.unflatten(1, (channels, taps))
+        negative, positive, offset = (
+            t.unsqueeze(-1) for t in (layer.negative_slope, layer.positive_slope, layer.offset)
+        )
+        g = torch.where(windows < 0, negative * windows, positive * windows) + offset
+        lines = layer.line_weight.unflatten(0, (channels, -1)) @ g
+        bias = layer.silu_bias + layer.line_bias
+        silu = F.conv2d(
+            F.silu(x), layer.silu_weight, bias, padding=geometry.padding, groups=channels
+        )
+        maps = silu + lines.reshape(silu.shape)
+        assert layer.norm is not None
+        maps = F.prelu(layer.norm(maps), layer.slope)
+        return F.conv2d(maps, layer.mix_weight[:, :, None, None], layer.mix_bias)
+
+
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer, the multiple of its limit that it may take, and the arguments it is made with."""
+    """A layer, the multiple of its limit that it may take, and the arguments it is made with.
+
+    `stand_in` is who computes the same without this project's work, and how it is made; None: the
+    layer itself with backend="torch".
+    """
 
     name: str
     make: Callable[..., nn.Module]
     target: float
     options: Mapping[str, Any] = field(default_factory=dict)
+    stand_in: tuple[str, Callable[..., nn.Module]] | None = None
 
     def layer(self, setting: Setting, **options: Any) -> nn.Module:
-        c = setting.channels
-        return self.make(c, c, 3, padding=1, **{**self.options, **options})
+        return self._made(partial(self.make, **options), setting)
+
+    def other(self, setting: Setting) -> tuple[str, nn.Module]:
+        """The name of the stand-in, and the stand-in."""
+        if self.stand_in is None:
+            return "backend torch", self.layer(setting, backend="torch")
+        name, make = self.stand_in
+        return name, self._made(make, setting)
+
+    def _made(self, make: Callable[..., nn.Module], setting: Setting) -> nn.Module:
+        return make(setting.channels, setting.channels, 3, padding=1, **self.options)
 
 
 # The multiples of the limit that a training step may take on two cores in float32.
@@ -52,6 +95,7 @@ LAYERS: dict[str, LayerCase] = {
     **{n: LayerCase(n, f.conv, _TARGETS.get(n, 1.2)) for n, f in FAMILIES.items()},
     "bottleneck": LayerCase("bottleneck", Bottleneck, 1.4, {"basis": "gram"}),
     "wavelet": LayerCase("wavelet", WavKANConv, 10.0),
+    "kaconv": LayerCase("kaconv", KAConv, 2.0, stand_in=("unfolded", Unfolded)),
 }
 KEPT_TARGET = 2.5  # times the input
 BF16_TARGET = 1 / 3  # of the time in float32, where matrices of bfloat16 are multiplied
@@ -95,6 +139,10 @@ def limit_of(layer: nn.Module, setting: Setting) -> BareConvolutions:
         return BareConvolutions([_bare(c * layer.expansion.num_maps, c, 3)], setting)
     if isinstance(layer, WavKANConv):
         return BareConvolutions([_bare(2 * c, c, 3)], setting)  # one wavelet and the base
+    if isinstance(layer, KAConv):
+        maps = c * layer.multiplier
+        of_channels = nn.Conv2d(3 * c, maps, 3, padding=1, groups=c, bias=False)
+        return BareConvolutions([of_channels, _bare(maps, c, 1)], setting)
     if isinstance(layer, Bottleneck) and isinstance(layer.inner, KANConv):
         inner = layer.inner.c_in
         convolutions = [

@@ -3,7 +3,7 @@
 Reading them loads no torch. The networks themselves are built by the modules that rows name.
 """
 
-from models.rows import baselines, vggkan
+from models.rows import baselines, kaconv, vggkan
 
-FAMILIES = (baselines, vggkan)
+FAMILIES = (baselines, vggkan, kaconv)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

@@ -16,6 +16,7 @@ from conv_kan import (
     EfficientKANLinear,
     FocalModulation,
     GroupRational,
+    KAConv,
     KANConv,
     KANLinear,
     MixtureOfExperts,
@@ -96,6 +97,7 @@ LAYERS = {
     "Bottleneck": lambda: Bottleneck(4, 4, 3),
     "EfficientKANLinear": lambda: EfficientKANLinear(4, 4),
     "GroupRational": GroupRational,
+    "KAConv": lambda: KAConv(4, 4, 3),
 }
 POINTS = [
     ([0.0, 1.0], "pass torch.tensor([0.0, 1.0])"),

@@ -15,6 +15,8 @@ from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.plan import Plan
 
+_CACHE = 4 << 20  # bytes; near the second cache of a core, where smaller tiles only cost calls
+_TILE = 256 << 20
 _LIMIT: ContextVar[int | None] = ContextVar("expansion_limit", default=None)
 
 
@@ -27,7 +29,8 @@ def expansion_limit(num_bytes: int) -> Iterator[None]:
         loss.backward()
 
     Samples are expanded and convolved in tiles of the batch, forward and, wherever it is called, in
-    backward. Gradients of weights are sums over the tiles, so that their last bits differ.
+    backward; a KAConv, whose norm looks at all samples, takes its channels in tiles. Gradients of
+    weights are sums over the tiles, so that their last bits differ.
     torch.compile and torch.func decide for themselves what to hold, and do not read this.
     Raises: ValueError if num_bytes is not positive, TypeError if it is not an integer.
     """
@@ -46,6 +49,18 @@ def sample_tiles(x: Tensor, plan: Plan) -> list[slice]:
     per_sample = math.prod(buffer_size(x, plan)[1:]) * plan.dtype.itemsize
     count = max(limit // max(per_sample, 1), 1)
     return [slice(b, min(b + count, batch)) for b in range(0, batch, count)]
+
+
+def channel_tiles(x: Tensor, bytes_per_channel: int) -> list[slice]:
+    """The channels of x whose maps are held together.
+
+    As many as a cache of a CPU holds, or within _TILE on other devices; fewer under a limit.
+    """
+    channels, limit = x.shape[1], _LIMIT.get()
+    held = _CACHE if x.device.type == "cpu" else _TILE
+    held = held if limit is None else min(held, limit)
+    count = max(held // max(bytes_per_channel, 1), 1)
+    return [slice(c, min(c + count, channels)) for c in range(0, channels, count)]
 
 
 def join_inputs(parts: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:

@@ -140,6 +140,23 @@ def test_the_limit_of_a_bottleneck_is_its_own_convolutions() -> None:
         limit_of(nn.Identity(), setting)
 
 
+def test_the_stand_in_of_a_layer_computes_the_same() -> None:
+    setting, case = Setting(**TINY), LAYERS["kaconv"]
+    layer, (name, stand_in) = case.layer(setting), case.other(setting)
+    stand_in.layer.load_state_dict(layer.state_dict())
+    x = setting.input()
+    torch.testing.assert_close(stand_in(x), layer(x))
+    sizes = [
+        (c.in_channels, c.out_channels, c.groups) for c in limit_of(layer, setting).convolutions
+    ]
+    assert sizes == [(12, 76, 4), (76, 4, 1)]
+    ours, theirs = bench_layer.kept_for_backward(["kaconv"], TINY)
+    assert (ours.provider, theirs.provider) == ("layer", name) and theirs.target is None
+    assert theirs.median > 5 * ours.median
+    rows = list(bench_layer.training_step(["kaconv"], ONCE, TINY))
+    assert [row.provider for row in rows] == ["limit", "layer", name]
+
+
 def test_kept_bytes_count_storages_once_and_no_parameters() -> None:
     x = torch.randn(4, 8, requires_grad=True)
     linear = nn.Linear(8, 8)
