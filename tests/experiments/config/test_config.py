@@ -63,6 +63,8 @@ def test_command_of_the_readme_composes_as_typed() -> None:
     ("trainer.epochs=-1", ["trainer.epochs=-1", "1 or more"]),
     ("trainer.epochs=", ["trainer.epochs", "int"]),
     ("trainer.accumulation=3", ["must divide trainer.batch_size=128"]),
+    ("scheduler.warmup=2.5", ["scheduler.warmup=2.5", "a whole number of steps"]),
+    ("scheduler.warmup=half", ["scheduler.warmup='half'", "int | float"]),
     ("optimizer.lr=true", ["optimizer.lr=True", "float"]),
     ("optimizer.momentum=0.9", ["option of sgd", "not of adamw"]),
     ("model=vggkagnn", ["did you mean 'vggkagn'"]),
@@ -81,6 +83,12 @@ def test_what_cannot_work_is_refused_by_name(override: str, words: list[str]) ->
         check_command_line("cifar", [override])
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_warm_up_is_steps_or_a_share() -> None:
+    for text, value in (("7", 7), ("0.05", 0.05), ("5e-2", 0.05)):
+        warmup = load_config("cifar", [f"scheduler.warmup={text}"]).scheduler.warmup
+        assert warmup == value and type(warmup) is type(value)
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:
