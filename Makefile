@@ -18,7 +18,7 @@ $(READY): requirements.txt pyproject.toml
 	    sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} is not supported: type make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
-	$(BIN)/python -m pip install --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev,data,segmentation,docs]'
 	touch $@
 
 quickstart: install  ## train a small Gram network on digits to 98 % in two minutes

@@ -19,8 +19,9 @@ from experiments.benchmarks.worker import run_isolated
 from experiments.config.compose import CONFIG_DIR, load_config
 from experiments.config.schema import Config
 from experiments.data import Datasets, TrainLoader, complete_splits, load_datasets
-from experiments.data.containers import Published, TensorImages
+from experiments.data.containers import TensorImages
 from experiments.data.folders import load_folder
+from experiments.data.known import Published
 from experiments.tasks.base import create_task
 
 BENCH = "bench_data"

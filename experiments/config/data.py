@@ -15,6 +15,7 @@ class DataConfig:
     name: str = "digits"
     root: str = "data"
     download: bool = True
+    download_dir: str = "data/downloads"  # where files are copied that data.root names by a URL
     image_size: int | None = None  # None keeps the dataset's own size
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class

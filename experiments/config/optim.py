@@ -76,13 +76,26 @@ class LBFGSConfig(OptimizerConfig):
 
 @dataclass
 class SchedulerConfig:
-    """lr(s) over optimizer steps s; `warmup` steps rise linearly from 0 to optimizer.lr."""
+    """lr(s) over optimizer steps s; the steps of `warmup` rise linearly from 0 to optimizer.lr.
+
+    An integer counts steps, a float below 1 is a share of all steps of the run.
+    """
 
     name: str = "constant"
-    warmup: int = 0
+    warmup: int | float = 0
 
     def __post_init__(self) -> None:
-        require(self.warmup >= 0, "scheduler.warmup", self.warmup, "must be 0 or more steps")
+        value = self.warmup
+        if isinstance(value, float):
+            rule = "must be a share of all steps, below 1, or a whole number of steps"
+            require(0 <= value < 1, "scheduler.warmup", value, rule)
+        require(value >= 0, "scheduler.warmup", value, "must be 0 or more steps")
+
+    def warmup_steps(self, total_steps: int) -> int:
+        """The optimizer steps of the rise: `warmup`, or its share of all steps, rounded."""
+        if isinstance(self.warmup, float):
+            return round(self.warmup * total_steps)
+        return self.warmup
 
 
 @dataclass

@@ -30,6 +30,7 @@ RESUME: dict[str, str] = {
     "data.name": REFUSED,
     "data.root": FREE,
     "data.download": FREE,
+    "data.download_dir": FREE,
     "data.image_size": REFUSED,
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,

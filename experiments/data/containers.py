@@ -1,19 +1,19 @@
-"""What holds images: tensors in memory, files in class folders, and parts of either."""
+"""What holds images: tensors in memory, parts of a dataset, and a split behind the door."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
-from experiments.data.images import DeepColour, admit_image, open_image
+from experiments.data.file_images import FileImages
+from experiments.data.images import admit_image
+from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
 from experiments.errors import DataError
 
@@ -46,18 +46,6 @@ class Datasets(NamedTuple):
     test: ImageDataset
 
 
-class Published(NamedTuple):
-    """What is known of a dataset beforehand; None is found out from its training images."""
-
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    image_size: int | None = None
-
-
-UNKNOWN = Published()
-KNOWN = ("classes", "mean", "std", "image_size")  # what parts of a dataset know of it
-
-
 class TensorImages:
     """Images in memory. Shapes: images (N, C, H, W) uint8, targets (N,) int64.
 
@@ -82,50 +70,6 @@ class TensorImages:
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         target = self.targets[index]
         return self.images[index], target if target.ndim else target.item()
-
-
-class FolderImages:
-    """Image files under one root, decoded when asked for, at their full depth.
-
-    Items are PIL images in any mode, or DeepColour; of a file with several pictures the first.
-
-    Raises: DataError if a file cannot be decoded, naming it.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        samples: Sequence[tuple[str, int]],
-        classes: Sequence[str],
-        known: Published = UNKNOWN,
-    ) -> None:
-        self.root = root
-        # One array of bytes, not a million strings: workers share its memory, whereas a string's
-        # reference count is written at each use, which copies its page into every worker.
-        self._names = np.array([os.fsencode(os.path.relpath(path, root)) for path, _ in samples])
-        self.targets = np.array([label for _, label in samples], dtype=np.int64)
-        self.classes = list(classes)
-        self.mean, self.std, self.image_size = known
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def path(self, index: int) -> Path:
-        """Return the file of one image."""
-        return self.root / os.fsdecode(bytes(self._names[index]))
-
-    def __getitem__(self, index: int) -> tuple[Image.Image | DeepColour, int]:
-        path = self.path(index)
-        try:
-            image = open_image(path)
-        except DataError as error:
-            raise DataError(f"{path} {error}") from error
-        except Exception as error:  # Pillow's decoders raise many types on damaged files
-            raise DataError(
-                f"cannot read the image {path}: {error}. The file is damaged or no image: "
-                "replace or delete it, then start again"
-            ) from error
-        return image, int(self.targets[index])
 
 
 class Part:
@@ -268,8 +212,8 @@ def locate(dataset: Any, index: int) -> str:
     share = part_of(dataset)
     if share is not None:
         return locate(share[0], int(share[1][index]))
-    if isinstance(dataset, FolderImages):
-        return str(dataset.path(index))
+    if isinstance(dataset, FileImages):
+        return dataset.locate(index)
     samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)
     if isinstance(samples, list) and len(samples) == len(dataset):
         first = samples[index][0] if isinstance(samples[index], tuple) else None

@@ -80,7 +80,7 @@ def ensure_present(source: Source, download: bool) -> None:
         raise source.missing("data.download=false")
     try:
         source.root.mkdir(parents=True, exist_ok=True)
-        with _alone(source.root / ".download.lock") as waited, _network_timeout():
+        with alone(source.root / ".download.lock") as waited, _network_timeout():
             if source.present():
                 return
             if waited:  # the process before has just failed: trying again only takes time
@@ -92,7 +92,7 @@ def ensure_present(source: Source, download: bool) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
+def alone(path: Path) -> Iterator[bool]:
     """Hold a lock file, and tell whether another process held it before."""
     lock = FileLock(path)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +36,11 @@ class DeepColour(NamedTuple):
     alpha: bool
 
 
-def open_image(path: str | Path) -> Image.Image | DeepColour:
+def open_image(source: str | Path | BinaryIO) -> Image.Image | DeepColour:
     """Decode a file at its full depth; the first picture of one that holds several."""
-    with Image.open(path) as image:
+    with Image.open(source) as image:
         if _loses_depth(image):
-            return _decode_deep(image, Path(path))
+            return _decode_deep(image, source)
         image.load()
     return image
 
@@ -57,8 +57,7 @@ def admit_image(image: Any, alpha: str) -> Any:
     Raises: DataError for pixels of unknown range -> what was found and what to type.
     """
     if isinstance(image, Image.Image) and _loses_depth(image):
-        name = getattr(image, "filename", "")
-        image = _decode_deep(image, Path(name) if name else None)
+        image = _decode_deep(image, getattr(image, "filename", "") or None)
     if isinstance(image, DeepColour):
         pixels = image.pixels.to(torch.float32) / 65535
         return _lay_tensor(pixels, pixels[-1:] if image.alpha else None, alpha)
@@ -202,12 +201,17 @@ def _loses_depth(image: Image.Image) -> bool:
     return False
 
 
-def _decode_deep(image: Image.Image, path: Path | None) -> DeepColour:
-    if path is None or image.format != "PNG":
+def _decode_deep(image: Image.Image, source: str | Path | BinaryIO | None) -> DeepColour:
+    if source is None or image.format != "PNG":
         raise DataError(
             f"has 16 bits a channel in colour, which Pillow cuts to 8 in {image.format} files: "
             "save it as a PNG file of 16 bits, or give tensors (C, H, W) of torch.uint16"
         )
-    content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    if isinstance(source, (str, Path)):
+        encoded = Path(source).read_bytes()
+    else:
+        source.seek(0)
+        encoded = source.read()
+    content = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
     pixels = decode_image(content, ImageReadMode.UNCHANGED, apply_exif_orientation=True)
     return DeepColour(pixels, alpha="A" in image.mode)

@@ -13,10 +13,14 @@ from torchvision.datasets.utils import check_integrity
 from torchvision.transforms.v2 import functional as F
 
 from experiments.config.data import DataConfig
-from experiments.data.containers import Datasets, Published, TensorImages
+from experiments.data.containers import Datasets, TensorImages
 from experiments.data.download import Source, damaged, ensure_present
-from experiments.data.folders import load_folder, load_imagenet, load_tiny_imagenet
+from experiments.data.folders import load_folder
+from experiments.data.hub import load_hub
 from experiments.data.idx import IDX_FILES, has_idx_files, read_idx_images
+from experiments.data.imagenet import load_imagenet, load_tiny_imagenet
+from experiments.data.known import Published
+from experiments.data.mnist5k import load_mnist5k
 from experiments.data.splits import complete_splits, split_off_test
 from experiments.errors import DataError, nearest
 
@@ -113,8 +117,11 @@ DATASETS: dict[str, Callable[[DataConfig], Datasets]] = {
     "fashion_mnist": load_idx,
     "folder": load_folder,
     "imagenet": load_imagenet,
+    "imagenet_hub": load_hub,
     "mnist": load_idx,
+    "mnist5k": load_mnist5k,
     "tiny_imagenet": load_tiny_imagenet,
+    "tiny_imagenet_hub": load_hub,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from experiments.data import Datasets
-from experiments.data.containers import FolderImages, TensorImages, part_of
+from experiments.data.containers import TensorImages, part_of
+from experiments.data.file_images import FileImages
 
 SAMPLE = 16_384  # images of a split, evenly spaced, whose name, size or pixels are looked at
 LISTED = 100  # classes up to which their names are told, and not a hash of them
@@ -58,11 +58,11 @@ def _described(dataset: Any) -> tuple[list[bytes], list[bytes]]:
         which.append(array.tobytes() if numbers else repr(array.tolist()).encode())
     at_most = min(len(indices), SAMPLE)
     sample = indices[np.linspace(0, len(indices) - 1, at_most).astype(int)] if at_most else []
-    if isinstance(base, FolderImages):
+    if isinstance(base, FileImages):
         for index in map(int, sample):
-            path = base.path(index)
-            which.append(os.fsencode(os.path.relpath(path, base.root)))
-            content.append(str(path.stat().st_size if path.exists() else -1).encode())
+            known = base.identify(index)
+            which.append(known.name)
+            content.append(str(known.size).encode())
     elif isinstance(base, TensorImages) and len(sample):
         content.append(base.images[sample].cpu().numpy().tobytes())
     return which, content

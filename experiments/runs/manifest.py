@@ -47,7 +47,8 @@ def build_manifest(
     command is the shell command to record (default: this process's); macs are of one input. Until
     the end these are None: backend (who computed the layers' expansions: torch, cpp, cupy or
     several joined by "+"), finished (ISO time), wall_seconds, step_seconds (median over optimizer
-    steps), images_per_second (over all processes), peak_memory_bytes.
+    steps), images_per_second (over all processes), data_share (of the training time, spent waiting
+    for samples), peak_memory_bytes.
     """
     forget_backends()
     return {
@@ -64,6 +65,7 @@ def build_manifest(
         "wall_seconds": None,
         "step_seconds": None,
         "images_per_second": None,
+        "data_share": None,
         "peak_memory_bytes": None,
         "command": shlex.join([sys.executable, *sys.argv]) if command is None else command,
         "git": git_state(Path(__file__).parent),

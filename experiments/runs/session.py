@@ -216,6 +216,7 @@ class Session:
         try:
             self.begin(opened)
             self.fit()
+            self.log.tell_waiting()
             result = self.test()
             status = "finished"
             return result
@@ -300,6 +301,7 @@ class Session:
                 backend=backends_that_ran(),
                 step_seconds=step,
                 images_per_second=rate,
+                data_share=self.log.data_share(),
                 wall_seconds=time.time() - self.started,
                 finished=now(),
                 peak_memory_bytes=peak_memory_bytes(self.accelerator.device),

@@ -34,6 +34,7 @@ from experiments.files import append_line, atomic_path, write_json
 from experiments.runs.directory import RunDirectory
 from experiments.tasks.rows import TaskRow
 
+MUCH, A_MINUTE = 0.25, 60.0  # a share of the time, and seconds: what is worth a line
 WARM_UP_STEPS = 5  # the first steps pay for caches, compilation and page faults
 
 
@@ -58,9 +59,12 @@ class RunLog:
         self.steps_per_epoch, self.epochs, self.batch_size = steps_per_epoch, epochs, batch_size
         self.step_seconds: list[float] = []
         self.epoch_seconds: list[float] = []
+        self.epoch_waited: list[float] = []  # the part of them in which there was no batch yet
+        self.seconds = self.waited = 0.0  # over all epochs
         self._bar = self._make_bar() if progress and main and console.is_terminal else None
         self._bar_task: Any = None
         self._shown = 0.0
+        self._data_share = 0.0  # of the last epoch
         self._train: dict[str, float] = {}  # the last training row, shown beside validation's
 
     # ------------------------------------------------------------------------------------- metrics
@@ -108,29 +112,43 @@ class RunLog:
     def _write_timing(self, epoch: int, step: int) -> None:
         seconds = self.epoch_seconds
         if seconds:
-            median = statistics.median(seconds)
+            median, waited = statistics.median(seconds), sum(self.epoch_waited)
+            self._data_share = waited / sum(seconds)
             row = {
                 "epoch": epoch,
                 "step": step,
                 "seconds": sum(seconds),
                 "step_seconds": median,
                 "images_per_second": self.batch_size / median,
+                "data_seconds": waited,
+                "data_share": self._data_share,
                 "finished": time.time(),
             }
             append_line(self.run.timing, json.dumps(row))
-        self.epoch_seconds = []
+        self.epoch_seconds, self.epoch_waited = [], []
 
     def median_step(self) -> float | None:
         """Median seconds of a training step, data included; the first steps do not count."""
         counted = self.step_seconds[WARM_UP_STEPS:] or self.step_seconds
         return statistics.median(counted) if counted else None
 
+    def data_share(self) -> float | None:
+        """The share of training in which the first process waited for its samples.
+
+        On an accelerator, which computes meanwhile, an upper bound of what they cost.
+        """
+        return self.waited / self.seconds if self.seconds else None
+
     # ------------------------------------------------------------------------------------ terminal
     def step_done(
-        self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float, seconds: float
-    ) -> None:
+        self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float,
+        seconds: float, waited: float,
+    ) -> None:  # fmt: skip
         self.step_seconds.append(seconds)
         self.epoch_seconds.append(seconds)
+        self.epoch_waited.append(waited)
+        self.seconds += seconds
+        self.waited += waited
         now = time.monotonic()
         if self._bar is None or (now - self._shown < 0.2 and step_in_epoch < self.steps_per_epoch):
             return
@@ -169,9 +187,19 @@ class RunLog:
         self.console.print(
             f"epoch {epoch:>3}/{self.epochs}  train {self._figures(train)}  "
             f"{split} {self._figures(values)}  lr {train.get('lr', math.nan):.2e}  "
-            f"{rate:.0f} {self.task.unit}s/s",
+            f"{rate:.0f} {self.task.unit}s/s  data {self._data_share:.0%}",
             highlight=False,
         )
+
+    def tell_waiting(self) -> None:
+        """A line at the end of training that spent much of its time on its samples."""
+        share = self.data_share() or 0.0
+        if self.main and share >= MUCH and self.waited >= A_MINUTE:
+            self.say(
+                f"waiting for {self.task.unit}s took {share:.0%} of the training time "
+                f"({self.waited:.0f} s): raise data.workers, or keep decoded images with "
+                "data.cache=memory or data.cache=FOLDER"
+            )
 
     def _figures(self, values: dict[str, float]) -> str:
         """The loss, and the running figure of the task."""

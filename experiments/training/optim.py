@@ -92,7 +92,8 @@ def build_scheduler(
 ) -> LRScheduler:
     """Build lr(s) over optimizer steps s = 0 .. T = total_steps; call `.step()` once per step.
 
-    With w = cfg.warmup, every schedule but onecycle starts with lr(s) = lr * s/w for s < w; then
+    With w = cfg.warmup_steps(T) every schedule but onecycle starts with lr(s) = lr * s/w, s < w;
+    then
       constant     lr(s) = lr
       polynomial   lr(s) = (lr - lr_end) * (1 - (s-w)/(T-w))^power + lr_end
       cosine       lr(s) = (lr - lr_end) * (1 + cos(pi * (s-w)/(T-w)))/2 + lr_end
@@ -100,15 +101,17 @@ def build_scheduler(
     optimizer's momentum or betas stay as configured.
 
     Raises:
-        ConfigError: cfg.name is not a known scheduler; warmup is not below total_steps; lr_end is
-            not within [0, optimizer.lr].
+        ConfigError: cfg.name is not a known scheduler; w is not below T; lr_end is not within
+            [0, optimizer.lr].
     Source: polynomial: torch-conv-kan's trainer; onecycle: Smith and Topin 2018, in torch.
     """
     require_choice("scheduler.name", cfg.name, tuple(SCHEDULERS))
-    if cfg.warmup >= total_steps:
+    warmup = cfg.warmup_steps(total_steps)
+    if warmup >= total_steps:
         raise ConfigError(
             f"scheduler.warmup={cfg.warmup}: must be less than the run's {total_steps} optimizer "
-            f"steps; lower scheduler.warmup (say to {total_steps // 10}) or raise trainer.epochs"
+            f"steps; lower scheduler.warmup (say to {total_steps // 10}, or give a share of them, "
+            "such as 0.1) or raise trainer.epochs"
         )
     lr = float(optimizer.defaults["lr"])
     if isinstance(cfg, OneCycleConfig):
@@ -124,7 +127,7 @@ def build_scheduler(
     decay = _decay_of(cfg, lr)
     # A partial, unlike a lambda, leaves nothing but an empty dict in the scheduler's state, which
     # torch.load(weights_only=True) reads back.
-    return LambdaLR(optimizer, partial(_factor, cfg.warmup, total_steps, decay))
+    return LambdaLR(optimizer, partial(_factor, warmup, total_steps, decay))
 
 
 def _decay_of(cfg: SchedulerConfig, lr: float) -> Callable[[float], float]:

@@ -40,8 +40,9 @@ class Log(Protocol):
     def row(self, split: str, epoch: int, step: int, values: dict[str, float]) -> None: ...
 
     def step_done(
-        self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float, seconds: float
-    ) -> None: ...
+        self, epoch: int, step_in_epoch: int, loss: Callable[[], float], lr: float,
+        seconds: float, waited: float,
+    ) -> None: ...  # fmt: skip
 
     def say(self, text: str) -> None: ...
 

@@ -72,6 +72,7 @@ class Trainer(TrainingState):
         self.best, self.saved_step = None, -1
         self.meant = frozenset(not_finite(self.tensors()))
         self.unchecked: list[tuple[int, float, Tensor]] = []
+        self.waited = 0.0  # seconds for the micro-batches of the last step
         self.stop = StopSignal()
 
     def write_to(
@@ -128,8 +129,9 @@ class Trainer(TrainingState):
             self.unchecked.append((progress.step, progress.lr, loss))
             now = time.perf_counter()
             self.log.step_done(
-                progress.epoch, progress.step_in_epoch, self.mean_loss, progress.lr, now - started
-            )
+                progress.epoch, progress.step_in_epoch, self.mean_loss, progress.lr,
+                now - started, self.waited,
+            )  # fmt: skip
             started = now
 
     def next_step(self, steps: Iterator[list[Batch]]) -> list[Batch] | None:
@@ -147,10 +149,12 @@ class Trainer(TrainingState):
             failure = self.lost_step()  # on an accelerator each look waits for the device
         if progress.step_in_epoch and every is not None and progress.step % every == 0:
             self.save_once()
+        asked = time.perf_counter()
         try:
             micro_batches = next(steps, None)
         except UserError as error:
             failure = failure or error
+        self.waited = time.perf_counter() - asked
         leave_workers_to_their_loader()
         if self.stop_requested(failure):
             self.save_once()

@@ -72,6 +72,8 @@ def test_command_of_the_readme_composes_as_typed() -> None:
     ("trainer.accumulation=3", ["must divide trainer.batch_size=128"]),
     ("trainer.precision=fp32", ["no (32 bits)"]),
     ("optimizer.lr=true", ["optimizer.lr=True: must be a number, not true or false"]),
+    ("scheduler.warmup=2.5", ["scheduler.warmup=2.5", "a whole number of steps"]),
+    ("scheduler.warmup=half", ["scheduler.warmup='half'"]),
     ("optimizer.momentum=0.9", ["option of sgd", "not of adamw"]),
     ("optimizer.betas=[0.9]", ["optimizer.betas=[0.9]: must be two numbers, for example [0.9,"]),
     ("optimizer.betas=[0.9,x]", ["must be a list of numbers, but element 2 is 'x'"]),
@@ -108,6 +110,12 @@ def test_rules_of_a_choice_are_its_own(override: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_overrides("cifar", override.split())
     assert words in str(caught.value)
+
+
+def test_a_warm_up_is_steps_or_a_share() -> None:
+    for text, value in (("7", 7), ("0.05", 0.05), ("5e-2", 0.05)):
+        warmup = load_config("cifar", [f"scheduler.warmup={text}"]).scheduler.warmup
+        assert warmup == value and type(warmup) is type(value)
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -61,3 +63,33 @@ def write_deep_png(path: Path, values: np.ndarray) -> Path:
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
+
+
+def jpeg(number: int, size=(8, 8)) -> bytes:
+    """A JPEG file whose grey level is its number."""
+    file = io.BytesIO()
+    Image.new("RGB", size, (number, number, number)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def write_shards(folder: Path, split: str, counts, classes=3, size=(8, 8), first=0) -> list[Path]:
+    """Write shards of `counts` samples; sample i of a split is of class i % classes."""
+    tars, number = [], first
+    for shard, count in enumerate(counts):
+        members: dict[str, bytes] = {}
+        for _ in range(count):
+            members[f"{number:04d}.jpg"] = jpeg(number % 256, size)
+            members[f"{number:04d}.cls"] = str(number % classes).encode()
+            number += 1
+        tars.append(write_tar(folder / f"some-{split}-{shard:03d}.tar", members))
+    return tars

@@ -133,6 +133,26 @@ def test_tiny_imagenet_with_wrong_annotations_is_refused(tmp_path):
         load_datasets(cfg)
 
 
+@pytest.mark.parametrize("damage, words", [
+    (lambda r: (r / "val/val_annotations.txt").unlink(), r"val_annotations.txt does not exist"),
+    (lambda r: (r / "val/images/003.png").unlink(), r"val/images lacks 1 of the 6 .*: 003.png\."),
+    (lambda r: (r / "wnids.txt").write_text("n01\nn02\nn09"), r"train has no images of n09, which"),
+    (lambda r: [p.unlink() for p in (r / "train").rglob("*.png")], r"train holds no image"),
+])  # fmt: skip
+def test_an_incomplete_tiny_imagenet_is_named(tmp_path, no_network, damage, words):
+    write_tiny_imagenet(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=words):
+        load_datasets(DataConfig(name="tiny_imagenet", root=str(tmp_path)))
+    assert not no_network
+
+
+def test_imagenet_without_validation_images_says_so(tmp_path):
+    write_tree(tmp_path, ["train"])
+    with pytest.raises(DataError, match=rf"\({tmp_path}/val does not exist\)\nExpected there"):
+        load_datasets(DataConfig(name="imagenet", root=str(tmp_path)))
+
+
 @pytest.mark.parametrize("place", ["imagenet", "."])
 def test_imagenet_uses_its_validation_images_as_test(tmp_path, place):
     write_tree(tmp_path / place, ["train", "val"], size=(40, 30))

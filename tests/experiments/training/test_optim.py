@@ -211,6 +211,17 @@ def test_constant_after_warmup():
     assert run(*make(SchedulerConfig(), 9), 3) == [0.1] * 3
 
 
+def test_a_share_of_all_steps_warms_up_like_as_many_steps():
+    for share, steps in ((0.25, 5), (0.1, 2), (0.0, 0), (0.01, 0)):
+        shared, counted = (CosineConfig("cosine", warmup=w) for w in (share, steps))
+        assert run(*make(shared, 20), 20) == run(*make(counted, 20), 20)
+    for wrong in (1.0, 5.0, -0.1):
+        with pytest.raises(ConfigError, match=r"scheduler.warmup=.*share of all steps, below 1"):
+            CosineConfig("cosine", warmup=wrong)
+    with pytest.raises(ConfigError, match=r"warmup=0.99: must be less than the run's 10 optimizer"):
+        make(SchedulerConfig(warmup=0.99), 10)
+
+
 def test_onecycle_peaks_at_lr_and_leaves_betas_alone():
     optimizer, scheduler = make(OneCycleConfig("onecycle", pct_start=0.25), 40)
     rates = run(optimizer, scheduler, 40)

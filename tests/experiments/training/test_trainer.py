@@ -53,6 +53,12 @@ def test_a_run_leaves_all_its_files(tiny_run: Run) -> None:
     }
     manifest = json.loads((result.run_dir / "manifest.json").read_text())
     assert manifest["status"] == "finished" and manifest["step_seconds"] > 0
+    timing = [json.loads(line) for line in (result.run_dir / "timing.jsonl").open()]
+    for row in timing:
+        assert row["data_share"] == pytest.approx(row["data_seconds"] / row["seconds"])
+        assert 0 < row["data_share"] < 1
+    whole = sum(row["data_seconds"] for row in timing) / sum(row["seconds"] for row in timing)
+    assert manifest["data_share"] == pytest.approx(whole)
     assert set(manifest["backend"].split("+")) <= {"torch", "cpp"} and manifest["seed"] == 0
     assert yaml.safe_load((result.run_dir / "config.yaml").read_text())["trainer"]["epochs"] == 2
     test = json.loads((result.run_dir / "test.json").read_text())

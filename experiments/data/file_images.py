@@ -1,0 +1,109 @@
+"""Images that lie encoded in files and are decoded when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from experiments.data.images import DeepColour, open_image
+from experiments.data.known import UNKNOWN, Published
+from experiments.errors import DataError
+
+
+class Identity(NamedTuple):
+    """What tells one encoded image from another without reading it. Units: bytes, nanoseconds."""
+
+    name: bytes  # the same wherever the dataset lies
+    size: int
+    modified: int
+
+
+class FileImages:
+    """What all such datasets share; a kind of its own says where an image lies.
+
+    Items are (image, label): PIL images in any mode, or DeepColour, at their full depth; of a file
+    with several pictures the first. Without randomness: an index always gives the same pixels.
+
+    Raises: DataError if a file cannot be decoded, naming it.
+    """
+
+    remedy = "replace or delete it"  # for an image that cannot be decoded
+
+    def __init__(self, targets: np.ndarray, classes: Sequence[str], known: Published) -> None:
+        self.targets = targets
+        self.classes = list(classes)
+        self.mean, self.std, self.image_size = known
+
+    def open(self, index: int) -> str | Path | BinaryIO:
+        """Return the encoded image, as a path or as a file."""
+        raise NotImplementedError
+
+    def locate(self, index: int) -> str:
+        """Return words for where an image lies, for error messages."""
+        raise NotImplementedError
+
+    def identify(self, index: int) -> Identity:
+        """Return what an image is known by; the size is -1 if its file is gone."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image | DeepColour, int]:
+        try:
+            image = open_image(self.open(index))
+        except DataError as error:
+            raise DataError(f"{self.locate(index)} {error}") from error
+        except Exception as error:  # Pillow's decoders raise many types on damaged files
+            raise DataError(
+                f"cannot read the image {self.locate(index)}: {error}. The file is damaged or no "
+                f"image: {self.remedy}, then start again"
+            ) from error
+        return image, int(self.targets[index])
+
+
+class FolderImages(FileImages):
+    """Image files under one root."""
+
+    def __init__(
+        self,
+        root: Path,
+        samples: Sequence[tuple[str, int]],
+        classes: Sequence[str],
+        known: Published = UNKNOWN,
+    ) -> None:
+        self.root = root
+        self._names = pack_names(os.path.relpath(path, root) for path, _ in samples)
+        super().__init__(np.array([label for _, label in samples], np.int64), classes, known)
+
+    def path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return self.root / os.fsdecode(bytes(self._names[index]))
+
+    def open(self, index: int) -> Path:
+        return self.path(index)
+
+    def locate(self, index: int) -> str:
+        return str(self.path(index))
+
+    def identify(self, index: int) -> Identity:
+        name = bytes(self._names[index])
+        try:
+            stat = self.path(index).stat()
+        except OSError:
+            return Identity(name, -1, 0)
+        return Identity(name, stat.st_size, stat.st_mtime_ns)
+
+
+def pack_names(names: Any) -> np.ndarray:
+    """Return one array of bytes, not a million strings.
+
+    Workers share its memory, whereas a string's reference count is written at each use, which
+    copies its page into every worker.
+    """
+    return np.array([os.fsencode(name) for name in names])
