@@ -327,6 +327,12 @@ NETWORKS_THERE = (
         "one interface for all networks",
     ),
     Difference(
+        "VGG networks, attention",
+        "projections drop channels as convolutions do",
+        "projections drop nothing",
+        "queries and keys of two dropouts seldom meet; in eval mode there is no difference",
+    ),
+    Difference(
         "degree_out=1 of the baselines",
         "makes a linear head",
         "head=linear does; degree_out is 2 or more",
