@@ -46,7 +46,7 @@ def build_baseline(
     # Strides round up: any image leaves one pixel, but an instance norm needs two.
     halvings = sum(stride == 2 for stride in strides)
     smallest = 2**halvings + 1 if kit.norm == "instance" else 1
-    twin = published_baseline(options.get("head", "linear"))
+    twin = published_baseline(kind, options)
     problem = pooled_norm_problem(kit.norm, kit.ends_in_norm, (1, 1))
     return ConvNet(features, head, min_size=smallest, published=twin, training_problem=problem)
 

@@ -292,7 +292,8 @@ STATES = (
     Difference(
         "weights of a function that keys do not show (base_activation, Legendre scaling)",
         "load into anything of the same shapes",
-        "a warning where a layer is another function, a refusal where a network's KAN head is",
+        "a warning where a layer is another function or a network may be one, a refusal where a "
+        "network has activations that no published one has",
         "logits that are silently off are worse than an error",
     ),
 )
