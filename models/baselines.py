@@ -55,7 +55,7 @@ def build_baseline(
         feature_shape=(1,) * kit.ndim,
         min_size=2**halvings + 1 if kit.norm == "instance" else 1,
         feature_info=info,
-        published=published_baseline(options.get("head", "linear")),
+        published=published_baseline(kind, options),
         training_problem=pooled_norm_problem(kit.norm, kit.ends_in_norm, (1,) * kit.ndim),
     )
 

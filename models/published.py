@@ -5,14 +5,14 @@ Importing this file teaches conv_kan.interop the networks of models.blocks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from conv_kan.interop.networks import layouts_of
 from conv_kan.interop.rules import Layout, Rule
 from models.blocks import ConvNet, Published
 from models.heads import MatryoshkaHead
-from models.kinds import head_activations
+from models.kinds import KINDS, head_activations
 
 # Which part of a head is which of the published one, where their numbers differ.
 _HEAD_PARTS = {
@@ -20,23 +20,42 @@ _HEAD_PARTS = {
     "hidden_kan": {"1": "0", "3": "2"},
     "kantryoshka": {"1": "0", "3": "2"},
 }
-_CHOSEN_BASE = ("bspline", "rbf")  # kinds whose published networks take a base_activation
-# The activation of the published KAN heads of other kinds, that of the mlp_ functions by default.
-_HEAD_BASE = dict.fromkeys(("legendre", "gram"), "gelu")
+# The activation of the published KAN heads of a VGG, that of the mlp_ functions by default; where a
+# network takes a base_activation, its head has that of the convolutions ("base").
+_HEAD_BASE = {
+    **dict.fromkeys(("legendre", "gram"), "gelu"),
+    **dict.fromkeys(("bspline", "rbf"), "base"),
+}
+# Kind and form of the layers of published networks.
+_PLAIN = ("bspline", "rbf", "legendre", "chebyshev", "gram", "wavelet")
+_BASELINES = {*((kind, "plain") for kind in _PLAIN), ("gram", "bottleneck_experts")}
+_VGGS = {*_BASELINES, ("gram", "bottleneck")}
+_UNSHOWN = ", which weights do not show; "
 
 
-def published_baseline(head: str) -> Published:
+def published_baseline(kind: str | None, options: Mapping[str, Any]) -> Published:
     """Of the 4- and 8-layer networks."""
-    return Published({"features": "layers", **_head_paths(head, "output")})
+    paths = {"features": "layers", **_head_paths(options.get("head", "linear"), "output")}
+    if kind is None or (kind, options["form"]) not in _BASELINES:
+        return Published(paths)
+    return Published(paths, _other_norm(options), _other_layers(kind, options))
 
 
 def published_vgg(kind: str | None, options: Mapping[str, Any]) -> Published:
     """Of the VGG networks."""
     paths = {"features": "features", **_head_paths(options["head"], "classifier")}
-    if kind is None:
+    if kind is None or (kind, options["form"]) not in _VGGS:
         return Published(paths)
-    refusal = _other_head(kind, options) if options["head"] in _HEAD_PARTS else ""
-    return Published(paths, _other_base(kind, options), refusal)
+    takes_base = _HEAD_BASE.get(kind) == "base"
+    refusals = [_other_layers(kind, options, free=("base",) if takes_base else ())]
+    if options["head"] in _HEAD_PARTS:
+        refusals.append(_other_head(kind, options))
+    warnings = [_other_norm(options), _other_base(options["base"]) if takes_base else ""]
+    return Published(paths, _sentences(warnings), _sentences(refusals))
+
+
+def _sentences(texts: Iterable[str]) -> str:
+    return " ".join(text for text in texts if text)
 
 
 def published_kaconvnet(head: str) -> Published:
@@ -71,29 +90,54 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if name else path
 
 
-def _other_head(kind: str, options: Mapping[str, Any]) -> str:
-    """Why weights of the published KAN head are another function in this one; "" if they are not.
+def _other_layers(kind: str, options: Mapping[str, Any], free: Collection[str] = ()) -> str:
+    """Why published weights are another function in these convolutions; "" if they are not.
 
-    Where a published network takes a base_activation, its head has that of the convolutions.
+    `free` options were arguments of the published network. Legendre layers speak for themselves.
     """
-    wanted = options["base"] if kind in _CHOSEN_BASE else _HEAD_BASE.get(kind, "none")
+    row = KINDS[kind]
+    wanted = {"base": row.base or "none", "activation": row.activation or "none"}
+    wanted |= {key: row.basis_defaults[key] for key in ("outer", "squash")
+               if key in row.basis_defaults and (kind, key) != ("legendre", "squash")}  # fmt: skip
+    others = {k: v for k, v in wanted.items() if k not in free and options[k] != v}
+    if not others:
+        return ""
+    has = " and ".join(f"{key}={options[key]!r}" for key in others)
+    meant = ", ".join(f"{key}={value!r}" for key, value in others.items())
+    return f"the convolutions have {has}{_UNSHOWN}the published ones have {meant}."
+
+
+def _other_head(kind: str, options: Mapping[str, Any]) -> str:
+    """Why weights of a published KAN head are another function in this one; "" if they are not."""
+    wanted = _HEAD_BASE.get(kind, "none")
+    wanted = options["base"] if wanted == "base" else wanted
     found = {value for value in head_activations(kind, options).values() if value != wanted}
     if not found or wanted == "none":
         return ""
     return (
         f"the KAN head has the activation {', '.join(sorted(found))} where the published one has "
-        f"{wanted}, which weights do not show; make the model with head_activation={wanted!r}."
+        f"{wanted}{_UNSHOWN}make the model with head_activation={wanted!r}."
     )
 
 
-def _other_base(kind: str, options: Mapping[str, Any]) -> str:
+def _other_base(base: str) -> str:
     """What to say of convolutions whose base function is not the published default."""
-    base = options["base"]
-    if kind not in _CHOSEN_BASE or base == "gelu":
+    if base == "gelu":
         return ""
     return (
         f"base={base!r}, where the published network has 'gelu' unless it was made with another "
-        "base_activation, which weights do not show: it is base='gelu' here."
+        f"base_activation{_UNSHOWN}it is base='gelu' here."
+    )
+
+
+def _other_norm(options: Mapping[str, Any]) -> str:
+    """What to say of a norm whose tensors, or their absence, are those of an instance norm too."""
+    norm = options["norm"]
+    if norm in ("batch", "instance"):
+        return ""
+    return (
+        f"norm={norm!r}, where published networks have 'batch' or 'instance' unless they were made "
+        f"with another norm_layer{_UNSHOWN}see conv_kan.interop.published_norm."
     )
 
 

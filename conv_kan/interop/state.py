@@ -53,9 +53,9 @@ def load_published(
     plan = make_plan(module, names or {}, {key: value.shape for key, value in found.items()})
     values, missing, wrong = _collect(plan, module.state_dict(), found)
     wrong += _wrong_constants(plan, found)
-    wrong += [f"{name}: {text}" for name, text in plan.refusals.items()]
     if wrong:
         raise ValueError("\n  ".join([f"{len(wrong)} published tensors do not fit:", *wrong]))
+    _refuse(plan, "these weights fit, but are another function in this module")
     known = {key for entry in plan.entries for key in _keys(entry, module.state_dict())}
     unexpected = [key for key in found if key not in known and key not in plan.constants]
     if strict and (missing or unexpected):
@@ -78,9 +78,7 @@ def export_published(
     Raises: ValueError where the published module of these weights would compute something else.
     """
     plan, state = make_plan(module, names or {}), module.state_dict()
-    if plan.refusals:
-        reasons = "; ".join(f"{name}: {text}" for name, text in plan.refusals.items())
-        raise ValueError(f"no published module computes what this one does: {reasons}")
+    _refuse(plan, "the published module would compute something else from these weights")
     written = _write(plan, {e.own: state[e.own].detach() for e in plan.entries}, scaled=True)
     constants = {key: constant.value() for key, constant in plan.constants.items()}
     return {key: value.clone().contiguous() for key, value in (written | constants).items()}
@@ -109,6 +107,13 @@ def _write(plan: Plan, tensors: Mapping[str, Tensor], scaled: bool) -> dict[str,
             factor = entry.scale if scaled else 1.0
             written |= entry.write(tensor if factor == 1.0 else tensor * factor)
     return written
+
+
+def _refuse(plan: Plan, what: str) -> None:
+    """Raise ValueError where the module is not the function that its published weights are of."""
+    if plan.refusals:
+        reasons = "; ".join(f"{name}: {text}" for name, text in plan.refusals.items())
+        raise ValueError(f"{what}: {reasons}")
 
 
 def _plain_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

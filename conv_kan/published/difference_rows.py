@@ -292,7 +292,8 @@ STATES = (
     Difference(
         "weights of a function that keys do not show (base_activation, Legendre scaling)",
         "load into anything of the same shapes",
-        "a warning where a layer is another function, a refusal where a network's KAN head is",
+        "a warning where a layer is another function or a network may be one, a refusal where a "
+        "network has activations that no published one has",
         "logits that are silently off are worse than an error",
     ),
 )
@@ -325,6 +326,12 @@ NETWORKS_THERE = (
         "forward(x, **ignored) returns (logits, loss); the loss of baselines is always 0",
         "forward(x) returns logits; penalty.load_balance or mixture_penalty(model) is the loss",
         "one interface for all networks",
+    ),
+    Difference(
+        "VGG networks, attention",
+        "projections drop channels as convolutions do",
+        "projections drop nothing",
+        "queries and keys of two dropouts seldom meet; in eval mode there is no difference",
     ),
     Difference(
         "degree_out=1 of the baselines",

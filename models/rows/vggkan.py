@@ -94,7 +94,7 @@ def _options(kind: str | None, form: str) -> list[Option]:
 def _head_options(kind: str | None) -> list[Option]:
     if kind is None or not KINDS[kind].head_activations:
         return []
-    text = "of kan heads, which published ones have instead of the layers' own (null): gelu"
+    text = "activation of kan heads; gelu: as published; null: the layers' own"
     return [Option("head_activation", str | None, None, text, choices=ACTIVATIONS)]
 
 

@@ -56,18 +56,9 @@ def test_attributes_of_published_layers_are_told_where_they_are(name):
         attrgetter(path)(layer)
 
 
-@pytest.mark.parametrize("name", published.list_published())
 @pytest.mark.filterwarnings("ignore:an instance norm")
-def test_every_hint_leads_somewhere(name):
-    layer, _ = make(name)
-    for attribute in ATTRIBUTES:
-        path = find_attribute(layer, attribute)
-        if path is not None and not hasattr(layer, attribute):
-            attrgetter(path)(layer)
-
-
 def test_no_row_of_attributes_is_idle():
-    """Each is found in some layer, and hides no attribute of that layer."""
+    """Each is found in some layer."""
     layers = [make(name)[0] for name in HINTS] + [
         make(name)[0]
         for name in ("KAJNConv2DLayer", "ReLUKANConv2DLayer", "FastKANLayer", "EfficientKAN")

@@ -279,3 +279,32 @@ def test_another_base_function_than_the_published_default_is_named() -> None:
     model = vgg("fast_vggkan", "linear")
     with pytest.warns(UserWarning, match="base='silu', where the published network has 'gelu'"):
         load_published(model, export_published(model))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("vggkagn", {"activation": "relu"}, "activation='relu', which weights do not show"),
+        ("vggkagn", {"outer": "tanh", "base": "gelu"}, "base='gelu' and outer='tanh'"),
+        ("vggkacn", {"squash": "none"}, "squash='none'.*the published ones have squash='tanh'"),
+        ("simple_conv_kan", {"base": "silu"}, "base='silu'.*have base='gelu'"),
+        ("vgg_wav_kan", {"activation": "silu"}, "activation='silu'.*have activation='none'"),
+    ],
+)
+def test_convolutions_that_no_published_network_has(
+    name: str, options: dict[str, Any], words: str
+) -> None:
+    small: dict[str, Any] = {"width_scale": 0.125, "layer_sizes": [4] * 4}
+    small = {key: small[key] for key in small if key in model_options(name)}
+    state = export_published(create_model(name, num_classes=3, input_channels=3, **small))
+    model = create_model(name, num_classes=3, input_channels=3, **small, **options)
+    with pytest.raises(ValueError, match=words):
+        load_published(model, state)
+
+
+def test_a_norm_that_looks_like_an_instance_norm_is_named() -> None:
+    source = vgg("vggkagn", "linear", norm="instance", affine=False)
+    with pytest.warns(UserWarning, match="norm='group', where published networks have 'batch'"):
+        load_published(
+            vgg("vggkagn", "linear", norm="group", affine=False), export_published(source)
+        )

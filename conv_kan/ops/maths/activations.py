@@ -71,7 +71,7 @@ def check_activation(label: str, value: Any) -> ActivationLike:
                 f"{label}={value!r} has parameters, which layers do not train in it; pass a module "
                 "without any, for example nn.LeakyReLU(0.25) for nn.PReLU()."
             )
-        value = copy.deepcopy(value)
+        value = copy.deepcopy(value).train()  # as it will be called; chance shows in this mode
         for module in value.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False
