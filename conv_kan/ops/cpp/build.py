@@ -55,7 +55,8 @@ def _library(source: str, macros: Macros) -> ctypes.CDLL | str:
     """The library, or why there is none."""
     try:
         path = cache_folder() / f"{Path(source).stem}-{_digest(source, macros)}.so"
-        return _kept(path) or _made(source, macros, path)
+        library, problem = _look_at(path)
+        return library or _made(source, macros, path, say=problem is None)
     except CannotCompileError as error:
         return str(error)
     except OSError as error:
@@ -68,27 +69,30 @@ def _remedy(error: OSError) -> str:
     return "set XDG_CACHE_HOME to a folder that can be written to."
 
 
-def _kept(path: Path, *, say: bool = False) -> ctypes.CDLL | None:
-    """The library if it is there and whole; if it is there and is not, that may be said."""
+def _look_at(path: Path) -> tuple[ctypes.CDLL | None, str | None]:
+    """The library if it is there and whole; and what is wrong with one that is there and is not."""
     try:
-        return ctypes.CDLL(str(path)) if is_kept(path) else None
+        return (ctypes.CDLL(str(path)) if is_kept(path) else None), None
     except OSError as error:
-        if say:
-            logger.warning("%s; it is compiled again", error)
-        return None
+        return None, str(error)
 
 
-def _made(source: str, macros: Macros, path: Path) -> ctypes.CDLL:
-    """The library, compiled by this process or, while this one waits, by another."""
+def _made(source: str, macros: Macros, path: Path, say: bool) -> ctypes.CDLL:
+    """The library, compiled by this process or, while this one waits, by another.
+
+    say: that this lasts, where no line about a damaged one says so.
+    """
     compiler()  # without one there is nothing to be said of compiling
     if not os.access(path.parent, os.W_OK):
         path = private_folder(f"{path.parent} cannot be written to") / path.name
-    if not path.exists():
+    if say:
         announce(path.parent)
     with Wait() as wait, BuildLock(path, wait) as lock:
-        library = _kept(path, say=True)
+        library, problem = _look_at(path)
         if library is not None:
             return library
+        if problem is not None:
+            logger.warning("%s; it is compiled again", problem)
         if lock.held:
             _remove_leftovers(path)
         _compile(_HERE / source, macros, path, wait)
