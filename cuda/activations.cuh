@@ -43,13 +43,13 @@ struct Gelu {
     }
 };
 
-// a = max(x, 0), a' = 1 for x > 0, else 0
+// a = max(x, 0), a' = 0 for x <= 0, else 1, as in torch also for NaN
 struct Relu {
     template <typename T>
     static KAN_FN T value(T x) { return relu_(x); }
     template <typename T>
     static KAN_FN T both(T x, T& slope) {
-        slope = select_(x > T(0), T(1), T(0));
+        slope = select_(x <= T(0), T(0), T(1));
         return relu_(x);
     }
 };

@@ -18,7 +18,7 @@ struct RBF {
         const T z = KAN_SQUASH::value(x);
         KAN_UNROLL
         for (int j = 0; j < M; ++j) {
-            const T t = (z - T(c[j])) * T(1.0 / (KAN_WIDTH));
+            const T t = place(z, c[j]);
             phi[j] = exp_(-t * t);
         }
     }
@@ -29,11 +29,17 @@ struct RBF {
         const T z = KAN_SQUASH::both(x, bend);
         KAN_UNROLL
         for (int j = 0; j < M; ++j) {
-            const T t = (z - T(c[j])) * T(1.0 / (KAN_WIDTH));
+            const T t = place(z, c[j]);
             phi[j] = exp_(-t * t);
             dz += g[j] * t * phi[j];
         }
         return dz * T(-2.0 / (KAN_WIDTH)) * bend;
+    }
+
+   private:
+    // t, but +-40 beyond, where exp(-t^2) is 0: it has a square.
+    static KAN_FN T place(T z, double c) {
+        return bound_((z - T(c)) * T(1.0 / (KAN_WIDTH)), T(40));
     }
 };
 #endif
@@ -44,13 +50,14 @@ struct RBF {
 //     dlow_j  = -2 g_j v_j r b_j      (0 where a_j = 0: v_j is then 0)
 //     dhigh_j =  2 g_j v_j r a_j
 //     dz      = -sum_j (dlow_j + dhigh_j)
+// z counts as +-1e30 beyond: it has a product with 0.
 template <typename T>
 struct ReLU {
     static constexpr int M = KAN_NUM_BUMPS;
     static constexpr int S = 2 * KAN_NUM_BUMPS;
 
     static KAN_FN void values(T x, const T* shape, T (&phi)[M]) {
-        const T z = KAN_SQUASH::value(x);
+        const T z = bound_(KAN_SQUASH::value(x), T(1e30));
         KAN_UNROLL
         for (int j = 0; j < M; ++j) {
             const T v = relu_(z - shape[j]) * relu_(shape[M + j] - z) * T(KAN_FACTOR);
@@ -61,7 +68,7 @@ struct ReLU {
     static KAN_FN T pull_back(
         T x, const T* shape, const T (&g)[M], T* grad_shape, T (&phi)[M]) {
         T bend, dz = T(0);
-        const T z = KAN_SQUASH::both(x, bend);
+        const T z = bound_(KAN_SQUASH::both(x, bend), T(1e30));
         KAN_UNROLL
         for (int j = 0; j < M; ++j) {
             const T a = relu_(z - shape[j]), b = relu_(shape[M + j] - z);

@@ -56,6 +56,12 @@ KAN_FN T cap_(T x, T limit) {
     return select_(x > limit, limit, x);
 }
 
+// x, but +-limit beyond it; keeps NaN.
+template <typename T>
+KAN_FN T bound_(T x, T limit) {
+    return select_(x > limit, limit, select_(x < -limit, -limit, x));
+}
+
 // 1 / (1 + exp(-x))
 template <typename T>
 KAN_FN T sigmoid_(T x) {

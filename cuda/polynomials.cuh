@@ -163,12 +163,15 @@ struct Monomial {
     static KAN_FN void values(T x, const T*, T (&phi)[M]) { powers(KAN_SQUASH::value(x), phi); }
 
     static KAN_FN T pull_back(T x, const T*, const T (&g)[M], T*, T (&phi)[M]) {
-        T slope, dz = T(0);
+        T slope, dz = T(0), G = g[M - 1];
         const T z = KAN_SQUASH::both(x, slope);
         powers(z, phi);
         KAN_UNROLL
-        for (int m = M; m >= 2; --m) dz += T(m) * phi[m - 2] * g[m - 1];
-        return (dz + g[0]) * slope;
+        for (int m = M; m >= 2; --m) {
+            dz += phi[m - 2] * G;
+            G = g[m - 2] + z * G;
+        }
+        return (dz + G) * slope;
     }
 
    private:

@@ -44,7 +44,8 @@ wavelet_forward(const A* __restrict__ x, const A* __restrict__ weight,
         if (n < columns)
             for (int c = 0; c < count; c++) {
                 const A* e = edge + c * (TAPS + 2);
-                const A psi = KAN_WAVELET::value(x[(first + c) * columns + n] * e[TAPS] + e[TAPS + 1]);
+                const A u = x[(first + c) * columns + n] * e[TAPS] + e[TAPS + 1];
+                const A psi = KAN_WAVELET::value(within_reach<KAN_WAVELET>(u));
 #pragma unroll
                 for (int k = 0; k < TAPS; k++) sum[k] += e[k] * psi;
             }
@@ -64,7 +65,7 @@ struct Edge {
         A G = 0;
 #pragma unroll
         for (int k = 0; k < TAPS; k++) G += weight[k * channels] * g[k];
-        u = x * inverse + shift;
+        u = within_reach<KAN_WAVELET>(x * inverse + shift);
         psi = KAN_WAVELET::both(u, slope);
         slope *= G * inverse;
     }

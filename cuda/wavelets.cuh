@@ -1,4 +1,4 @@
-// Mother wavelets psi(u): value(u), and both(u, slope), which also gives psi'(u).
+// Mother wavelets psi(u): value(u), and both(u, slope), which also gives psi'(u), for |u| <= reach.
 // conv_kan/ops/maths/wavelets.py is the reference; names are its names in CamelCase.
 #pragma once
 
@@ -6,8 +6,16 @@
 
 namespace kan {
 
+// u, or +-reach beyond it, where psi and psi' are 0 but for rounding: u has a square and a product
+// with 0.
+template <typename Psi, typename T>
+KAN_FN T within_reach(T u) {
+    return bound_(u, T(Psi::reach));
+}
+
 // psi = a (u^2 - 1) e, psi' = a u (3 - u^2) e, e = exp(-u^2 / 2), a = 2 / (sqrt(3) pi^(1/4))
 struct MexicanHat {
+    static constexpr double reach = 40.0;
     template <typename T>
     static KAN_FN T value(T u) {
         const T square = u * u;
@@ -23,6 +31,7 @@ struct MexicanHat {
 
 // psi = cos(5 u) e, psi' = -5 sin(5 u) e - u psi, e = exp(-u^2 / 2)
 struct Morlet {
+    static constexpr double reach = 40.0;
     template <typename T>
     static KAN_FN T value(T u) { return cos_(T(5) * u) * exp_(T(-0.5) * u * u); }
     template <typename T>
@@ -35,6 +44,7 @@ struct Morlet {
 
 // psi = -u e, psi' = (u^2 - 1) e, e = exp(-u^2 / 2)
 struct Dog {
+    static constexpr double reach = 40.0;
     template <typename T>
     static KAN_FN T value(T u) { return -u * exp_(T(-0.5) * u * u); }
     template <typename T>
@@ -49,6 +59,7 @@ struct Dog {
 // nu = t^4 (35 - 84 t + 70 t^2 - 20 t^3), nu' = 140 t^3 (1 - t)^3;
 // psi' = sign(u) (pi cos(pi v) cos(b) - pi nu' sin(pi v) sin(b)), and 0 for v = 1.
 struct Meyer {
+    static constexpr double reach = 1.0;
     template <typename T>
     static KAN_FN T value(T u) {
         const T v = cap_(abs_(u), T(1)), t = relu_(T(2) * v - T(1));
@@ -78,6 +89,7 @@ struct Meyer {
 
 // psi = sin(u) / u, psi' = (cos(u) - psi) / u; near 0 the series 1 - u^2 / 6, -u / 3 + u^3 / 30
 struct Shannon {
+    static constexpr double reach = 1e30;
     template <typename T>
     static KAN_FN T value(T u) {
         return select_(u == T(0), T(1), sin_(u) / select_(u == T(0), T(1), u));

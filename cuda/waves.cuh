@@ -49,7 +49,7 @@ struct Wavelet {
     static KAN_FN void values(T x, const T* shape, T (&phi)[M]) {
         const T z = KAN_SQUASH::value(x);
         KAN_UNROLL
-        for (int j = 0; j < M; ++j) phi[j] = KAN_WAVELET::value((z - shape[j]) / shape[M + j]);
+        for (int j = 0; j < M; ++j) phi[j] = KAN_WAVELET::value(argument(z, shape, j));
     }
 
     static KAN_FN T pull_back(
@@ -59,7 +59,7 @@ struct Wavelet {
         KAN_UNROLL
         for (int j = 0; j < M; ++j) {
             T slope;
-            const T u = (z - shape[j]) / shape[M + j];
+            const T u = argument(z, shape, j);
             phi[j] = KAN_WAVELET::both(u, slope);
             const T G = g[j] * slope / shape[M + j];
             dz += G;
@@ -67,6 +67,11 @@ struct Wavelet {
             grad_shape[M + j] -= G * u;
         }
         return dz * bend;
+    }
+
+   private:
+    static KAN_FN T argument(T z, const T* shape, int j) {
+        return within_reach<KAN_WAVELET>((z - shape[j]) / shape[M + j]);
     }
 };
 #endif

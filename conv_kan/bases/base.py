@@ -30,7 +30,9 @@ class Basis(nn.Module):
     for x ~ N(0, 1) and the initial shape, 1 unless scale="none".
     Shapes: (B, C, *S) -> (B, C*K, *S), channel-major: index c*K + j.
     Numerics: float32 for inputs in half precision (the result is rounded once, at the end);
-    float64 stays float64.
+    float64 stays float64. NaN stays NaN. At infinities, on every backend: functions that vanish
+    there (splines, bumps, wavelets) are 0 with gradient 0, squashed ones have the limits of their
+    squash, sines and rationals are NaN, and polynomials without a squash infinite or NaN.
     """
 
     squashes: tuple[str, ...] = tuple(SQUASHES)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from conv_kan.bases.base import Basis
@@ -86,8 +86,8 @@ class BSpline(Basis):
         """B_j(z), its support centred on `middle`."""
         p, half = self.order, (self.order + 1) / 2
         a = (z - middle).abs() / self.step
-        value = torch.clamp(half - a, min=0).pow(p) / math.factorial(p)
+        value = F.relu(half - a).pow(p) / math.factorial(p)  # relu keeps the gradient of NaN
         for k in range(1, math.ceil(half)):
             factor = (-1) ** k * math.comb(p + 1, k) / math.factorial(p)
-            value = value.add(torch.clamp(half - k - a, min=0).pow(p), alpha=factor)
+            value = value.add(F.relu(half - k - a).pow(p), alpha=factor)
         return value

@@ -16,7 +16,7 @@ class Fourier(Basis):
     Orthogonal over a period. Without `constant` the leading 1 is left out. K = 2 n + 1, or 2 n.
 
     Shapes: (B, C, *S) -> (B, C*K, *S).
-    Numerics: in float32 the absolute error grows as 1e-7 n |x|.
+    Numerics: in float32 the absolute error grows as 1e-7 n |x|; NaN where n |x| overflows.
     Raises: ValueError for num_frequencies < 1, an unknown squash or scale; TypeError if
     num_frequencies is not an integer.
     Source: FourierKAN (Noesis, 2024).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.bases.base import Basis
+from conv_kan.ops.maths.bounds import bounded
 from conv_kan.ops.maths.checks import check_int, check_range
 from conv_kan.ops.maths.formula import Formula, literal
 
@@ -56,7 +57,7 @@ class RBF(Basis):
         z = self.squash(x)
         values = []
         for c in self.centres:
-            t = (z - c) / self.width
+            t = bounded((z - c) / self.width, 40.0)  # where exp(-t^2) is 0
             values.append(torch.exp(-t * t))
         return values
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
+from conv_kan.ops.maths.bounds import bounded
 from conv_kan.ops.maths.channels import per_channel
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.formula import Formula, literal
@@ -76,7 +77,7 @@ class ReLU(Basis):
         return self.low, self.high
 
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
-        z = self.squash(x)
+        z = bounded(self.squash(x))
         lows, highs = (per_channel(phases, z) for phases in shape)
         return [
             (F.relu(z - low) * F.relu(high - z) * self.factor).square()

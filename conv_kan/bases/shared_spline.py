@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
 from conv_kan.bases.bspline import BSpline
+from conv_kan.ops.maths.bounds import bounded
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import Formula
 
@@ -68,7 +69,7 @@ class SharedSpline(Basis):
 
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
         (coefficients,) = shape
-        z, order = self.squash(x), self.splines.order
+        z, order = bounded(self.squash(x)), self.splines.order
         place = (z - self.splines.knot(0)) / self.splines.step
         cell = torch.floor(place.detach())
         pieces = self._pieces(coefficients.to(working_dtype(x)))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
+from conv_kan.ops.maths.bounds import bounded
 from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import Formula, camel_case
@@ -62,7 +63,7 @@ class Wavelet(Basis):
         return self.translation, self.dilation
 
     def functions(self, x: Tensor, *shape: Tensor) -> list[Tensor]:
-        psi, z = WAVELETS[self.wavelet], self.squash(x)
+        psi, z = WAVELETS[self.wavelet], bounded(self.squash(x))
         translations, dilations = (values.to(working_dtype(x)) for values in shape)
         return [psi((z - translations[j]) / dilations[j]) for j in range(self.num_functions)]
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from conv_kan.ops.backend import takes_cupy, uses_cpp
 from conv_kan.ops.cpp import wavelet as cpp_wavelet
 from conv_kan.ops.cupy import wavelet as cupy_wavelet
+from conv_kan.ops.maths.bounds import bounded
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.edges import Edges
 from conv_kan.ops.maths.geometry import Geometry, convolution_arguments
@@ -76,7 +77,7 @@ def _compose(
     """The same function as a composition of differentiable operations."""
     groups, ndim, c_out = geometry.groups, geometry.ndim, weight.shape[0]
     per_edge = (groups, c_out // groups, weight.shape[1], *[1] * ndim)
-    u = promote(x).unflatten(1, (groups, 1, weight.shape[1])) - translation.view(per_edge)
+    u = bounded(promote(x)).unflatten(1, (groups, 1, weight.shape[1])) - translation.view(per_edge)
     maps = WAVELETS[wavelet](u / scale.view(per_edge)).to(weight.dtype)
     if ndim == 0:
         v = (maps.flatten(1, 2) * weight).sum(2)

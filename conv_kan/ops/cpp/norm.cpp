@@ -54,7 +54,7 @@ struct Call {
     const void* y;       // (batch, channels, positions)
     const void* grad_a;  // as y
     void* out;           // as y
-    const Number *factor, *shift, *mean, *slope, *pull, *level;
+    const Number *factor, *shift, *mean, *slope, *pull, *level;  // a term without its numbers is 0
     double* sums;  // (batch, channels, 3)
     long long batch, channels, positions;
     long long channels_last;  // whether channels are the last in memory
@@ -209,7 +209,7 @@ void sums(const Call& call, long long item) {
     slopes.write(walk, 2);
 }
 
-// dy = f dz - pull (y - mean) - level
+// dy = f dz - pull (y - mean) - level; without the last two, dy of an infinite y is finite.
 void backward(const Call& call, long long item) {
     const Walk walk(call, item);
     const P f = walk.numbers(call.factor), s = walk.numbers(call.shift);
@@ -220,7 +220,7 @@ void backward(const Call& call, long long item) {
         const P y = walk.read(call.y, at, n);
         Act::both(f * y + s, slope, bend, bend_slope);
         const P dz = walk.read(call.grad_a, at, n) * bend;
-        walk.write(f * dz - pull * (y - mean) - level, at, n);
+        walk.write(call.pull ? f * dz - pull * (y - mean) - level : f * dz, at, n);
     });
 }
 

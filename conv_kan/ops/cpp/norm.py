@@ -217,7 +217,7 @@ class _FusedNormAct(torch.autograd.Function):
         wide_rstd = sharing.spread(rstd, channels)
         grads: list[Tensor | None] = [None] * 4
         if needs_y:
-            pull = level = total.new_zeros(1, channels)
+            pull = level = total.new_empty(0)
             if sharing.from_batch:
                 scaled = total.new_ones(channels) if weight is None else weight.double()
                 inverse = 1.0 / (y.numel() / mean.numel())

@@ -48,7 +48,12 @@ KAN_FN void write(P x, Stored* to, int n) {
     n == W ? store(x, to) : store(x, to, n);
 }
 
-// psi(u), u = x / s - tau / s
+// u = x / s - tau / s
+KAN_FN P argument(P x, P inverse, P shift) {
+    return within_reach<KAN_WAVELET>(x * inverse + shift);
+}
+
+// psi(u)
 void values(const Call& call, long long c) {
     const Number* x = call.x + c * call.step;
     for (long long o = 0; o < call.outputs; ++o) {
@@ -56,7 +61,7 @@ void values(const Call& call, long long c) {
         const P inverse(call.inverse[edge]), shift(call.shift[edge]);
         Value* out = call.values + edge * call.positions;
         each(call.positions, [&](long long p, int n) {
-            write(KAN_WAVELET::value(read(x + p, n) * inverse + shift), out + p, n);
+            write(KAN_WAVELET::value(argument(read(x + p, n), inverse, shift)), out + p, n);
         });
     }
 }
@@ -78,7 +83,7 @@ void pull_back(const Call& call, long long c) {
         int packs = 0;
         each(call.positions, [&](long long p, int n) {
             P slope;
-            const P u = read(x + p, n) * inverse + shift;
+            const P u = argument(read(x + p, n), inverse, shift);
             KAN_WAVELET::both(u, slope);
             const P D = read(grad + p, n) * slope * inverse;
             write(read(grad_x + p, n) + D, grad_x + p, n);

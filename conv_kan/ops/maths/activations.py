@@ -1,4 +1,8 @@
-"""Activations and squashing functions: by name, as functions, or as modules."""
+"""Activations and squashing functions: by name, as functions, or as modules.
+
+At infinities and NaN they are torch's. Where torch itself differs between its vector and its scalar
+instructions, compiled kernels have gelu(inf) = inf, and NaN for the slope of ELU at NaN.
+"""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ _PAIRS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
 
 
 def value_and_slope(wavelet: str, u: Tensor) -> tuple[Tensor, Tensor]:
-    """psi(u) and psi'(u), elementwise.
+    """psi(u) and psi'(u), elementwise, for |u| <= conv_kan.ops.maths.wavelets.REACH.
 
     Numerics: in the dtype of u, at least float32 is expected; at |u| < 0.01 the slope of the
     Shannon wavelet is accurate to 1e-10.

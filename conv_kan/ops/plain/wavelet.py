@@ -9,7 +9,7 @@ from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.edges import Edges
 from conv_kan.ops.maths.taps import add_taps, take_taps
 from conv_kan.ops.maths.wavelet_slopes import value_and_slope
-from conv_kan.ops.maths.wavelets import WAVELETS
+from conv_kan.ops.maths.wavelets import REACH, WAVELETS
 
 
 def add_outputs(edges: Edges, v: Tensor, wavelet: str) -> None:
@@ -33,7 +33,7 @@ def pull_back(
     grad_rows = torch.zeros_like(promote(edges.rows))
     grad_scale, grad_shift = torch.zeros_like(edges.scale), torch.zeros_like(edges.scale)
     for group, outputs, samples in edges.tiles():
-        u = edges.inputs(group, outputs, samples)
+        u = edges.inputs(group, outputs, samples).clamp_(-REACH[wavelet], REACH[wavelet])
         value, slope = value_and_slope(wavelet, u)
         value, rows = value.to(dtype), edges.rows[outputs]
         if v is not None:
