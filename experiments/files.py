@@ -11,6 +11,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds, or a YAML file by its name.
+
+    Raises: OSError; ValueError for anything else that such a file may hold once it is damaged.
+    """
+    return parse_mapping(Path(path).read_bytes(), is_yaml=Path(path).suffix in (".yaml", ".yml"))
+
+
+def parse_mapping(content: bytes, *, is_yaml: bool = False) -> dict[str, Any]:
+    """The mapping in the content of a JSON or YAML file. Raises: ValueError: it holds none."""
+    try:
+        text = content.decode("utf-8")
+        value = yaml.safe_load(text) if is_yaml else json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {type(value).__name__}, not keys with values")
+    return value
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

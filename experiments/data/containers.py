@@ -15,7 +15,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from experiments.data.images import DeepColour, admit_image, open_image
 from experiments.data.labels import class_index
-from experiments.errors import DataError
+from experiments.errors import DataError, shortage
 
 
 class ImageDataset(Protocol):
@@ -120,8 +120,17 @@ class FolderImages:
             image = open_image(path)
         except DataError as error:
             raise DataError(f"{path} {error}") from error
-        except Exception as error:  # Pillow's decoders raise many types on damaged files
+        except Image.DecompressionBombError as error:
             raise DataError(
+                f"cannot read the image {path}: {error} Store it smaller, or raise "
+                "PIL.Image.MAX_IMAGE_PIXELS in get_data"
+            ) from error
+        except PermissionError as error:
+            raise DataError(
+                f"cannot read {path}: {error.strerror}; let this user read it"
+            ) from error
+        except Exception as error:  # Pillow's decoders raise many types on damaged files
+            raise shortage(error) or DataError(
                 f"cannot read the image {path}: {error}. The file is damaged or no image: "
                 "replace or delete it, then start again"
             ) from error

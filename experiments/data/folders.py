@@ -85,7 +85,8 @@ def load_folder(cfg: DataConfig) -> Datasets:
     """
     root = Path(cfg.root).expanduser()
     if not root.is_dir():
-        raise missing("folder", [root], [_LAYOUT], "no such directory")
+        why = "a file, not a directory" if root.exists() else "no such directory"
+        raise missing("folder", [root], [_LAYOUT], why)
     places = find_splits(root)
     if not places:
         return complete_splits(cfg, *split_off_test(read_training_folders(root)))
@@ -164,7 +165,7 @@ def _read_annotated(folder: Path, classes: list[str]) -> FolderImages:
     path = folder / "val_annotations.txt"
     labels = {name: label for label, name in enumerate(classes)}
     samples = []
-    for line in path.read_text().splitlines():
+    for line in _lines(path):
         name, wnid, *_ = (*line.split("\t"), "")
         if wnid not in labels:
             raise damaged(path, f"the line {line!r} names no class of train")
@@ -174,11 +175,18 @@ def _read_annotated(folder: Path, classes: list[str]) -> FolderImages:
     return FolderImages(folder, samples, classes, TINY_IMAGENET)
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
 def _name_classes(path: Path, *datasets: FolderImages) -> None:
     """Replace WordNet ids by the first word of each, where words.txt gives one."""
     if not path.is_file():
         return
-    pairs = (line.split("\t", 1) for line in path.read_text().splitlines() if "\t" in line)
+    pairs = (line.split("\t", 1) for line in _lines(path) if "\t" in line)
     words = {wnid: text.split(",")[0].strip() for wnid, text in pairs}
     for dataset in datasets:
         dataset.classes = [words.get(wnid, wnid) for wnid in dataset.classes]

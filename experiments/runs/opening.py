@@ -14,7 +14,7 @@ from rich.console import Console
 from experiments.config.parse import to_dict
 from experiments.config.resume import REFUSED, changed_facts, complete, differences, policy
 from experiments.config.schema import Config
-from experiments.errors import CheckpointError, UserError
+from experiments.errors import CheckpointError, ConfigError, UserError, shortage
 from experiments.runs.directory import (
     Changes,
     RunDirectory,
@@ -65,14 +65,20 @@ def open_run_directory(
             opened = _open(config, facts)
             lock = opened.lock
             found = [replace(opened, lock=None)]
-        except UserError as error:
-            found = [error]
+        except (UserError, OSError) as error:
+            found = [error if isinstance(error, UserError) else _unwritable(config, error)]
     broadcast_object_list(found)
     if isinstance(found[0], UserError):
         raise found[0]
     for note in found[0].notes:
         console.print(note)
     return replace(found[0], lock=lock)
+
+
+def _unwritable(config: Config, error: OSError) -> UserError:
+    return shortage(error) or ConfigError(
+        f"runs_dir={config.runs_dir}, name={config.name}: {error.strerror}; choose others"
+    )
 
 
 def _open(config: Config, facts: dict[str, Any]) -> Opened:
@@ -131,7 +137,10 @@ def _take_up(
     try:
         holder = lock.take()
     except OSError as error:
-        raise CheckpointError(f"cannot write {directory.path}: {error}") from error
+        raise shortage(error) or CheckpointError(
+            f"cannot write {directory.path}: {error.strerror}\nLet this process write there; or "
+            "copy the run and resume the copy."
+        ) from error
     if holder is not None:
         raise CheckpointError(
             f"{directory.path} is being trained by {holder}. Wait for its end, or start a new run "

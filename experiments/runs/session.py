@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable
@@ -21,13 +20,13 @@ from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
-from experiments.errors import DataError, TrainingError
+from experiments.errors import DataError, ResourceError, TrainingError, shortage
 from experiments.files import write_json
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import make_model
+from experiments.runs.model import check_forward, make_model
 from experiments.runs.opening import Opened, open_run_directory
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
@@ -70,6 +69,8 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task = create_task(config, data)
     task.metrics(accelerator.device)  # refuses what it cannot judge
     model = make_model(config, task.num_outputs, task.input_shape[0])
+    share = config.trainer.accumulation * accelerator.num_processes
+    check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
     manifest = describe_run(config, accelerator, model, task)
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
@@ -125,7 +126,12 @@ class Session:
         self.directory = opened.directory
         manifest = start_files(opened, self.config, manifest, self.accelerator)
         print_start(self.console, self.config, manifest, self.data, self.directory)
-        self.log = self.make_log()
+        try:
+            self.log = self.make_log()
+        except BaseException:
+            if self.main:
+                update_manifest(self.directory.manifest, status="failed", finished=now())
+            raise
         self.trainer.write_to(self.directory.checkpoints, self.directory.best, self.log)
 
     def make_log(self) -> RunLog:
@@ -201,12 +207,11 @@ class Session:
                 f"{self.way_to_resume()}"
             )
             raise
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except Exception as error:
+            found = shortage(error)
+            if found is None:
                 raise
-            raise TrainingError(
-                f"the disk is full: {error}\nFree space. {self.way_to_resume()}"
-            ) from error
+            raise ResourceError(f"{found}\n{self.way_to_resume()}") from error
         finally:
             self.log.close()
             self.write_end(status)
@@ -215,9 +220,9 @@ class Session:
         """Train; what cannot be read stops all processes between two steps, where it is saved."""
         try:
             self.trainer.fit()
-        except DataError as error:
+        except (DataError, ResourceError) as error:
             self.trainer.save()
-            raise DataError(
+            raise type(error)(
                 f"{error}\nProgress up to step {self.trainer.progress.step} is saved. "
                 f"{self.way_to_resume()}"
             ) from error
@@ -237,8 +242,9 @@ class Session:
         with closing(self.evaluation_loader(self.data.test)) as loader:
             try:
                 values, metrics = trainer.evaluate(loader)
-            except DataError as error:
-                raise DataError(f"{error}\nTraining is done. {self.way_to_resume()}") from error
+            except (DataError, ResourceError) as error:
+                way = f"Training is done. {self.way_to_resume()}"
+                raise type(error)(f"{error}\n{way}") from error
         record, pictures = self.task.record(metrics), []
         if self.main:
             test = {
@@ -251,10 +257,7 @@ class Session:
             write_json(directory.test, test)
             update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
             pictures = draw_pictures(self.task, directory, test, self.console.print)
-            if self.log.tracker is not None:
-                self.log.tracker.log(
-                    {f"test/{k}": v for k, v in values.items()}, step=progress.step
-                )
+            self.log.track("test", progress.step, values)
         self.accelerator.wait_for_everyone()
         print_summary(
             self.console, self.config, self.task, directory, values, progress.best_epoch, pictures

@@ -17,7 +17,7 @@ from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
 from experiments.data import TrainLoader
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, shortage
 from experiments.files import atomic_path, write_json
 from experiments.runs.directory import read_config
 from experiments.runs.manifest import build_manifest, now
@@ -112,9 +112,13 @@ def start_files(
             directory.metrics.unlink(missing_ok=True)
         write_json(directory.manifest, manifest)
     except OSError as error:
-        raise ConfigError(
-            f"cannot write the run directory {directory.path}: {error}\nChoose "
-            "another place with runs_dir=PATH"
+        way = (
+            "Let this process write there; or copy the run and resume the copy."
+            if resumed
+            else "Choose another place with runs_dir=PATH"
+        )
+        raise shortage(error) or ConfigError(
+            f"cannot write the run directory {directory.path}: {error}\n{way}"
         ) from error
     return manifest
 
@@ -158,5 +162,6 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
             "checkpoint": opened.checkpoint.name,
             "changed": {key: list(pair) for key, pair in opened.changes.items()},
         }
-        past["resumed"] = [*before.get("resumed", []), taken_up]
+        earlier = before.get("resumed")
+        past["resumed"] = [*(earlier if isinstance(earlier, list) else []), taken_up]
     return past
