@@ -22,7 +22,7 @@ from experiments.config.compose import store_rows, to_config
 from experiments.config.groups import CONFIG_DIR
 from experiments.config.help import help_text
 from experiments.config.schema import Config
-from experiments.errors import UserError
+from experiments.errors import ResourceError, UserError, in_words
 from experiments.runs.terminal import lasting_output
 from experiments.training.interrupt import Interrupted
 
@@ -42,8 +42,8 @@ def default_data(config: Config) -> tuple[Any, Any, Any]:
 def run(config: Config, get_data: GetData = default_data) -> Result:
     """Train, select by validation, test once; everything is written to a run directory.
 
-    Raises UserError (ConfigError, DataError, CheckpointError, TrainingError) with a message for
-    the user; Interrupted when a signal asked to stop and the checkpoint is written.
+    Raises UserError (ConfigError, DataError, CheckpointError, TrainingError, ResourceError) with a
+    message for the user; Interrupted when a signal asked to stop and the checkpoint is written.
     """
     from experiments.runs.directory import check_name
     from experiments.runs.model import check_model
@@ -51,7 +51,7 @@ def run(config: Config, get_data: GetData = default_data) -> Result:
 
     check_name(config)
     check_model(config)
-    with lasting_output():
+    with lasting_output(), in_words():
         return run_session(config, get_data)
 
 
@@ -107,9 +107,11 @@ class exit_with_message:  # noqa: N801 - used like contextlib.suppress
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.number)
         if isinstance(error, UserError) or _is_backend_error(error):
-            if rank == 0:  # the others have the same one
+            own = isinstance(error, ResourceError) and rank > 0  # a machine or process of its own
+            if rank == 0 or own:  # else the others have the same one
                 sys.stdout.flush()
-                print(f"error: {error}", file=sys.stderr, flush=True)
+                where = f"process {rank}: " if own else ""
+                print(f"error: {where}{error}", file=sys.stderr, flush=True)
             raise SystemExit(2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -12,12 +11,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-DISK_PROBLEMS = {  # errors of the system that are no program's
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk can only be read",
-    errno.EIO: "the disk fails",
-}
+import yaml
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds, or a YAML file by its name.
+
+    Raises: OSError; ValueError for anything else that such a file may hold once it is damaged.
+    """
+    return parse_mapping(Path(path).read_bytes(), is_yaml=Path(path).suffix in (".yaml", ".yml"))
+
+
+def parse_mapping(content: bytes, *, is_yaml: bool = False) -> dict[str, Any]:
+    """The mapping in the content of a JSON or YAML file. Raises: ValueError: it holds none."""
+    try:
+        text = content.decode("utf-8")
+        value = yaml.safe_load(text) if is_yaml else json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {type(value).__name__}, not keys with values")
+    return value
 
 
 @contextmanager

@@ -32,7 +32,9 @@ class DataConfig:
         require(0 < fraction < 1, "data.validation_fraction", fraction, "must lie in (0, 1)")
         seed = self.split_seed
         require(-(2**63) <= seed < 2**63, "data.split_seed", seed, "must lie in [-2^63, 2^63)")
-        require(self.workers >= 0, "data.workers", self.workers, "must be 0 or more")
+        rule = "must be 0 (the main process reads) to 256; as many as there are cores is many"
+        require(0 <= self.workers <= 256, "data.workers", self.workers, rule)
+        require(self.root != "", "data.root", self.root, "must be a directory; type . for this one")
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         for key in ("image_size", "train_size", "num_classes", "channels"):
             value = getattr(self, key)

@@ -206,7 +206,7 @@ def _way(options: Sequence[Any], value: Any, key: str) -> str:
     text = str(value).strip().lower()
     if bool in options and text in _BOOLEANS:
         return f"; type {key}={_BOOLEANS[text]}"
-    if str in options and isinstance(value, (bool, int, float)):
+    if str in options and isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"; for a text type \"{key}='{value}'\", with both pairs of quotes"
     if isinstance(value, bool) or not {int, float} & set(options):
         return ""

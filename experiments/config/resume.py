@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
-from experiments.config.parse import PLAIN_GROUPS, plain_options
+from experiments.config.parse import NAMED_GROUPS, PLAIN_GROUPS, TASK_GROUPS, plain_options
 from experiments.tasks.rows import TASKS
 from models import list_models, model_options
 
@@ -118,8 +118,16 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
 
     One that it lacks has the value that keeps what was done before: that of BEFORE, else its
     default.
+
+    Raises: ValueError: a group of keys is something else.
     """
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"it holds {type(saved).__name__}, not keys with values")
     values = copy.deepcopy(dict(saved))
+    for group in (*PLAIN_GROUPS, *NAMED_GROUPS, *TASK_GROUPS, "model"):
+        section = values.get(group, {})
+        if not (isinstance(section, dict) or (section is None and group == "loss")):
+            raise ValueError(f"{group} is {section!r:.80}, not keys with values")
     for key, value in BEFORE.items():
         group, _, leaf = key.partition(".")
         values.setdefault(group, {}).setdefault(leaf, value)

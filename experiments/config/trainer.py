@@ -39,6 +39,8 @@ class TrainerConfig:
         for key in ("checkpoint_steps", "limit_steps", "max_grad_norm", "threads"):
             value = getattr(self, key)
             require(value is None or value > 0, f"trainer.{key}", value, "must be positive or null")
+        few = self.threads is None or self.threads <= 1024
+        require(few, "trainer.threads", self.threads, "must be 1 to 1024, or null")
         decay = self.ema_decay
         rule = "must lie in (0, 1) or be null (no EMA)"
         require(decay is None or 0 < decay < 1, "trainer.ema_decay", decay, rule)

@@ -18,7 +18,7 @@ from experiments.data.loader import check_batches
 from experiments.data.notes import join_names, say
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.data.seeding import preserved_generators
-from experiments.errors import DataError
+from experiments.errors import DataError, shortage
 
 SAMPLE = 64  # items of each split that are looked at, evenly spaced
 _CHUNK = 1024  # images in memory that are looked at in one operation
@@ -128,7 +128,9 @@ def _read(dataset: Admitted, index: int) -> tuple[Any, Any]:
     try:
         return dataset[index]
     except OSError as error:  # a dataset of the user's own that cannot read a file
-        raise DataError(f"cannot read {locate(dataset, index)}: {error}") from error
+        raise shortage(error) or DataError(
+            f"cannot read {locate(dataset, index)}: {error}"
+        ) from error
 
 
 def _is_image(item: Any) -> bool:

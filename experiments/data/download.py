@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torchvision.datasets.utils import check_integrity
 
-from experiments.errors import DataError
+from experiments.errors import DataError, UserError, shortage
 
 NETWORK_TIMEOUT = 10.0  # seconds without an answer
 _FAILURES = (
@@ -38,8 +38,15 @@ def missing(name: str, looked_in: Sequence[Path], expected: Sequence[str], why: 
     )
 
 
-def damaged(path: Path, why: object) -> DataError:
-    """Return the error for a file that is there but cannot be what it should."""
+def damaged(path: Path, why: object) -> UserError:
+    """Return the error for a file that is there but cannot be what it should.
+
+    One that the machine could not read is not to blame: nobody shall delete it.
+    """
+    if found := shortage(why):
+        return found
+    if isinstance(why, PermissionError):
+        return DataError(f"cannot read {path.absolute()}: {why.strerror}; let this user read it")
     return DataError(
         f"{path.absolute()} is damaged or incomplete ({why}): delete it and start again "
         "(with data.download=true, or with a good copy in its place)"
@@ -58,7 +65,7 @@ class Source:
     fetch: Callable[[], object]
     archive: tuple[Path, str] | None = None  # what fetch unpacks if it is there, and its MD5
 
-    def missing(self, why: str) -> DataError:
+    def missing(self, why: str) -> UserError:
         """Return the error for this dataset; a damaged archive is the likelier reason."""
         if self.archive is not None and self.archive[0].is_file():
             return damaged(self.archive[0], f"{why}; its checksum is not the published one")
@@ -87,6 +94,8 @@ def ensure_present(source: Source, download: bool) -> None:
                 raise source.missing("another process could not download it")
             source.fetch()
     except _FAILURES as error:
+        if found := shortage(error):
+            raise found from error
         why = " ".join(str(error).split())  # torchvision lists its mirrors over several lines
         raise source.missing(f"downloading failed: {why}") from error
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments.data.images import DeepColour, open_image
 from experiments.data.known import UNKNOWN, Published
-from experiments.errors import DataError
+from experiments.errors import DataError, shortage
 
 
 class Identity(NamedTuple):
@@ -59,8 +59,17 @@ class FileImages:
             image = open_image(self.open(index))
         except DataError as error:
             raise DataError(f"{self.locate(index)} {error}") from error
-        except Exception as error:  # Pillow's decoders raise many types on damaged files
+        except Image.DecompressionBombError as error:
             raise DataError(
+                f"cannot read the image {self.locate(index)}: {error} Store it smaller, or raise "
+                "PIL.Image.MAX_IMAGE_PIXELS in get_data"
+            ) from error
+        except PermissionError as error:
+            raise DataError(
+                f"cannot read {self.locate(index)}: {error.strerror}; let this user read it"
+            ) from error
+        except Exception as error:  # Pillow's decoders raise many types on damaged files
+            raise shortage(error) or DataError(
                 f"cannot read the image {self.locate(index)}: {error}. The file is damaged or no "
                 f"image: {self.remedy}, then start again"
             ) from error

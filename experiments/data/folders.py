@@ -86,7 +86,8 @@ def load_folder(cfg: DataConfig) -> Datasets:
     """
     root = Path(cfg.root).expanduser()
     if not root.is_dir() and not names_shards(cfg.root):
-        raise missing("folder", [root], [_LAYOUT, SHARDS], "no such directory")
+        why = "a file, not a directory" if root.exists() else "no such directory"
+        raise missing("folder", [root], [_LAYOUT, SHARDS], why)
     places = find_splits(root) if root.is_dir() else {}
     # Tar files beside class directories are somebody's archive.
     folders = root.is_dir() and directories_in(places.get("train", root))

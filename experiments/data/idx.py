@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -31,22 +32,21 @@ def has_idx_files(folder: Path) -> bool:
     return all(find_idx(folder, name) for name in IDX_FILES)
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path, axes: int) -> np.ndarray:
     """Read unsigned bytes in idx format: 0, 0, 8, number of axes, sizes (big-endian), values.
 
-    Raises: DataError if the file is no such thing or is cut short, naming it.
+    Raises: DataError if the file is no such thing, has other axes or is cut short, naming it.
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, error) from error
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise damaged(path, "it does not start as an idx file of bytes")
-    axes = raw[3]
-    shape = np.frombuffer(raw, ">u4", axes, 4).astype(np.int64)
+    if len(raw) < 4 + 4 * axes or raw[:4] != bytes((0, 0, 8, axes)):
+        raise damaged(path, f"it does not start as an idx file of bytes with {axes} axes")
+    shape = np.frombuffer(raw, ">u4", axes, 4).tolist()
     values = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes)
-    if values.size != shape.prod():
-        raise damaged(path, f"it holds {values.size} values, its header says {shape.prod()}")
+    if values.size != math.prod(shape):  # Python's integers: those of arrays overflow
+        raise damaged(path, f"it holds {values.size} values, its header says {math.prod(shape)}")
     return values.reshape(shape)
 
 
@@ -57,8 +57,8 @@ def read_idx_images(folder: Path, part: str, classes: list[str]) -> TensorImages
     """
     paths = [find_idx(folder, name) for name in IDX_FILES if name.startswith(part)]
     assert paths[0] is not None and paths[1] is not None  # has_idx_files was true
-    images, labels = read_idx(paths[0]), read_idx(paths[1])
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
+    if labels.shape != images.shape[:1]:
         raise damaged(paths[0], f"its shape {images.shape} does not match labels {labels.shape}")
     if labels.size and labels.max() >= len(classes):
         raise damaged(paths[1], f"it holds the label {labels.max()} of {len(classes)} classes")

@@ -138,7 +138,7 @@ def _read_annotated(folder: Path, classes: list[str]) -> FolderImages:
     labels = {name: label for label, name in enumerate(classes)}
     present = set(os.listdir(folder / "images")) if (folder / "images").is_dir() else set()
     samples, absent = [], []
-    for line in path.read_text().splitlines():
+    for line in _lines(path):
         name, wnid, *_ = (*line.split("\t"), "")
         if wnid not in labels:
             raise damaged(path, f"the line {line!r} names no class of train")
@@ -158,7 +158,14 @@ def _name_classes(path: Path, *datasets: FolderImages) -> None:
     """Replace WordNet ids by the first word of each, where words.txt gives one."""
     if not path.is_file():
         return
-    pairs = (line.split("\t", 1) for line in path.read_text().splitlines() if "\t" in line)
+    pairs = (line.split("\t", 1) for line in _lines(path) if "\t" in line)
     words = {wnid: text.split(",")[0].strip() for wnid, text in pairs}
     for dataset in datasets:
         dataset.classes = [words.get(wnid, wnid) for wnid in dataset.classes]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error

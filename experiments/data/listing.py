@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.data.notes import say
-from experiments.errors import DataError
+from experiments.errors import DataError, shortage
 
 # What Pillow reads on every platform; of files with several pictures (gif, webp, tif) the first.
 EXTENSIONS = (
@@ -120,7 +120,9 @@ def _scan(folder: str) -> tuple[list[str], list[str]]:
                 if not is_clutter(entry.name):
                     (folders if _is_directory(entry) else files).append(entry.name)
     except OSError as error:
-        raise DataError(f"cannot read the directory {folder}: {error.strerror}") from error
+        raise shortage(error) or DataError(
+            f"cannot read the directory {folder}: {error.strerror}"
+        ) from error
     return sorted(files), sorted(folders)
 
 

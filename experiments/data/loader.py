@@ -15,7 +15,7 @@ from experiments.data.containers import ImageDataset, Part
 from experiments.data.reader import BatchKey, BatchReader
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.seeding import derive_seed
-from experiments.errors import ConfigError, DataError, UserError
+from experiments.errors import ConfigError, DataError, UserError, in_words, shortage
 
 
 class _Plan:
@@ -35,8 +35,10 @@ def _untouched(item: Any) -> Any:
 def _next(items: Iterator[Any]) -> Any:
     try:
         return next(items, None)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        if found := shortage(error):
+            raise found from error
+        if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
             raise
         raise DataError(
             f"a process that reads images ended ({error}). Most often memory ran out: use fewer "
@@ -55,7 +57,8 @@ class _Batches:
     def read(self, keys: Iterable[BatchKey]) -> Iterator[Batch]:
         """Yield the batch of each key, in order; raise the UserError that a worker met."""
         self._plan.keys = keys
-        items = iter(self._loader)
+        with in_words():
+            items = iter(self._loader)
         while (item := _next(items)) is not None:
             if isinstance(item, UserError):
                 del items
@@ -222,10 +225,11 @@ def _check_batch(
             f"trainer.accumulation = {world_size} x {accumulation} = {unit}; use {values}"
         )
     if images < batch_size:
+        most = max(images // unit * unit, unit)
+        fewer = f"trainer.batch_size={most}{' or less' if most > unit else ''}"
         raise ConfigError(
             f"trainer.batch_size={batch_size}: there are only {images} training images, not one "
-            f"batch; use trainer.batch_size={max(images // unit * unit, unit)} or less, "
-            "or more images"
+            f"batch; use {fewer}, or more images"
         )
     if overfit_batches * batch_size > images:
         raise ConfigError(

@@ -16,7 +16,7 @@ from experiments.data.seeding import (
     preserved_generators,
     seed_generators,
 )
-from experiments.errors import DataError, UserError
+from experiments.errors import DataError, UserError, in_words, shortage
 
 
 class BatchKey(NamedTuple):
@@ -43,7 +43,7 @@ class BatchReader:
         # An error is returned, not raised: torch would raise it anew in the main process with the
         # worker's traceback in place of its message.
         try:
-            with one_thread():
+            with one_thread(), in_words():
                 return self._read(key)
         except UserError as error:
             return error
@@ -79,7 +79,9 @@ class BatchReader:
         try:
             source, target = self.dataset[index]
         except OSError as error:  # a dataset of the user's own that cannot read a file
-            raise DataError(f"cannot read {locate(self.dataset, index)}: {error}") from error
+            raise shortage(error) or DataError(
+                f"cannot read {locate(self.dataset, index)}: {error}"
+            ) from error
         try:
             return self.recipe.prepare(source, target)
         except DataError as error:

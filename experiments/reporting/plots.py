@@ -27,7 +27,7 @@ def read_rows(path: str | Path) -> Rows:
         for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
                 rows.append(row)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -11,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.config.resume import FREE, complete, flatten, policy
 from experiments.errors import UserError
+from experiments.files import read_mapping
 from experiments.reporting.plots import read_rows
 from experiments.tasks.rows import TASKS, Figure
 
@@ -66,6 +64,10 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
 def read_run(path: Path) -> Run:
     """Read a run directory, finished or not; what cannot be read is named in the status."""
     config, config_problem = _read(path / "config.yaml")
+    try:
+        config = complete(config) if config else {}
+    except ValueError as error:
+        config, config_problem = {}, f"config.yaml: {error}"
     manifest, manifest_problem = _read(path / "manifest.json")
     test, test_problem = _read(path / "test.json") if (path / "test.json").exists() else ({}, "")
     if not test_problem and not _is_own(path / "test.json", manifest):
@@ -74,7 +76,6 @@ def read_run(path: Path) -> Run:
     status = f"broken ({'; '.join(problems)})" if problems else str(manifest.get("status", "?"))
     metrics = test.get("metrics")
     figures = metrics if isinstance(metrics, dict) else {}
-    config = complete(config) if config else {}
     columns, monitor = _figures(config, manifest)
     best = None if monitor is None else best_validation(path, monitor)
     return Run(path, config, manifest, status, best, figures, columns)
@@ -106,7 +107,10 @@ def _figures(
     """
     try:
         told = manifest["report"]
-        return tuple(Figure(**figure) for figure in told["columns"]), Figure(**told["monitor"])
+        figures = [Figure(**figure) for figure in (*told["columns"], told["monitor"])]
+        if not all(isinstance(text, str) for f in figures for text in (f.name, f.heading)):
+            raise TypeError("a name that is no text")
+        return tuple(figures[:-1]), figures[-1]
     except (KeyError, TypeError):
         keys = dict(flatten(config))
         row = TASKS.get(str(keys.get("task.name")))
@@ -119,16 +123,17 @@ def _figures(
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """(the mapping in a YAML or JSON file, "") or ({}, what is wrong with it)."""
     try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return read_mapping(path), ""
     except FileNotFoundError:
         return {}, f"no {path.name}"
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         return {}, f"{path.name} is unreadable"
-    return (value, "") if isinstance(value, dict) else ({}, f"{path.name} is unreadable")
 
 
 def number(values: dict[str, Any], key: str) -> float | None:
     """The finite number under key, or None."""
     value = values.get(key)
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+    try:
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+    except OverflowError:  # an integer beyond all floats
+        return None

@@ -18,11 +18,10 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from experiments.config.resume import flatten
-from experiments.errors import UserError
+from experiments.errors import UserError, in_words, shortage
 from experiments.files import atomic_path
 from experiments.reporting.read import Run, find_runs, number, read_run
 from experiments.tasks.rows import Figure
@@ -64,7 +63,7 @@ def summarize(runs: Sequence[Run]) -> list[Row]:
 def _row(group: list[Run], settings: str) -> Row:
     runs, first = _one_per_seed(group), group[0]
     config = dict(flatten(first.config))
-    places = {(run.manifest.get("device"), run.manifest.get("processes")) for run in runs}
+    places = {str((run.manifest.get("device"), run.manifest.get("processes"))) for run in runs}
     manifests = [run.manifest for run in runs]
     equal = manifests if len(places) == 1 else []
     best = [run.validation for run in runs if run.validation]
@@ -114,7 +113,7 @@ def _one_per_seed(group: list[Run]) -> list[Run]:
     def rank(run: Run) -> tuple[bool, str]:
         return run.status == "finished", str(run.manifest.get("started"))
 
-    return list({run.config.get("seed"): run for run in sorted(group, key=rank)}.values())
+    return list({str(run.config.get("seed")): run for run in sorted(group, key=rank)}.values())
 
 
 def _peculiar(group: list[Run], groups: list[list[Run]]) -> str:
@@ -162,8 +161,8 @@ def render(rows: list[Row], columns: Columns, form: str, width: int = MIN_WIDTH)
             min_width=6,
         )
     for line in cells:
-        table.add_row(*map(escape, line))
-    Console(file=buffer, width=width).print(table)
+        table.add_row(*line)
+    Console(file=buffer, width=width, markup=False, emoji=False).print(table)
     return buffer.getvalue()
 
 
@@ -204,17 +203,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="a file instead of the screen")
     options = parser.parse_args(arguments)
     try:
-        runs = [read_run(path) for path in find_runs(options.runs)]
-        width = max(Console().width, MIN_WIDTH)
-        text = render(summarize(runs), columns_of(runs), options.format, width)
-        if options.output is None:
-            print(text, end="")
-            return 0
-        if not options.output.parent.is_dir():
-            raise UserError(f"--output {options.output}: its folder does not exist; create it")
-        with atomic_path(options.output) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        with in_words():
+            return _show(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _show(options: argparse.Namespace) -> int:
+    runs = [read_run(path) for path in find_runs(options.runs)]
+    width = max(Console().width, MIN_WIDTH)
+    text = render(summarize(runs), columns_of(runs), options.format, width)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    if not options.output.parent.is_dir():
+        raise UserError(f"--output {options.output}: its folder does not exist; create it")
+    try:
+        with atomic_path(options.output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise shortage(error) or UserError(
+            f"--output {options.output}: {error.strerror}; give another file"
+        ) from error
     return 0

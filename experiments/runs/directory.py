@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
+import os
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.config.resume import RECORDED, REFUSED, complete, policy
 from experiments.config.schema import Config
-from experiments.errors import CheckpointError, ConfigError
-from experiments.files import remove_temporaries
+from experiments.errors import CheckpointError, ConfigError, or_words, shortage
+from experiments.files import parse_mapping, read_mapping, remove_temporaries
 from experiments.training.checkpoint import UNKNOWN, CheckpointStore
 
 Changes = dict[str, tuple[Any, Any]]  # {dotted key: (value of the saved config, value now)}
+
+
+LONGEST = 255  # bytes in the name of a folder, on the usual file systems
 
 
 class RunDirectory:
@@ -54,10 +55,9 @@ class RunDirectory:
     def read_manifest(self) -> dict[str, Any]:
         """The manifest; empty if there is none that can be read."""
         try:
-            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+            return read_mapping(self.manifest)
         except (OSError, ValueError):
             return {}
-        return manifest if isinstance(manifest, dict) else {}
 
     def status(self) -> str:
         """running, interrupted, failed or finished as the manifest says; 'absent' without one."""
@@ -73,14 +73,15 @@ class RunDirectory:
         manifest = self.read_manifest()
         try:
             content = self.test.read_bytes()
-            test = json.loads(content)
-            whole = isinstance(test["metrics"], dict) and isinstance(test["epoch"], int)
-        except (OSError, ValueError, KeyError, TypeError):
+            test = parse_mapping(content)
+            figures = all(isinstance(v, (int, float, type(None))) for v in test["metrics"].values())
+            whole = figures and isinstance(test["epoch"], int)
+        except (OSError, ValueError, KeyError, AttributeError):
             return None
         sha256 = manifest.get("test_sha256")
         own = sha256 is None or hashlib.sha256(content).hexdigest() == sha256
         finished = manifest.get("status") == "finished"
-        return dict(test) if finished and whole and own else None
+        return test if finished and whole and own else None
 
     def tidy(self) -> None:
         """Remove what writers left that were killed; whoever calls this holds the lock."""
@@ -91,9 +92,16 @@ class RunDirectory:
 
 
 def check_name(config: Config) -> None:
-    """Refuse a name that leads out of runs_dir. Raises: ConfigError."""
+    """Refuse a name that leads out of runs_dir, or that no folder has. Raises: ConfigError."""
     parts = Path(config.name).parts
-    if Path(config.name).is_absolute() or ".." in parts or "\0" in config.name:
+    longest = max((len(os.fsencode(part)) for part in parts), default=0)
+    if longest > LONGEST:
+        raise ConfigError(
+            f"name={config.name:.20}...: a part of it has {longest} bytes, and a folder's name at "
+            f"most {LONGEST}; type a shorter one"
+        )
+    leads_out = Path(config.name).is_absolute() or ".." in parts
+    if leads_out or not parts or "\0" in config.name + config.runs_dir:
         raise ConfigError(
             f"name={config.name!r}: names a folder within runs_dir={config.runs_dir}, where the "
             "runs of that name lie; leave out .. and a leading /, or choose another runs_dir=PATH"
@@ -108,11 +116,11 @@ def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
 
     Raises: ConfigError: it cannot be made.
     """
-    parent = (Path(runs_dir) / name).resolve()
+    parent = (Path(runs_dir).expanduser() / name).resolve()
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    others = (RunDirectory(file.parent) for file in parent.glob("*/manifest.json"))
-    number = 1 + max((run.number() for run in others), default=0)
     try:
+        others = (RunDirectory(file.parent) for file in parent.glob("*/manifest.json"))
+        number = 1 + max((run.number() for run in others), default=0)
         parent.mkdir(parents=True, exist_ok=True)
         for count in itertools.count(1):
             path = parent / f"{stamp}-seed{seed}{f'-{count}' if count > 1 else ''}"
@@ -120,9 +128,9 @@ def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
                 path.mkdir()
                 break
     except OSError as error:
-        raise ConfigError(
-            f"cannot write the run directory in {parent}: {error}\nChoose another place with "
-            "runs_dir=PATH"
+        raise shortage(error) or ConfigError(
+            f"cannot write the run directory in {parent}: {error.strerror}\nChoose another place "
+            "with runs_dir=PATH and name=NAME"
         ) from error
     return path, number
 
@@ -130,7 +138,8 @@ def make_new(runs_dir: str, name: str, seed: int) -> tuple[Path, int]:
 def unfinished(runs_dir: str, name: str) -> list[RunDirectory]:
     """The unfinished runs of a name, the newest first; of those without a number, the one that
     came farthest."""
-    found = [RunDirectory(f.parent) for f in (Path(runs_dir) / name).glob("*/config.yaml")]
+    place = Path(runs_dir).expanduser() / name
+    found = [RunDirectory(f.parent) for f in place.glob("*/config.yaml")]
     ranked = [
         (run.number(), max(run.checkpoints.steps(), default=0), run.path.name, run)
         for run in found
@@ -142,10 +151,12 @@ def unfinished(runs_dir: str, name: str) -> list[RunDirectory]:
 def read_config(path: Path) -> dict[str, Any]:
     """The config of a saved run, with all keys of today. Raises CheckpointError: it is damaged."""
     try:
-        return complete(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot read {path}: {reason}") from error
+        return complete(read_mapping(path))
+    except (OSError, ValueError) as error:
+        raise shortage(error) or CheckpointError(
+            f"cannot read {path}: {error}\nThe run's checkpoints have its config too, under config "
+            "in checkpoint.json; or start a new run without it."
+        ) from error
 
 
 def resolve_checkpoint(key: str, text: str) -> tuple[Path, Path | None]:
@@ -159,11 +170,10 @@ def resolve_checkpoint(key: str, text: str) -> tuple[Path, Path | None]:
     if (path / "config.yaml").is_file():
         return path, None
     what = "is no run directory (it has no config.yaml)" if path.exists() else "does not exist"
-    newest = ", or trainer.resume=auto for the newest unfinished run" if "resume" in key else ""
-    raise CheckpointError(
-        f"{key}={text}: {path} {what}. Give a run directory, one of its checkpoints/step-... "
-        f"folders{newest}."
-    )
+    ways = ["a run directory", "one of its checkpoints/step-... folders"]
+    if key == "trainer.resume":
+        ways.append("trainer.resume=auto for the newest unfinished run")
+    raise CheckpointError(f"{key}={text}: {path} {what}. Give {or_words(ways)}.")
 
 
 def find_parent(text: str) -> Path:

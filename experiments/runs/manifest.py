@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -20,7 +19,7 @@ import torch
 
 from conv_kan.ops.backend import forget_backends
 from experiments.config.checks import require_choice
-from experiments.files import write_json
+from experiments.files import read_mapping, write_json
 from experiments.tasks.rows import TaskRow
 
 STATUSES = ("running", "finished", "interrupted", "failed")
@@ -90,7 +89,7 @@ def update_manifest(path: str | Path, **fields: Any) -> dict[str, Any]:
     """
     if "status" in fields:
         require_choice("status", fields["status"], STATUSES)
-    manifest: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    manifest = read_mapping(path)
     manifest.update(fields)
     write_json(path, manifest)
     return manifest

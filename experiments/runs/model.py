@@ -1,18 +1,22 @@
-"""From a config to a model."""
+"""From a config to a model, which has run once before a run has a place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from conv_kan.layers.mixture import mixture_penalty
 from experiments.config.schema import Config
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, or_words, shortage
 from models import create_model
 from models.match import Match, match
 from models.registry import MATCH
+
+LARGEST = 64  # the side up to which one is looked for that works
 
 
 def check_model(config: Config) -> None:
@@ -64,8 +68,77 @@ def make_model(
     try:
         return create_model(name, num_classes=num_classes, input_channels=input_channels, **given)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"model {name}: {error}") from error
+        named = str(error).startswith(f"{name}: ")  # the registry names the model already
+        raise ConfigError(f"model {error}" if named else f"model {name}: {error}") from error
 
 
 def _options(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.model.items() if key != "name"}
+
+
+def check_forward(model: nn.Module, config: Config, shape: Sequence[int], batch: int) -> None:
+    """Run a model as a training step does, on two images at most, and leave it as it was.
+
+    batch: the images of a micro-batch: a batch norm over one value of one image cannot be trained.
+    Shapes: shape (channels, *S).
+
+    Raises: ConfigError: these inputs are not for this model -> its reason, and a size that works.
+    """
+    error = _failure(model, shape, batch)
+    if error is None:
+        return
+    found, ways = _working_size(model, shape, batch), []
+    if isinstance(error, RuntimeError) and found is None:
+        raise error  # a fault of the model, whose place matters
+    if found is not None:
+        ways.append(f"type data.image_size={found}, which works")
+    if batch == 1 and _failure(model, shape, 2) is None:
+        ways.append("use a larger trainer.batch_size for each process")
+    way = or_words([*ways, "choose another model"])
+    raise ConfigError(
+        f"model {config.model['name']} cannot be trained on inputs of {_sides(shape)}: {error}\n"
+        f"{way[0].upper()}{way[1:]}"
+    ) from error
+
+
+def _failure(model: nn.Module, shape: Sequence[int], batch: int) -> Exception | None:
+    inputs = torch.zeros(min(batch, 2), *shape)
+    try:
+        with _undisturbed(model), torch.no_grad():
+            model.train()(inputs)
+    except (ValueError, RuntimeError) as error:
+        if found := shortage(error):
+            raise found from error
+        return error
+    return None
+
+
+def _working_size(model: nn.Module, shape: Sequence[int], batch: int) -> int | None:
+    """The side of a larger image that the model takes: this one doubled, and doubled again."""
+    channels, *size = shape
+    side = max(size)
+    while len(size) == 2 and (side := 2 * side) <= LARGEST:
+        if _failure(model, (channels, side, side), batch) is None:
+            return side
+    return None
+
+
+def _sides(shape: Sequence[int]) -> str:
+    """The spatial size in words; for what has none, its channels."""
+    return " x ".join(map(str, shape[1:] or shape))
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Afterwards modes, buffers and random numbers are what they were."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        mixture_penalty(model)  # of this pass: a step of training would count it
+        for buffer, value in buffers:
+            buffer.copy_(value)
+        for module, training in modes.items():
+            module.training = training

@@ -13,7 +13,7 @@ from rich.console import Console
 from experiments.config.parse import to_dict
 from experiments.config.resume import REFUSED, changed_facts, complete, differences, policy
 from experiments.config.schema import Config
-from experiments.errors import CheckpointError
+from experiments.errors import CheckpointError, ConfigError, UserError, shortage
 from experiments.runs.directory import (
     Changes,
     RunDirectory,
@@ -61,7 +61,10 @@ def open_run_directory(
     locks: list[RunLock | None] = [None]
 
     def open_on_first() -> Opened:
-        opened = _open(config, facts)
+        try:
+            opened = _open(config, facts)
+        except OSError as error:
+            raise _unwritable(config, error) from error
         locks[0] = opened.lock
         return replace(opened, lock=None)
 
@@ -69,6 +72,12 @@ def open_run_directory(
     for note in opened.notes:
         console.print(note)
     return replace(opened, lock=locks[0])
+
+
+def _unwritable(config: Config, error: OSError) -> UserError:
+    return shortage(error) or ConfigError(
+        f"runs_dir={config.runs_dir}, name={config.name}: {error.strerror}; choose others"
+    )
 
 
 def _open(config: Config, facts: dict[str, Any]) -> Opened:
@@ -131,7 +140,10 @@ def _take_up(
     try:
         holder = lock.take()
     except OSError as error:
-        raise CheckpointError(f"cannot write {directory.path}: {error}") from error
+        raise shortage(error) or CheckpointError(
+            f"cannot write {directory.path}: {error.strerror}\nLet this process write there; or "
+            "copy the run and resume the copy."
+        ) from error
     if holder is not None:
         raise CheckpointError(
             f"{directory.path} is being trained by {holder}. Wait for its end, or start a new run "

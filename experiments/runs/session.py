@@ -21,13 +21,19 @@ from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
-from experiments.errors import ConfigError, DataError, TrainingError
-from experiments.files import DISK_PROBLEMS, write_json
+from experiments.errors import (
+    ConfigError,
+    DataError,
+    ResourceError,
+    TrainingError,
+    shortage,
+)
+from experiments.files import write_json
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import make_model, matched_options
+from experiments.runs.model import check_forward, make_model, matched_options
 from experiments.runs.opening import Opened, open_run_directory
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
@@ -74,6 +80,8 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task.metrics(accelerator.device)  # refuses what it cannot judge
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
+    share = config.trainer.accumulation * accelerator.num_processes
+    check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
     manifest = describe_run(config, accelerator, model, task)
     script = script_of(get_data)
     manifest |= {
@@ -141,15 +149,24 @@ class Session:
         def begin() -> None:
             start_files(opened, self.config, manifest)
             values = self.trainer.run_config
-            tracker = start_tracker(self.config.tracker, self.directory, self.config.name, values)
-            trackers.append(tracker)
+            try:
+                trackers.append(
+                    start_tracker(self.config.tracker, self.directory, self.config.name, values)
+                )
+            except BaseException:
+                update_manifest(self.directory.manifest, status="failed", finished=now())
+                raise
 
         try:
             on_first(self.accelerator, begin)
         except OSError as error:
-            raise ConfigError(
-                f"cannot write the run directory {self.directory.path}: {error}\nChoose another "
-                "place with runs_dir=PATH"
+            way = (
+                "Choose another place with runs_dir=PATH"
+                if opened.checkpoint is None
+                else "Let this process write there; or copy the run and resume the copy."
+            )
+            raise shortage(error) or ConfigError(
+                f"cannot write the run directory {self.directory.path}: {error}\n{way}"
             ) from error
         print_start(self.console, self.config, manifest, self.data, self.directory)
         self.log = self.make_log(trackers[0] if trackers else None)
@@ -227,11 +244,11 @@ class Session:
             done = f"step {step} is saved" if saved else "its first step was not done"
             self.console.print(f"\nstopped on request; {done}. {self.way_to_resume()}")
             raise
-        except OSError as error:
-            cause = DISK_PROBLEMS.get(error.errno or 0)
-            if cause is None:
+        except Exception as error:
+            found = shortage(error)
+            if found is None:
                 raise
-            raise TrainingError(f"{cause}: {error}\nMend that. {self.way_to_resume()}") from error
+            raise ResourceError(f"{found}\n{self.way_to_resume()}") from error
         finally:
             self.log.close()
             self.write_end(status)
@@ -240,9 +257,9 @@ class Session:
         """Train; what cannot be read stops all processes between two steps, where it is saved."""
         try:
             self.trainer.fit()
-        except DataError as error:
+        except (DataError, ResourceError) as error:
             self.trainer.save()
-            raise DataError(
+            raise type(error)(
                 f"{error}\nProgress up to step {self.trainer.progress.step} is saved. "
                 f"{self.way_to_resume()}"
             ) from error
@@ -262,8 +279,9 @@ class Session:
         with closing(self.evaluation_loader(self.data.test)) as loader:
             try:
                 values, metrics = trainer.evaluate(loader)
-            except DataError as error:
-                raise DataError(f"{error}\nTraining is done. {self.way_to_resume()}") from error
+            except (DataError, ResourceError) as error:
+                way = f"Training is done. {self.way_to_resume()}"
+                raise type(error)(f"{error}\n{way}") from error
         record = self.task.record(metrics)
         pictures = on_first(self.accelerator, lambda: self.write_test(values, record))
         print_summary(

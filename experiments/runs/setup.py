@@ -173,5 +173,6 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
             "checkpoint": opened.checkpoint.name,
             "changed": {key: list(pair) for key, pair in opened.changes.items()},
         }
-        past["resumed"] = [*before.get("resumed", []), taken_up]
+        earlier = before.get("resumed")
+        past["resumed"] = [*(earlier if isinstance(earlier, list) else []), taken_up]
     return past

@@ -14,6 +14,7 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,8 @@ from rich.progress import (
 
 from experiments.config.resume import flatten
 from experiments.config.trainer import TrackerConfig
-from experiments.files import append_line, atomic_path, write_json
+from experiments.errors import ConfigError, shortage
+from experiments.files import append_line, atomic_path, read_mapping, write_json
 from experiments.runs.directory import RunDirectory
 from experiments.tasks.rows import TaskRow
 
@@ -74,13 +76,22 @@ class RunLog:
             return
         line = json.dumps({"split": split, "epoch": epoch, "step": step, **values})
         append_line(self.run.metrics, line)
-        if self.tracker is not None:
-            self.tracker.log(
-                {f"{split}/{k}": v for k, v in values.items()} | {"epoch": epoch}, step=step
-            )
+        self.track(split, step, {**values, "epoch": epoch})
         if split == "train":
             self._write_timing(epoch, step)
         self._print_row(split, epoch, values)
+
+    def track(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Hand values to the tracker; one that fails is left out from here on, and ends nothing."""
+        named = {
+            key if key == "epoch" else f"{split}/{key}": value for key, value in values.items()
+        }
+        try:
+            if self.tracker is not None:
+                self.tracker.log(named, step=step)
+        except Exception as error:
+            self.tracker = None
+            self.say(f"the tracker has failed, and gets nothing more: {_in_one_line(error)}")
 
     def say(self, text: str) -> None:
         """A line on the terminal."""
@@ -210,8 +221,15 @@ class RunLog:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if self.tracker is not None:
-            self.tracker.finish()
+        try:
+            if self.tracker is not None:
+                self.tracker.finish()
+        except Exception as error:
+            self.say(f"the tracker could not be ended: {_in_one_line(error)}")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join([f"{type(error).__name__}:", *str(error).split()])
 
 
 # -------------------------------------------------------------------------------------- trackers
@@ -221,7 +239,21 @@ def start_tracker(
     """Start the tracker of the config (called on the main process); None for local files only.
 
     A resumed run goes on under its own id, which run_dir/tracker.json keeps.
+
+    Raises: ConfigError: it cannot be started.
     """
+    try:
+        return _start(config, run, name, values)
+    except Exception as error:
+        raise shortage(error) or ConfigError(
+            f"tracker={config.name} cannot be started: {_in_one_line(error)}\nType tracker=local: "
+            "the files of a run hold all that it tells a tracker"
+        ) from error
+
+
+def _start(
+    config: TrackerConfig, run: RunDirectory, name: str, values: dict[str, Any]
+) -> GeneralTracker | None:
     if config.name == "local":
         return None
     tracker: GeneralTracker
@@ -266,8 +298,8 @@ def _has_wandb_login() -> bool:
 
 def _tracker_id(run: RunDirectory) -> str:
     path = run.path / "tracker.json"
-    if path.exists():
-        return str(json.loads(path.read_text())["id"])
+    with suppress(OSError, ValueError, KeyError):  # a damaged one: another line in the tracker
+        return str(read_mapping(path)["id"])
     run_id = secrets.token_hex(4)
     write_json(path, {"tracker": "wandb", "id": run_id})
     return run_id

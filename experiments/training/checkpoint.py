@@ -17,9 +17,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,8 +32,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
-from experiments.errors import CheckpointError
-from experiments.files import atomic_path, sync_directory, write_json
+from experiments.config.resume import complete
+from experiments.errors import CheckpointError, shortage
+from experiments.files import atomic_path, read_mapping, sync_directory, write_json
 
 FORMAT = 1
 META = "checkpoint.json"
@@ -190,7 +191,7 @@ class CheckpointStore:
         except (
             CheckpointError, OSError, SafetensorError, pickle.UnpicklingError, RuntimeError
         ) as error:  # fmt: skip
-            raise self.damaged(path, error) from error
+            raise shortage(error) or self.damaged(path, error) from error
         return Checkpoint(model, state, ema, meta["config"], meta.get("facts") or {}, metrics)
 
     def damaged(self, path: Path, error: Exception) -> CheckpointError:
@@ -216,16 +217,20 @@ def read_meta(path: Path) -> dict[str, Any]:
     Its files are not looked at.
     """
     try:
-        meta = json.loads((path / META).read_text(encoding="utf-8"))
+        meta = read_mapping(path / META)
         files = {name: (entry["bytes"], entry["sha256"]) for name, entry in meta["files"].items()}
-        whole = isinstance(meta["config"], dict) and set(NEEDED) <= set(files)
+        complete(meta["config"])
+        facts = meta.get("facts") or {}
+        well_formed = all(isinstance(value, dict) for value in (facts, *facts.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not a checkpoint: {META} is missing or unreadable."
+        raise shortage(error) or CheckpointError(
+            f"{path} is not a checkpoint: {META} is missing or unreadable ({error})."
         ) from error
-    if not whole:
+    if not well_formed:
+        raise CheckpointError(f"{path} is not a checkpoint: facts in {META} are no mappings.")
+    if not set(NEEDED) <= set(files):
         raise CheckpointError(f"{path} is not a checkpoint: {META} lacks {' or '.join(NEEDED)}.")
-    return dict(meta)
+    return meta
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -271,10 +276,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             save_file(_on_cpu(tensors), temporary)
             temporary.chmod(0o644)  # it makes the file private, unlike every other of a run
         except SafetensorError as error:  # it wraps the system's error, a full disk for one
-            raise OSError(
-                errno.ENOSPC if "os error 28" in str(error) else errno.EIO,
-                f"cannot write {path}: {error}",
-            ) from error
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
@@ -320,4 +323,4 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} has changed since this run wrote it")
         return load(content)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        raise shortage(error) or CheckpointError(f"cannot read {path}: {error}") from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from experiments.config.trainer import TrainerConfig
 from experiments.data import TrainLoader
-from experiments.errors import CheckpointError, TrainingError
+from experiments.errors import CheckpointError, TrainingError, shortage
 from experiments.files import atomic_path
 from experiments.training.checkpoint import (
     UNKNOWN,
@@ -126,9 +126,10 @@ class TrainingState:
             self.checkpoints.write(self.progress.step, checkpoint, self.config.keep_last)
             self._write_best()
         except OSError as error:
+            reason = shortage(error) or f"{error}\nLet this process write there."
             raise TrainingError(
-                f"cannot write checkpoint step {self.progress.step}: {error}\n"
-                f"Earlier files are untouched; {self.last_good()} Free space, then resume."
+                f"cannot write checkpoint step {self.progress.step}: {reason}\n"
+                f"Earlier files are untouched; {self.last_good()} Then resume."
             ) from error
 
     def last_good(self) -> str:

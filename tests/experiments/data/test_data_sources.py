@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import multiprocessing
+import os
 import pickle
 import re
+import struct
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,7 @@ from experiments.data import DATASETS, describe_images, download, load_datasets
 from experiments.data.containers import labels_of
 from experiments.data.download import Source, ensure_present
 from experiments.data.idx import IDX_FILES, read_idx
-from experiments.errors import DataError
+from experiments.errors import DataError, UserError
 
 
 def test_an_unknown_name_names_the_nearest_and_lists_all():
@@ -54,7 +58,7 @@ def test_fashion_mnist_is_found_where_people_keep_it(tmp_path, no_network, place
 
 def test_idx_values_are_those_that_were_written(tmp_path):
     values = np.arange(24).reshape(2, 3, 4)
-    assert np.array_equal(read_idx(write_idx(tmp_path / "a.gz", values)), values)
+    assert np.array_equal(read_idx(write_idx(tmp_path / "a.gz", values), values.ndim), values)
 
 
 def truncated_gzip(path: Path) -> None:
@@ -79,15 +83,38 @@ def flipped_byte(path: Path) -> None:
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize(
-    "damage", [truncated_gzip, truncated_values, not_gzip, not_idx, flipped_byte]
-)
+def header(*sizes: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        values = struct.pack(f">{len(sizes)}I", *sizes)
+        path.write_bytes(gzip.compress(b"\0\0\x08" + bytes([len(sizes)]) + values + bytes(40)))
+
+    return write
+
+
+@pytest.mark.parametrize("damage", [
+    truncated_gzip, truncated_values, not_gzip, not_idx, flipped_byte,
+    header(2**31, 2**31, 4), header(2**32 - 1, 2**32 - 1, 2**32 - 1), header(0, 28, 28),
+    header(*[1] * 80), header(40),
+])  # fmt: skip
 def test_a_damaged_idx_file_is_named(tmp_path, damage):
     write_idx_dataset(tmp_path)
     path = tmp_path / "t10k-images-idx3-ubyte.gz"
     damage(path)
     with pytest.raises(DataError, match=re.escape(str(path)) + ".*delete it"):
         load_datasets(DataConfig(name="mnist", root=str(tmp_path)))
+
+
+def test_a_file_that_the_machine_cannot_read_is_not_to_be_deleted(tmp_path, monkeypatch):
+    write_idx_dataset(tmp_path)
+    for number, words in ((errno.EMFILE, "too many files are open"), (errno.EACCES, "let this")):
+
+        def refuse(path, number=number):
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(UserError, match=words) as caught:
+            load_datasets(DataConfig(name="mnist", root=str(tmp_path)))
+        assert "delete" not in str(caught.value)
 
 
 def test_images_and_labels_of_different_counts_are_refused(tmp_path):

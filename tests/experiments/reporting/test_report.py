@@ -175,9 +175,11 @@ def test_text(runs, capsys):
 def test_markup_in_names_is_text(tmp_path):
     make_run(tmp_path / "a", 0, 0.8, model={"name": "[bold]net"})
     make_run(tmp_path / "b", 0, 0.8, model={"name": "[bold]net", "widths": [1, 2]})
+    make_run(tmp_path / "c", 0, 0.8, model={"name": "[/b] :snake:\\"})
     columns = columns_of([read_run(path) for path in find_runs([tmp_path])])
     text = render(rows_of(tmp_path), columns, "text")
     assert "[bold]net" in text and "model.widths=[1, 2]" in text
+    assert "[/b] :snake:\\" in text
 
 
 def test_markdown(runs, capsys):

@@ -22,6 +22,11 @@ from tests.experiments.conftest import TINY, command
     (["scheduler=cosine", "scheduler.lr_end=1"], "scheduler.lr_end"),
     (["trainer.overfit_batches=99"], "trainer.overfit_batches=99"),
     (["name=../../x"], "name='../../x'"),
+    (["name=''"], "name=''"),
+    (["name=."], "name='.'"),
+    ([f"name={'x' * 300}"], "a part of it has 300 bytes"),
+    (["data.image_size=1", "model.norm=instance"], "Type data.image_size=8, which works"),
+    (["model.groups=3"], "error: model simple_conv_kagn: groups=3"),
     (["name=/tmp/x"], "name='/tmp/x'"),
     (["optimizer.lr=inf"], "optimizer.lr=inf: must be a finite number"),
     (["optimizer.lr=1e400"], "optimizer.lr=inf: must be a finite number"),
@@ -29,6 +34,10 @@ from tests.experiments.conftest import TINY, command
     (["trainer.max_grad_norm=-inf"], "trainer.max_grad_norm=-inf"),
     (["model=simple_conv_kacn", "model.norm=instance"], "the network cannot learn"),
     (["model.dropout=nan"], "dropout=nan must be a number, and a finite one"),
+    (["--epochs", "5"], "type trainer.epochs=5"),
+    (["data.root=''", "data=folder"], "data.root='': must be a directory"),
+    (["trainer.threads=100000"], "must be 1 to 1024"),
+    (["data.workers=999"], "must be 0 (the main process reads) to 256"),
 ])  # fmt: skip
 def test_a_mistake_leaves_nothing(tmp_path: Path, overrides: list[str], words: str) -> None:
     done = command(*TINY, f"runs_dir={tmp_path}/a/b", *overrides)
