@@ -12,7 +12,7 @@ from models.options import Option
 from models.registry import check_options, create_model, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, kaconv, vggkan
+    from models import baselines, kaconv, rdnet, vggkan
 else:
     __getattr__, __dir__ = lazy_names(__name__, {})
 
@@ -24,6 +24,7 @@ __all__ = [
     "kaconv",
     "list_models",
     "model_options",
+    "rdnet",
     "register",
     "vggkan",
 ]
