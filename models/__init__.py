@@ -15,7 +15,7 @@ from models.options import Option
 from models.registry import check_options, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, kaconv, vggkan
+    from models import baselines, kaconv, rdnet, vggkan
     from models.description import Description
     from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
@@ -34,6 +34,7 @@ __all__ = [
     "list_models",
     "model_options",
     "push_to_hub",
+    "rdnet",
     "register",
     "save_pretrained",
     "vggkan",

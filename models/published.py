@@ -75,6 +75,26 @@ def published_kaconvnet(head: str) -> Published:
     return Published({**paths, "head": "head"})
 
 
+def published_rdnet(kind: str | None, stages: int, options: Mapping[str, Any]) -> Published:
+    """Of RDNet with Gram layers. Attention is numbered among the stages, and not inside them."""
+    if kind != "gram":
+        return Published()
+    attention, blocks = options["attention"], options["blocks"]
+    paths = {"features.0.0": "stem.stem.0"}
+    for s in range(stages):
+        own, other = f"features.{s + 1}", f"dense_stages.{2 * s if attention else s}"
+        first = 1 if s else 0
+        if s:
+            paths[f"{own}.0"] = f"{other}.0"
+        for b in range(blocks):
+            paths[f"{own}.{first + b}"] = f"{other}.{first}.dense_block{b}"
+        if attention:
+            paths[f"{own}.{first + blocks}"] = f"dense_stages.{2 * s + 1}"
+    if options["head"] == "linear":
+        return Published({**paths, "head.0": "head.norm", "head.2": "head.fc"})
+    return Published({**paths, "head": "head"})
+
+
 def block_parts(block: str, conv: str, norm: str) -> dict[str, str]:
     """The parts of a ConvBlock, which published networks have in a row."""
     return {f"{block}.conv": conv, f"{block}.norm": norm}

@@ -302,8 +302,7 @@ class Session:
         write_json(directory.test, test)
         update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
         pictures = draw_pictures(self.task, directory, test, self.console.print)
-        if self.log.tracker is not None:
-            self.log.tracker.log({f"test/{k}": v for k, v in values.items()}, step=progress.step)
+        self.log.track("test", progress.step, values)
         return pictures
 
     def write_end(self, status: str) -> None:

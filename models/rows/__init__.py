@@ -3,7 +3,7 @@
 Reading them loads no torch. The networks themselves are built by the modules that rows name.
 """
 
-from models.rows import baselines, kaconv, vggkan
+from models.rows import baselines, kaconv, rdnet, vggkan
 
-FAMILIES = (baselines, vggkan, kaconv)
+FAMILIES = (baselines, vggkan, kaconv, rdnet)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

@@ -13,15 +13,17 @@ from models import create_model, list_models, model_options
 from models.rows.common import KINDS_BY_SUFFIX
 
 # Small values for the options that decide a model's size; a model takes those that it has.
-SMALL: dict[str, Any] = {"layer_sizes": 8, "width_scale": 0.25}
+SMALL: dict[str, Any] = {"layer_sizes": 8, "width_scale": 0.25, "size": "mini", "blocks": 1}
 # Networks to try what depends on a kind of layer, not on what is built of them.
 OF_EVERY_KIND = [f"simple_conv_{suffix}".removesuffix("_") for suffix in KINDS_BY_SUFFIX]
-OF_EVERY_FAMILY = ["twelve_simple_conv_kagn", "vggkagn"]
+OF_EVERY_FAMILY = ["twelve_simple_conv_kagn", "vggkagn", "kagrdnet", "kaconvnet"]
 
 
 def small(name: str, **options: Any) -> Any:
     known = model_options(name)
     sizes: dict[str, Any] = {key: SMALL[key] for key in SMALL if key in known}
+    if "size" in sizes and "mini" not in (known["size"].choices or ()):
+        del sizes["size"]
     if "layer_sizes" in sizes:
         sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
     given = {key: value for key, value in options.items() if key in known}
@@ -160,7 +162,7 @@ def test_no_weight_decay_names_the_learned_shapes(name: str) -> None:
     names = {key for key, _ in model.named_parameters()}
     shapes = {key for key in names if ".basis." in key}
     assert model.no_weight_decay() == shapes
-    learning = ("kagn", "relukan", "grkan", "svkan")
+    learning = ("kagn", "kagr", "relukan", "grkan", "svkan")
     assert bool(shapes) == any(word in name for word in learning)
 
 
@@ -171,7 +173,7 @@ def test_options_are_documented_and_their_defaults_valid(name: str) -> None:
         assert option.check(option.default) == option.default
 
 
-@pytest.mark.parametrize("name", ["simple_conv_kagn", "vggkagn"])
+@pytest.mark.parametrize("name", ["simple_conv_kagn", "vggkagn", "kagrdnet", "kaconvnet"])
 def test_compiles_to_one_graph(name: str) -> None:
     check_compiled(name)
 
