@@ -19,6 +19,7 @@ from experiments.benchmarks.worker import run_isolated
 from experiments.config.compose import CONFIG_DIR, load_config
 from experiments.config.schema import Config
 from experiments.data import Datasets, TrainLoader, complete_splits, load_datasets
+from experiments.data.admit import admit
 from experiments.data.containers import TensorImages
 from experiments.data.folders import load_folder
 from experiments.data.known import Published
@@ -29,6 +30,7 @@ BATCH = 128
 IMAGES = 2560  # of a dataset, so that an epoch has twenty batches
 FILES = 320  # of the folder of images
 SIDE = 64  # of the files' images, read at 32
+LARGE = ["data.image_size=224", "augment.random_resized_crop=0.08", "augment.horizontal_flip=true"]
 WAIT_TARGET = 0.05  # of a training step may be spent on its images
 
 
@@ -38,6 +40,8 @@ def run(short: bool) -> Iterator[Row]:
     effort = {"seconds": 0.5 if short else 2.0, "min_rounds": 3}
     for dataset in ("cifar-like",) if short else tuple(SOURCES):
         yield from run_isolated(BENCH, "loaders", dataset=dataset, augments=names, effort=effort)
+    for side in (64,) if short else (64, 375):
+        yield from run_isolated(BENCH, "kept", side=side, effort=effort)
     names = ["basic"] if short else names
     effort["seconds"] *= 4
     yield from run_isolated(BENCH, "share_of_a_step", augments=names, effort=effort)
@@ -55,6 +59,32 @@ def loaders(
     yield from timed_rows(
         samples, baseline=augments[0], images=batch,
         bench=BENCH, case=dataset, metric="batch of images [s]",
+    )  # fmt: skip
+
+
+def kept(side: int, effort: dict[str, Any], files: int = FILES, batch: int = 32) -> Iterator[Row]:
+    """Seconds of one batch of JPEG files that are decoded each time, or kept by data.cache.
+
+    64 x 64 as in Tiny ImageNet, read whole; 500 x 375 as in ImageNet, a random part of each at 224.
+    """
+    with TemporaryDirectory() as directory:
+        root = Path(directory)
+        width = side if side == SIDE else 4 * side // 3
+        _write_images(root / "images", (width, side), files, "jpg")
+        steps = {}
+        for name in ("null", "memory", str(root / "kept")):
+            config = _config("basic" if side == SIDE else "none", "folder", f"data.cache={name}",
+                             f"data.root={root}/images", f"trainer.batch_size={batch}",
+                             *([f"data.image_size={side}"] if side == SIDE else LARGE))  # fmt: skip
+            admitted = admit(load_folder(config.data), config)
+            provider = "folder" if "/" in name else name
+            steps[f"data.cache={provider}"] = partial(
+                next, _endless(_loader(admitted, config, batch))
+            )
+        samples = interleave(steps, Effort(**effort))
+    yield from timed_rows(
+        samples, baseline="data.cache=null", images=batch,
+        bench=BENCH, case=f"jpeg {width}x{side}", metric="batch of images [s]",
     )  # fmt: skip
 
 
@@ -82,8 +112,9 @@ def share_of_a_step(
 
 
 # ------------------------------------------------------------------------------------------- data
-def _config(augment: str) -> Config:
-    return load_config("cifar", [f"augment={augment}", "data=digits", "data.image_size=32"])
+def _config(augment: str, data: str = "digits", *overrides: str) -> Config:
+    groups = [f"augment={augment}", f"data={data}", "data.image_size=32"]
+    return load_config("cifar", [*groups, *overrides])
 
 
 def _loader(datasets: Datasets, config: Config, batch: int) -> TrainLoader:
@@ -116,14 +147,21 @@ def _digits(_: Path) -> Datasets:
 
 def _folder(root: Path) -> Datasets:
     """PNG files of random smooth images, in folders of ten classes."""
+    _write_images(root, (SIDE, SIDE), FILES, "png")
+    return load_folder(_config("none", "folder", f"data.root={root}").data)
+
+
+def _write_images(root: Path, size: tuple[int, int], count: int, kind: str) -> None:
     random = np.random.default_rng(0)
-    for i in range(FILES):
+    for i in range(count):
         coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         folder = root / str(i % 10)
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(coarse).resize((SIDE, SIDE)).save(folder / f"{i}.png")
-    config = load_config("cifar", ["data=folder", f"data.root={root}", "data.image_size=32"])
-    return load_folder(config.data)
+        image = Image.fromarray(coarse).resize(size)
+        if kind == "jpg":  # as much to decode as in a photograph, about 2 bits a pixel
+            noise = random.integers(-16, 17, (size[1], size[0], 1))
+            image = Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+        image.save(folder / f"{i}.{kind}", quality=75)
 
 
 SOURCES: dict[str, Callable[[Path], Datasets]] = {

@@ -16,6 +16,7 @@ class DataConfig:
     root: str = "data"
     download: bool = True
     download_dir: str = "data/downloads"  # where files are copied that data.root names by a URL
+    cache: str | None = None  # decoded images: memory, or a folder; None decodes at each use
     image_size: int | None = None  # None keeps the dataset's own size
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class
@@ -36,6 +37,7 @@ class DataConfig:
         require(0 <= self.workers <= 256, "data.workers", self.workers, rule)
         require(self.root != "", "data.root", self.root, "must be a directory; type . for this one")
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
+        require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
         for key in ("image_size", "train_size", "num_classes", "channels"):
             value = getattr(self, key)
             require(value is None or value > 0, f"data.{key}", value, "must be positive or null")

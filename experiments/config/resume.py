@@ -31,6 +31,7 @@ RESUME: dict[str, str] = {
     "data.root": FREE,
     "data.download": FREE,
     "data.download_dir": FREE,
+    "data.cache": FREE,
     "data.image_size": REFUSED,
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from experiments.config.schema import Config
 from experiments.data.containers import Admitted, Datasets, in_memory, locate, offered_targets
+from experiments.data.decoded import keep_decoded
 from experiments.data.images import KEEP, require_unit_range
 from experiments.data.loader import check_batches
 from experiments.data.notes import join_names, say
@@ -54,6 +55,8 @@ def admit(splits: Any, config: Config) -> Datasets:
     with preserved_generators():  # a dataset may draw from them: weights must not depend on that
         for part in parts:
             _look_at(part)
+        if config.data.cache is not None:
+            keep_decoded(parts[:2], config.data.cache)  # test is read once
     return Datasets(*parts)
 
 

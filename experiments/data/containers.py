@@ -89,17 +89,25 @@ class Part:
         return self.base[int(self.indices[index])]
 
 
+class SupportsItems(Protocol):
+    """What has items ready for some indices."""
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any] | None: ...
+
+
 class Admitted:
     """One split behind the door (experiments.data.admit): what everything else is given.
 
     Images come as admit_image leaves them. sampled: the targets of the items that the door has
     looked at, by index. offers: whether the targets that the dataset offers are those of its items.
+    decoded: items that are kept ready (experiments.data.decoded), None for one that is not.
     """
 
     def __init__(self, base: ImageDataset, split: str, alpha: str) -> None:
         self.base, self.split, self.alpha = base, split, alpha
         self.sampled: dict[int, Any] = {}
         self.offers = True
+        self.decoded: SupportsItems | None = None
 
     def __getattr__(self, name: str) -> Any:
         """What else the dataset knows: its classes, or what a task of one's own asks of it."""
@@ -111,6 +119,9 @@ class Admitted:
         return len(self.base)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
+        kept = None if self.decoded is None else self.decoded[index]
+        if kept is not None:
+            return kept
         item = self.base[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise DataError(

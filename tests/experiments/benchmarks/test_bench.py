@@ -215,6 +215,8 @@ def test_the_other_benchmarks_are_measured_tiny() -> None:
     assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["folded"] + ["model"] * 2
     rows = list(bench_data.loaders("cifar-like", ["none", "mixup"], ONCE, batch=16))
     assert [row.provider for row in rows] == ["none", "mixup"] and rows[0].images_per_second > 0
+    rows = list(bench_data.kept(16, ONCE, files=60, batch=4))
+    assert [row.provider[11:] for row in rows] == ["null", "memory", "folder"]
     rows = list(bench_scaling.growth("degree", ["gram"], (2, 3), ONCE, TINY))
     assert {row.value for row in rows} == {2, 3} and bench_scaling.growth_of(rows).keys()
     overrides = ["experiment=quickstart", "trainer.batch_size=2", "data.image_size=8",
