@@ -14,7 +14,7 @@ from conv_kan.layers.arguments import NamedArguments, check_factory
 from conv_kan.layers.inputs import check_tensor
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.dtypes import promote
-from conv_kan.ops.maths.modes import autocast_device, needs_composition
+from conv_kan.ops.maths.modes import autocast_device, needs_composition, runs_again
 
 _LEAST_NOISE = 1e-2
 _TINY = 1e-10
@@ -119,7 +119,9 @@ class MixtureOfExperts(NamedArguments, nn.Module):
             gates = torch.zeros_like(logits).scatter(1, top.indices, values)
             if self.training:
                 load = self._load(clean, logits, deviation, gates)
-                self._penalty = squared_variation(gates.sum(0)) + squared_variation(load)
+                penalty = squared_variation(gates.sum(0)) + squared_variation(load)
+                if not runs_again():
+                    self._penalty = penalty
         return gates
 
     def _load(

@@ -14,6 +14,7 @@ from conv_kan.layers.efficient import EfficientKANLinear
 from conv_kan.layers.kaconv import KAConv
 from conv_kan.layers.layer import Layer
 from conv_kan.ops.maths.dtypes import promote
+from conv_kan.ops.maths.modes import runs_again
 
 KANModule = Layer | EfficientKANLinear | KAConv
 
@@ -58,8 +59,8 @@ class ActivationRecorder:
 
     Differentiable; `pop` returns what was gathered since the last one and forgets it (zeros if
     nothing was). Nothing is stored on the modules but a hook, which copies and pickles of the model
-    carry in an inert form: an averaged copy of the model records nothing. Layers that run again in
-    backward (activation checkpointing) are counted once per run, so pop before backward.
+    carry in an inert form: an averaged copy of the model records nothing. What layers return when
+    they run again in backward (activation checkpointing) is not counted.
     Numerics: at least float32.
     """
 
@@ -71,7 +72,9 @@ class ActivationRecorder:
     def record(self, y: Tensor) -> None:
         """Add one layer's output."""
         wide = promote(y)
-        self._terms.append((wide.abs().mean(), wide.square().mean()))
+        terms = wide.abs().mean(), wide.square().mean()
+        if not runs_again():
+            self._terms.append(terms)
 
     def pop(self) -> tuple[Tensor, Tensor]:
         """(l1, l2) since the last pop."""

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from conv_kan import Bottleneck, KANConv, KANLinear, MixtureOfExperts
 from conv_kan.layers.mixture import mixture_penalty, squared_variation
@@ -69,6 +70,23 @@ def test_penalty_is_given_once_and_trains_the_gates(options):
         assert layer.gate_weight.grad.abs().sum() > 0
         if layer.noisy and layer.k < layer.num_experts:
             assert layer.noise_weight.grad.abs().sum() > 0
+
+
+def test_a_mixture_that_runs_again_in_backward_leaves_no_penalty():
+    plain = make()
+    again = copy.deepcopy(plain)
+    x = torch.randn(16, 4, 3, 3)
+    for layer, run in (
+        (plain, plain),
+        (again, lambda x: checkpoint(again, x, use_reentrant=False)),
+    ):
+        torch.manual_seed(0)
+        (run(x).square().sum() + layer.penalty()).backward()
+        assert layer.penalty() == 0
+    assert all(
+        torch.equal(p.grad, q.grad)
+        for p, q in zip(plain.parameters(), again.parameters(), strict=True)
+    )
 
 
 def test_penalty_falls_when_trained_on():

@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from conv_kan import KAN, EfficientKANLinear, KANConv
 from conv_kan.layers.regularization import ActivationRecorder, kan_layers, l1_weight_norm
@@ -55,6 +56,21 @@ def test_recorder_sums_over_layers_and_is_differentiable():
     net(x)
     assert [float(t) for t in recorder.pop()] == [0.0, 0.0]
     assert not net[0]._forward_hooks
+
+
+def test_layers_that_run_again_in_backward_are_counted_once():
+    net, x = model().eval(), torch.randn(2, 3, 5, 5)
+    plain, again = copy.deepcopy(net), net
+    grads = []
+    for twin, run in ((plain, plain), (again, lambda x: checkpoint(again, x, use_reentrant=False))):
+        with ActivationRecorder(twin) as recorder:
+            for _ in range(2):  # what the first step left behind must not enter the second
+                loss = run(x).sum()
+                l1, l2 = recorder.pop()
+                (loss + l1 + l2).backward()
+            assert [float(t) for t in recorder.pop()] == [0.0, 0.0]
+        grads.append([p.grad for p in twin.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
 
 
 def test_copies_and_pickles_of_a_recorded_model_record_nothing():

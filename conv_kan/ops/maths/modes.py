@@ -25,6 +25,14 @@ def needs_composition() -> bool:
     )
 
 
+def runs_again() -> bool:
+    """Whether a layer is called in a backward pass, by activation checkpointing.
+
+    It must then save as many tensors as the first time, and leave nothing behind.
+    """
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
 def only_compiles() -> bool:
     """Whether the surroundings are a compiler, which takes an operator of torch as it is."""
     return (
