@@ -115,7 +115,7 @@ class Stages:
             self.kit.conv(middle, growth, 1, mixes=True, **drops),
         )
         if excited:  # one position has no statistics of its own
-            norm = {"norm": "layer"} if self.kit.norm == "instance" else {}
+            norm: dict[str, Any] = {"norm": "layer"} if self.kit.norm == "instance" else {}
             layers.append(EffectiveSE(self.kit.conv(growth, growth, 1, **norm, **drops)))
         scale, path = options["layer_scale"], next(self.drop_paths)
         return DenseBlock(layers, growth, layer_scale=scale, drop_path=path)
