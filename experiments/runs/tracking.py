@@ -198,7 +198,7 @@ class RunLog:
         self.console.print(
             f"epoch {epoch:>3}/{self.epochs}  train {self._figures(train)}  "
             f"{split} {self._figures(values)}  lr {train.get('lr', math.nan):.2e}  "
-            f"{rate:.0f} {self.task.unit}s/s  data {self._data_share:.0%}",
+            f"{rate:.0f} {self.task.unit}s/s  data {100 * self._data_share:.0f} %",
             highlight=False,
         )
 
@@ -207,7 +207,7 @@ class RunLog:
         share = self.data_share() or 0.0
         if self.main and share >= MUCH and self.waited >= A_MINUTE:
             self.say(
-                f"waiting for {self.task.unit}s took {share:.0%} of the training time "
+                f"waiting for {self.task.unit}s took {100 * share:.0f} % of the training time "
                 f"({self.waited:.0f} s): raise data.workers, or keep decoded images with "
                 "data.cache=memory or data.cache=FOLDER"
             )

@@ -52,6 +52,6 @@ def test_only_much_waiting_is_worth_a_line(tmp_path: Path) -> None:
         log, text = log_of(tmp_path, main=main)
         train(log, seconds, waited)
         log.tell_waiting()
-        line = "waiting for images took 40% of the training time (80 s): raise data.workers"
+        line = "waiting for images took 40 % of the training time (80 s): raise data.workers"
         assert (line in text.getvalue()) == told
     assert log_of(tmp_path)[0].data_share() is None

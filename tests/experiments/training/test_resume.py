@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests import forks
+from tests.experiments.data.generated_data import write_shards
 from tests.experiments.training.fingerprint import fingerprint
 from tests.forks import Ended
 
@@ -17,9 +19,10 @@ DRIVER = str(Path(__file__).with_name("resume_driver.py"))
 EPOCHS, STEPS = 2, 6
 # Everything that has a state: workers, accumulation, augmentation, mixing, dropout, momentum,
 # schedule, moving average, penalties, batch statistics.
+DIGITS = ["data=digits", "data.train_size=400"]
 OVERRIDES = [
-    "data=digits", "data.image_size=16", "data.workers=1", "data.train_size=400", "augment=basic",
-    "augment.mixup=0.4", "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
+    "data.image_size=16", "data.workers=1", "augment=basic", "augment.mixup=0.4",
+    "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
     "model.dropout=0.1", "penalty.l1_decay=1e-5", "penalty.activation_l2=1e-4",
     "scheduler=onecycle", "trainer.batch_size=32", "trainer.accumulation=2",
     f"trainer.epochs={EPOCHS}", f"trainer.limit_steps={STEPS}", "trainer.checkpoint_steps=2",
@@ -27,10 +30,16 @@ OVERRIDES = [
 ]  # fmt: skip
 
 
-def launch(runs: Path, processes: int, *extra: str, kill: list[int] | None = None) -> list[Ended]:
+def launch(
+    runs: Path,
+    processes: int,
+    *extra: str,
+    kill: list[int] | None = None,
+    data: Sequence[str] = DIGITS,
+) -> list[Ended]:
     """Train, with a signal at [step, micro-batch, rank, signal]; one result for each process."""
     script = ["cifar.py"] if kill is None else [DRIVER, json.dumps(kill)]
-    arguments = [*script, *OVERRIDES, f"runs_dir={runs}", *extra]
+    arguments = [*script, *data, *OVERRIDES, f"runs_dir={runs}", *extra]
     return forks.run(*arguments, processes=processes, ACCELERATE_USE_CPU="1")
 
 
@@ -68,6 +77,21 @@ def test_five_kills_leave_no_trace(tmp_path: Path, processes: int, backend: str)
     last = launch(tmp_path / "killed", processes, resume, kernels)
     assert codes(last) == {0}, printed(last)
     assert "resumed from" in printed(last)
+    assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
+
+
+def test_a_kill_on_shards_leaves_no_trace(tmp_path: Path) -> None:
+    """Their order is the loader's own; whether decoded images are kept may change on the way."""
+    write_shards(tmp_path / "shards", "train", [100, 60, 80], size=(16, 16))
+    write_shards(tmp_path / "shards", "val", [20], size=(16, 16))
+    data = ["data=imagenet", f"data.root={tmp_path}/shards", "data.validation_fraction=0.1"]
+    whole = launch(tmp_path / "whole", 1, data=data)
+    assert codes(whole) == {0}, printed(whole)
+    killed = launch(tmp_path / "killed", 1, data=data, kill=[8, 1, 0, signal.SIGKILL])
+    assert codes(killed) == {-signal.SIGKILL}, printed(killed)
+    cache = f"data.cache={tmp_path}/kept"
+    last = launch(tmp_path / "killed", 1, "trainer.resume=auto", cache, data=data)
+    assert codes(last) == {0} and "step-00000008" in printed(last), printed(last)
     assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
 
 
