@@ -89,8 +89,8 @@ def compose(inputs: Inputs, weights: Weights, mask: Tensor | None, plan: Plan) -
         buffer = buffer * _over_positions(mask, buffer)
     if any(geometry.extra):
         buffer = F.pad(buffer, [n for e in reversed(geometry.extra) for n in (0, e)])
-    offset = constant_offset(weights, plan)
     y = convolve(buffer, joint_weight(weights, plan), None, geometry)
+    offset = constant_offset(weights, plan, y.shape[2:])
     return y if offset is None else (y + offset).to(dtype)
 
 

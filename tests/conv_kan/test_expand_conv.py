@@ -331,3 +331,18 @@ def test_a_limit_on_the_expansion_changes_nothing_but_memory(backend, last, monk
         )
     with pytest.raises(ValueError, match="num_bytes=0 must be at least 1"), expansion_limit(0):
         pass
+
+
+def test_exports_for_any_image_size_behind_strides():
+    net = torch.nn.Sequential(
+        KANConv(2, 3, 3, padding=1, stride=2),
+        KANConv(3, 3, 3, padding=1, stride=2),
+        KANConv(3, 3, 3, padding=1),
+    )
+    net = net.double().eval()
+    height, width = (torch.export.Dim(axis, min=8, max=512) for axis in "HW")
+    x = torch.randn(2, 2, 32, 40, dtype=torch.float64)
+    program = torch.export.export(net, (x,), dynamic_shapes={"input": {2: height, 3: width}})
+    for size in ((32, 40), (17, 23), (64, 9)):
+        x = torch.randn(2, 2, *size, dtype=torch.float64)
+        torch.testing.assert_close(program.module()(x), net(x), rtol=1e-9, atol=1e-9)

@@ -20,8 +20,11 @@ from conv_kan.ops.plain.borders import (
 )
 
 
-def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
+def constant_offset(weights: Weights, plan: Plan, size_out: Sequence[int] = ()) -> Tensor | None:
     """What the constant functions and the bias add to every sample: (1, O, *S_out) or (1, O, 1..).
+
+    size_out is S_out, wanted where there is padding: that of the convolution's output itself, for
+    an exporter cannot prove that another formula has the same value for every size.
 
     With v[o] = s sum_{c, j < n} phi_j e_oc W_basis[o, c, j], a position receives the taps of v that
     fall inside the image: sum_k v[o, *k] prod_axis inside_axis[k_axis, p_axis]. Where means are
@@ -33,7 +36,7 @@ def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
     if expansion.constants:
         taps = constant_taps(weights, expansion)
         inside = [
-            inside_taps(axis, plan.size[axis], geometry, taps)
+            inside_taps(axis, plan.size[axis], size_out[axis], geometry, taps)
             for axis in range(geometry.ndim if geometry.is_padded else 0)
         ]
         if plan.centered:
@@ -59,9 +62,13 @@ def constant_offset(weights: Weights, plan: Plan) -> Tensor | None:
 
 
 def _over_axes(taps: Tensor, factors: Sequence[Tensor]) -> Tensor:
-    """sum_k taps[o, *k] prod_axis factor_axis[k, p]: (O, *kernel) -> (1, O, *S_out)."""
+    """sum_k taps[o, *k] prod_axis factor_axis[k, p]: (O, *kernel) -> (1, O, *S_out).
+
+    Written out: a library of matrix products would reshape, by sizes that an exporter must know.
+    """
     for factor in factors:  # (O, k, ...) -> (O, ..., p), axis after axis
-        taps = torch.tensordot(taps, factor, dims=([1], [0]))
+        parts = [taps[:, k].unsqueeze(-1) * factor[k] for k in range(taps.shape[1])]
+        taps = sum(parts[1:], start=parts[0])
     return taps.unsqueeze(0)
 
 
@@ -90,12 +97,12 @@ def constant_taps(weights: Weights, expansion: Expansion) -> Tensor:
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
-def inside_taps(axis: int, length: int, geometry: Geometry, like: Tensor) -> Tensor:
+def inside_taps(
+    axis: int, length: int, num_outputs: int, geometry: Geometry, like: Tensor
+) -> Tensor:
     """1 where tap k of output position p reads inside the image, else 0: (kernel, outputs)."""
     kernel, stride = geometry.kernel_size[axis], geometry.stride[axis]
     padding, dilation = geometry.padding[axis], geometry.dilation[axis]
-    padded = length + geometry.extra[axis] + 2 * padding
-    num_outputs = (padded - dilation * (kernel - 1) - 1) // stride + 1
     first = torch.arange(num_outputs, device=like.device) * stride - padding
     read = first + dilation * torch.arange(kernel, device=like.device).unsqueeze(1)
     return ((read >= 0) & (read < length)).to(like.dtype)
