@@ -35,8 +35,8 @@ def test_the_share_of_an_epoch_stands_in_its_line_and_row(tmp_path: Path) -> Non
     train(log, seconds=100.0, waited=30.0)
     train(log, seconds=100.0, waited=10.0)
     assert [line.rstrip()[-9:] for line in text.getvalue().splitlines()] == [
-        " data 30%",
-        " data 10%",
+        "data 30 %",
+        "data 10 %",
     ]
     rows = [json.loads(line) for line in (tmp_path / "timing.jsonl").open()]
     assert [(row["data_seconds"], row["data_share"]) for row in rows] == [(60, 0.3), (20, 0.1)]
