@@ -12,7 +12,7 @@ from models.options import Option
 from models.registry import check_options, create_model, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, vggkan
+    from models import baselines, densekanet, reskanet, vggkan
 else:
     __getattr__, __dir__ = lazy_names(__name__, {})
 
@@ -21,8 +21,10 @@ __all__ = [
     "baselines",
     "check_options",
     "create_model",
+    "densekanet",
     "list_models",
     "model_options",
     "register",
+    "reskanet",
     "vggkan",
 ]

@@ -21,8 +21,8 @@ _HEAD_PARTS = {
     "kantryoshka": {"1": "0", "3": "2"},
 }
 _CHOSEN_BASE = ("bspline", "rbf")  # kinds whose published networks take a base_activation
-# The activation of the published KAN heads of other kinds, that of the mlp_ functions by default.
-_HEAD_BASE = dict.fromkeys(("legendre", "gram"), "gelu")
+# Other kinds whose published KAN heads have an activation, the default of what made them.
+_HEADS_WITH_BASE = ("legendre", "gram")
 
 
 def published_baseline(head: str) -> Published:
@@ -35,8 +35,31 @@ def published_vgg(kind: str | None, options: Mapping[str, Any]) -> Published:
     paths = {"features": "features", **_head_paths(options["head"], "classifier")}
     if kind is None:
         return Published(paths)
-    refusal = _other_head(kind, options) if options["head"] in _HEAD_PARTS else ""
+    refusal = _other_head(kind, options, "gelu") if options["head"] in _HEAD_PARTS else ""
     return Published(paths, _other_base(kind, options), refusal)
+
+
+def published_reskanet(kind: str | None, options: Mapping[str, Any]) -> Published:
+    """Of the residual networks."""
+    stages = {f"features.{i}": f"layer{i}" for i in range(1, 5)}
+    paths = {"features.0.0": "conv1", **stages, "head.1": "fc"}
+    return Published(paths, "" if kind is None else _other_base(kind, options))
+
+
+def published_densekanet(kind: str | None, plan: Mapping[str, Any]) -> Published:
+    """Of the dense networks; `plan` holds their options without nulls, and their transitions."""
+    paths, index = {"features.0.0": "features.conv0", "head.1": "classifier"}, 1
+    for b, length in enumerate(plan["block_config"], start=1):
+        layers = {f"features.{index}.{i}": f"denselayer{i + 1}" for i in range(length)}
+        paths |= {own: f"features.denseblock{b}.{name}" for own, name in layers.items()}
+        index += 1
+        if b <= plan["transitions"]:
+            paths[f"features.{index}"] = f"features.transition{b}"
+            index += 1
+    if kind is None:
+        return Published(paths)
+    refusal = _other_head(kind, plan, "silu") if plan["head"] in _HEAD_PARTS else ""
+    return Published(paths, _other_base(kind, plan), refusal)
 
 
 def _head_paths(head: str, published: str) -> dict[str, str]:
@@ -49,12 +72,14 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if name else path
 
 
-def _other_head(kind: str, options: Mapping[str, Any]) -> str:
+def _other_head(kind: str, options: Mapping[str, Any], default: str) -> str:
     """Why weights of the published KAN head are another function in this one; "" if they are not.
 
     Where a published network takes a base_activation, its head has that of the convolutions.
     """
-    wanted = options["base"] if kind in _CHOSEN_BASE else _HEAD_BASE.get(kind, "none")
+    wanted = default if kind in _HEADS_WITH_BASE else "none"
+    if kind in _CHOSEN_BASE:
+        wanted = options["base"]
     found = {value for value in head_activations(kind, options).values() if value != wanted}
     if not found or wanted == "none":
         return ""

@@ -3,7 +3,7 @@
 Reading them loads no torch. The networks themselves are built by the modules that rows name.
 """
 
-from models.rows import baselines, vggkan
+from models.rows import baselines, densekanet, reskanet, vggkan
 
-FAMILIES = (baselines, vggkan)
+FAMILIES = (baselines, densekanet, reskanet, vggkan)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)
