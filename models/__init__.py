@@ -15,7 +15,7 @@ from models.options import Option
 from models.registry import check_options, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, kaconv, rdnet, vggkan
+    from models import baselines, densekanet, kaconv, rdnet, reskanet, vggkan
     from models.description import Description
     from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
@@ -29,6 +29,7 @@ __all__ = [
     "baselines",
     "check_options",
     "create_model",
+    "densekanet",
     "from_pretrained",
     "kaconv",
     "list_models",
@@ -36,6 +37,7 @@ __all__ = [
     "push_to_hub",
     "rdnet",
     "register",
+    "reskanet",
     "save_pretrained",
     "vggkan",
 ]

@@ -107,6 +107,20 @@ class ConvNet(nn.Module):
         tensor = next(self.parameters(), torch.empty(0))
         self.head = head.to(tensor.device, tensor.dtype).train(self.training)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether blocks compute in backward again what they would keep; results are the same.
+
+        Raises: ValueError to enable it where no block can.
+        """
+        able = [m for m in self.features.modules() if hasattr(m, "grad_checkpointing")]
+        if enable and not able:
+            raise ValueError(
+                "no block of this network computes again what it would keep; leave gradient "
+                "checkpointing off"
+            )
+        for module in able:
+            module.grad_checkpointing = enable  # type: ignore[assignment]
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return how parameters form layers, for a learning rate that decays with depth."""
         layer = (r"^features\.(\d+)", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from conv_kan.families import FAMILIES, Family
 from conv_kan.layers import (
     KAN,
     Bottleneck,
+    BottleneckLinear,
     KANConv,
     MixtureOfExperts,
     WavKANConv,
@@ -27,20 +28,24 @@ class Maker:
     """Makers of layers from the options of a kind.
 
     conv(c_in, c_out, kernel_size, **options), mlp(sizes, **options), and bottleneck, which takes
-    conv's arguments, `gating` among them where its functions are a mixture.
+    conv's arguments, `gating` among them where its functions are a mixture; bottleneck_mlp takes
+    those of mlp.
     """
 
     conv: Callable[..., nn.Module]
     mlp: Callable[..., nn.Module]
     bottleneck: Callable[..., nn.Module]
+    bottleneck_mlp: Callable[..., nn.Module]
 
 
 def maker_of(kind: Kind) -> Maker:
     """The layers of a family, or of wavelets of every edge."""
     if kind.family:
         family = FAMILIES[kind.family]
-        return Maker(family.conv, family.mlp, partial(_bottleneck, family))
-    return Maker(WavKANConv, partial(KAN, linear=WavKANLinear), _wavelet_bottleneck)
+        bottlenecks = partial(_bottleneck, family), partial(_bottleneck_mlp, family)
+        return Maker(family.conv, family.mlp, *bottlenecks)
+    mlp = partial(KAN, linear=WavKANLinear)
+    return Maker(WavKANConv, mlp, _wavelet_bottleneck, _wavelet_bottleneck_mlp)
 
 
 def experts(
@@ -94,3 +99,28 @@ def _wavelet_bottleneck(
     layer = wavelets if gating is None else partial(experts, wavelets, gating=gating)
     options |= {"layer": layer, "dropout_kind": "noise"}
     return Bottleneck(c_in, c_out, kernel_size, **options)
+
+
+def _bottleneck_mlp(family: Family, sizes: Sequence[int], **options: Any) -> KAN:
+    """Bottlenecks around the family's functions, with what its own layers have beside them."""
+    basis = create_basis(family.basis, **{name: options.pop(name) for name in family.defaults})
+    layer = {"base": family.base, "activation": family.activation, **family.mlp_layer}
+    layer.pop("base_bias", None)  # the projections have biases
+    return KAN(sizes, linear=_bottleneck_linear, basis=basis, **{**layer, **options})
+
+
+def _wavelet_bottleneck_mlp(sizes: Sequence[int], *, wavelet: str, **options: Any) -> KAN:
+    """Bottlenecks around wavelets of every edge, which have no basis."""
+
+    def wavelets(n_in: int, n_out: int, *, basis: str, **given: Any) -> nn.Module:
+        return WavKANLinear(n_in, n_out, wavelet=wavelet, **given)
+
+    layer = {"activation": None, "norm": "batch", "layer": wavelets}
+    return KAN(sizes, linear=_bottleneck_linear, **{**layer, **options})
+
+
+def _bottleneck_linear(
+    n_in: int, n_out: int, *, dropout_position: str, **options: Any
+) -> BottleneckLinear:
+    """A layer of a KAN, which says where dropout acts: on the input, as in every bottleneck."""
+    return BottleneckLinear(n_in, n_out, **options)

@@ -5,13 +5,16 @@ Their names stand in models.rows.common; some need a family that has a fully con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conv_kan.interop.networks import layers_layout
 from conv_kan.interop.rules import remember_layout
+from models.kinds import head_activations
 
 Mlp = Callable[[Sequence[int]], nn.Module]
 
@@ -53,6 +56,27 @@ def build_head(
             f"head={name!r} needs a KAN model; this one has the heads {', '.join(LINEAR_HEADS)}"
         )
     return KAN_HEADS[name](features, num_classes, dropout, mlp)
+
+
+def with_outer_dropout(head: nn.Module) -> nn.Module:
+    """The head "kan" of a network whose published twin has the dropout outside of its KAN."""
+    remember_layout(head.get_submodule("1"), layers_layout([0]))
+    return head
+
+
+def head_layers(
+    kind: str | None, head: str, mlp: Mlp | None, options: Mapping[str, Any]
+) -> Mlp | None:
+    """What makes the layers of a KAN head, mlp with the activations of its own; None: nothing does.
+
+    Raises: ValueError for a head_activation without such a head.
+    """
+    chosen = options.get("head_activation")
+    if head in LINEAR_HEADS and chosen is not None:
+        raise ValueError(f"head_activation={chosen!r} has no effect with head={head}; leave it out")
+    if kind is None or mlp is None:
+        return None
+    return partial(mlp, **head_activations(kind, options))
 
 
 def _linear(features: int, num_classes: int, dropout: float) -> list[nn.Module]:

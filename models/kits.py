@@ -130,6 +130,10 @@ class KANKit:
         """The fully connected network of the kind; arguments override those of the basis."""
         return self.maker.mlp(sizes, **{**self.arguments, **arguments})
 
+    def bottleneck_mlp(self, sizes: Sequence[int], **arguments: Any) -> nn.Module:
+        """The same of bottlenecks, which have a reduction of their own."""
+        return self.maker.bottleneck_mlp(sizes, **{**self.arguments, **arguments})
+
 
 @dataclass(frozen=True)
 class ConvKit:

@@ -20,16 +20,16 @@ _HEAD_PARTS = {
     "hidden_kan": {"1": "0", "3": "2"},
     "kantryoshka": {"1": "0", "3": "2"},
 }
-# The activation of the published KAN heads of a VGG, that of the mlp_ functions by default; where a
-# network takes a base_activation, its head has that of the convolutions ("base").
-_HEAD_BASE = {
-    **dict.fromkeys(("legendre", "gram"), "gelu"),
-    **dict.fromkeys(("bspline", "rbf"), "base"),
-}
+# Kinds whose published networks take a base_activation, for convolutions and head alike.
+_CHOSEN_BASE = ("bspline", "rbf")
+# Other kinds whose published KAN heads have an activation, the default of what made them.
+_HEADS_WITH_BASE = ("legendre", "gram")
 # Kind and form of the layers of published networks.
-_PLAIN = ("bspline", "rbf", "legendre", "chebyshev", "gram", "wavelet")
-_BASELINES = {*((kind, "plain") for kind in _PLAIN), ("gram", "bottleneck_experts")}
+_PLAIN = {(kind, "plain") for kind in ("bspline", "rbf", "legendre", "chebyshev", "gram")}
+_BASELINES = {*_PLAIN, ("wavelet", "plain"), ("gram", "bottleneck_experts")}
 _VGGS = {*_BASELINES, ("gram", "bottleneck")}
+_DENSE = {*_PLAIN, ("gram", "bottleneck"), ("gram", "bottleneck_experts")}
+_RESIDUAL = {*_DENSE, ("legendre", "experts")}
 _UNSHOWN = ", which weights do not show; "
 
 
@@ -46,10 +46,17 @@ def published_vgg(kind: str | None, options: Mapping[str, Any]) -> Published:
     paths = {"features": "features", **_head_paths(options["head"], "classifier")}
     if kind is None or (kind, options["form"]) not in _VGGS:
         return Published(paths)
-    takes_base = _HEAD_BASE.get(kind) == "base"
+    return _with_layers(paths, kind, options)
+
+
+def _with_layers(
+    paths: dict[str, str], kind: str, options: Mapping[str, Any], head: str = "gelu"
+) -> Published:
+    """What weights do not show of layers of a kind; `head` is the activation of KAN heads."""
+    takes_base = kind in _CHOSEN_BASE
     refusals = [_other_layers(kind, options, free=("base",) if takes_base else ())]
-    if options["head"] in _HEAD_PARTS:
-        refusals.append(_other_head(kind, options))
+    if options.get("head") in _HEAD_PARTS:
+        refusals.append(_other_head(kind, options, head))
     warnings = [_other_norm(options), _other_base(options["base"]) if takes_base else ""]
     return Published(paths, _sentences(warnings), _sentences(refusals))
 
@@ -100,6 +107,30 @@ def block_parts(block: str, conv: str, norm: str) -> dict[str, str]:
     return {f"{block}.conv": conv, f"{block}.norm": norm}
 
 
+def published_reskanet(kind: str | None, options: Mapping[str, Any]) -> Published:
+    """Of the residual networks."""
+    stages = {f"features.{i}": f"layer{i}" for i in range(1, 5)}
+    paths = {"features.0.0": "conv1", **stages, "head.1": "fc"}
+    if kind is None or (kind, options["form"]) not in _RESIDUAL:
+        return Published(paths)
+    return _with_layers(paths, kind, options)
+
+
+def published_densekanet(kind: str | None, plan: Mapping[str, Any]) -> Published:
+    """Of the dense networks; `plan` holds their options without nulls, and their transitions."""
+    paths, index = {"features.0.0": "features.conv0", "head.1": "classifier"}, 1
+    for b, length in enumerate(plan["block_config"], start=1):
+        layers = {f"features.{index}.{i}": f"denselayer{i + 1}" for i in range(length)}
+        paths |= {own: f"features.denseblock{b}.{name}" for own, name in layers.items()}
+        index += 1
+        if b <= plan["transitions"]:
+            paths[f"features.{index}"] = f"features.transition{b}"
+            index += 1
+    if kind is None or (kind, plan["form"]) not in _DENSE:
+        return Published(paths)
+    return _with_layers(paths, kind, plan, head="silu")
+
+
 def _head_paths(head: str, published: str) -> dict[str, str]:
     """Paths of the parts of a head -> the published ones."""
     parts = _HEAD_PARTS.get(head, {"": ""})
@@ -127,10 +158,11 @@ def _other_layers(kind: str, options: Mapping[str, Any], free: Collection[str] =
     return f"the convolutions have {has}{_UNSHOWN}the published ones have {meant}."
 
 
-def _other_head(kind: str, options: Mapping[str, Any]) -> str:
+def _other_head(kind: str, options: Mapping[str, Any], default: str) -> str:
     """Why weights of a published KAN head are another function in this one; "" if they are not."""
-    wanted = _HEAD_BASE.get(kind, "none")
-    wanted = options["base"] if wanted == "base" else wanted
+    wanted = default if kind in _HEADS_WITH_BASE else "none"
+    if kind in _CHOSEN_BASE:
+        wanted = options["base"]
     found = {value for value in head_activations(kind, options).values() if value != wanted}
     if not found or wanted == "none":
         return ""

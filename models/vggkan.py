@@ -7,7 +7,7 @@ torch-conv-kan (the tables v2 to v4sa, the heads).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +15,7 @@ from typing import Any
 from torch import nn
 
 from models.blocks import ConvNet, check_groups, pooled_norm_problem
-from models.heads import LINEAR_HEADS, Mlp, build_head
-from models.kinds import head_activations
+from models.heads import build_head, head_layers
 from models.kits import KANKit, Kit, create_kit
 from models.published import published_vgg
 from models.rows.vggkan import VGG_TYPES
@@ -80,12 +79,13 @@ def build_vgg(
     for step in steps[1:]:
         features.append(_build_step(kit, step, inner, options["sa_inner_projection"], later))
     num_features = steps[-1].c_out * math.prod(shape)
+    mlp = kit.mlp if isinstance(kit, KANKit) else None
     make_head = partial(
         build_head,
         options["head"],
         num_features,
         dropout=options["dropout_linear"],
-        mlp=_head_layers(kit, kind, options),
+        mlp=head_layers(kind, options["head"], mlp, options),
     )
     # An instance norm needs two pixels or more.
     smallest = (2 if kit.norm == "instance" else 1) * 2 ** sum(s.kind == "pool" for s in steps)
@@ -122,18 +122,6 @@ def _feature_info(steps: Sequence[Step]) -> list[dict[str, Any]]:
             info.append({"num_chs": step.c_out, "reduction": reduction, "module": f"features.{i}"})
         reduction *= 2 if step.kind == "pool" else 1
     return info
-
-
-def _head_layers(kit: Kit, kind: str | None, options: Mapping[str, Any]) -> Mlp | None:
-    """What makes the layers of a KAN head."""
-    if options["head"] in LINEAR_HEADS and options.get("head_activation") is not None:
-        raise ValueError(
-            f"head_activation={options['head_activation']!r} has no effect with "
-            f"head={options['head']}; leave it out"
-        )
-    if kind is None or not isinstance(kit, KANKit):
-        return None
-    return partial(kit.mlp, **head_activations(kind, options))
 
 
 def _build_step(

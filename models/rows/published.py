@@ -11,6 +11,8 @@ OPTIONS = {
     "norm_layer": "it is norm here, a name: batch for nn.BatchNorm2d, instance for "
     "nn.InstanceNorm2d",
     "base_activation": "it is base here, a name: gelu for nn.GELU",
+    "use_first_maxpool": "it is stem_pool here",
+    "memory_efficient": "it is grad_checkpointing here",
     "dim_reduction": "it is reduction here",
     "min_internal": "it is min_inner here",
     "wavelet_type": "it is wavelet here",

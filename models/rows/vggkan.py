@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conv_kan.names import ACTIVATIONS
 from models.entry import Entry
-from models.kinds import KINDS, basis_of, kind_options
+from models.kinds import basis_of, kind_options
 from models.options import Option
 from models.rows.common import (
     DROPOUT,
@@ -25,6 +24,7 @@ from models.rows.common import (
     KINDS_BY_SUFFIX,
     LINEAR_HEADS,
     NDIM,
+    head_activation_options,
 )
 
 _BASE = {
@@ -86,16 +86,9 @@ def _options(kind: str | None, form: str) -> list[Option]:
         Option(
             "sa_inner_projection", int | None, None, "attention on C // this channels", minimum=1
         ),
-        *_head_options(kind),
+        *head_activation_options(kind),
         *kind_options(kind, form),
     ]
-
-
-def _head_options(kind: str | None) -> list[Option]:
-    if kind is None or not KINDS[kind].head_activations:
-        return []
-    text = "activation of kan heads; gelu: as published; null: the layers' own"
-    return [Option("head_activation", str | None, None, text, choices=ACTIVATIONS)]
 
 
 ROWS = tuple(
