@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from conv_kan.bases.rbf import RBF
+from conv_kan.layers import Bottleneck, MixtureOfExperts
 from models import create_model
+from models.rows import densekanet, reskanet
 
 # Published layers of radial functions hold their grid_size centres as frozen parameters; here those
 # are numbers, and the tables say how many to take off.
@@ -65,6 +68,62 @@ IMAGENET: dict[str, Any] = {
     "norm": "instance",
 }
 
+# Residual and dense networks, 10 classes, as published.
+RESIDUAL_AND_DENSE = {
+    "reskanet_18x32p": 788_278,
+    "fast_reskanet_18x32p": 525_822,
+    "reskalnet_18x32p": 438_210,
+    "reskacnet_18x32p": 350_698,
+    "reskagnet_18x32p": 438_290,
+    "reskagnetbn_18x32p": 166_807,
+    "reskagnetbn_moe_18x32p": 578_171,
+    "reskagnet_34x32p": 876_754,
+    "reskagnetbn_34x32p": 343_383,
+    "reskagnetbn_moe_34x32p": 1_246_843,
+    "reskalnet_18x64p": 438_210,
+    "moe_reskalnet_18x64p": 3_046_522,
+    "reskagnet18": 443_090,
+    "reskalnet_50x64p": 1_835_330,
+    "moe_reskalnet_50x64p": 8_034_682,
+    "reskagnet50": 1_846_982,
+    "reskagnet_bn50": 894_187,
+    "reskalnet_101x64p": 3_315_010,
+    "reskagnet_101x64p": 3_315_426,
+    "moe_reskalnet_101x64p": 15_006_586,
+    "reskalnet_101x32p": 3_315_010,
+    "reskagnet101": 3_333_394,
+    "reskagnet152": 4_557_918,
+    "reskalnet_152x64p": 4_533_570,
+    "reskalnet_152x32p": 4_533_570,
+    "moe_reskalnet_152x64p": 20_748_666,
+    "tiny_densekanet": 8_048_652,
+    "tiny_fast_densekanet": 5_407_624,
+    "tiny_densekalnet": 4_521_420,
+    "tiny_densekagnet": 4_521_548,
+    "tiny_densekagnet_bn": 1_527_876,
+    "tiny_densekagnet_moebn": 2_503_656,
+    "tiny_densekacnet": 3_639_600,
+    "densekanet121": 56_359_487,
+    "fast_densekanet121": 37_872_921,
+    "densekacnet121": 25_448_970,
+    "densekalnet121": 31_631_050,
+    "densekalnet161": 120_129_106,
+    "densekalnet169": 57_745_354,
+    "densekalnet201": 82_297_290,
+    "densekagnet121": 31_631_518,
+    "densekagnet161": 120_129_734,
+    "densekagnet169": 57_746_014,
+    "densekagnet201": 82_298_078,
+    "densekagnet121bn": 19_314_126,
+    "densekagnet161bn": 97_274_294,
+    "densekagnet169bn": 48_666_510,
+    "densekagnet201bn": 84_453_902,
+    "densekagnet121moebn": 23_087_142,
+    "densekagnet161moebn": 108_658_238,
+    "densekagnet169moebn": 54_000_774,
+    "densekagnet201moebn": 90_828_998,
+}
+
 
 def count(name: str, num_classes: int = 10, **options: Any) -> int:
     with torch.device("meta"):
@@ -117,3 +176,23 @@ def test_published_imagenet_checkpoint(vgg_type: str, published: int) -> None:
 def test_published_imagenet_checkpoint_of_bottlenecks() -> None:
     options = {**IMAGENET, "vgg_type": "VGG11v4", "norm": "batch"}
     assert count("vggkagn_bn", num_classes=1000, **options) == 7_252_115
+
+
+@pytest.mark.filterwarnings("ignore:an instance norm at the output")
+@pytest.mark.parametrize("name", RESIDUAL_AND_DENSE)
+def test_residual_and_dense_networks(name: str) -> None:
+    """Published counts hold centres of radial functions, and gates of mixtures that are not read."""
+    published = reskanet.PUBLISHED | densekanet.PUBLISHED
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10, input_channels=3, **published[name])
+    dead = 0
+    for module in model.modules():
+        if isinstance(module, RBF):
+            dead += module.num_functions
+        if isinstance(module, Bottleneck) and isinstance(module.inner, MixtureOfExperts):
+            dead += 2 * module.inner.channels * module.inner.num_experts
+    assert sum(p.numel() for p in model.parameters()) == RESIDUAL_AND_DENSE[name] - dead
+
+
+def test_every_published_residual_and_dense_network_is_counted() -> None:
+    assert set(RESIDUAL_AND_DENSE) == set(reskanet.PUBLISHED | densekanet.PUBLISHED)

@@ -23,6 +23,7 @@ from conv_kan.interop import export_published, load_published
 from conv_kan.interop.plan import without_wrappers
 from models import create_model, list_models, model_options
 from models.heads import MatryoshkaHead
+from models.rows import densekanet, reskanet
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = json.loads((FOLDER / "models.json").read_text())
@@ -54,6 +55,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# Residual and dense networks have their published names here, and these options as published.
+MODELS |= {
+    name: (name, options)
+    for name, options in (reskanet.PUBLISHED | densekanet.PUBLISHED).items()
+    if name in GOLDEN
+}
+
 
 def draw(key: str, shape: list[int]) -> torch.Tensor:
     if key.endswith("num_batches_tracked"):
@@ -71,18 +79,22 @@ def draw(key: str, shape: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("factory", GOLDEN)
 def test_logits_of_published_weights(factory: str) -> None:
     golden, (name, options) = GOLDEN[factory], MODELS[factory]
-    model = create_model(name, num_classes=10, input_channels=3, scale="none", **options).eval()
+    options = {"scale": "none", **options}
+    model = create_model(name, num_classes=10, input_channels=3, **options).eval()
     state = {key: draw(key, shape) for key, shape in golden["state"].items()}
     load_published(model, state)
     exported = export_published(model)
-    unlearned = ("num_batches_tracked", "rbf.grid", "arange")  # which the file leaves out
+    # What the file leaves out: constants, and the gates of mixtures that nothing reads.
+    unlearned = ("num_batches_tracked", "rbf.grid", "arange", "experts.mean", "experts.std",
+                 "conv1.w_gate", "conv1.w_noise", "conv2.w_gate", "conv2.w_noise")  # fmt: skip
     wanted = {without_wrappers(key) for key in state}
     assert {key for key in set(exported) - wanted if not key.endswith(unlearned)} == set()
     assert all(torch.equal(exported[without_wrappers(key)], state[key]) for key in state)
     seed = torch.Generator().manual_seed(golden["input_seed"])
     x = torch.randn(golden["input_shape"], generator=seed)
     tolerance = 1e-5
-    if factory == "vggkaln":  # recorded in float32, whose last maps of 2x2 pixels it magnifies
+    deep = name in reskanet.PUBLISHED | densekanet.PUBLISHED
+    if factory == "vggkaln" or deep:  # recorded in float32, whose errors deep networks magnify
         model, x, tolerance = model.double(), x.double(), 3e-5
     with torch.no_grad():
         logits = model(x).flatten()
