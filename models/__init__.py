@@ -12,7 +12,7 @@ from models.options import Option
 from models.registry import check_options, create_model, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, kaconv, rdnet, vggkan
+    from models import baselines, foreign, kaconv, rdnet, rkan, vggkan
 else:
     __getattr__, __dir__ = lazy_names(__name__, {})
 
@@ -21,10 +21,12 @@ __all__ = [
     "baselines",
     "check_options",
     "create_model",
+    "foreign",
     "kaconv",
     "list_models",
     "model_options",
     "rdnet",
     "register",
+    "rkan",
     "vggkan",
 ]

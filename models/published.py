@@ -48,7 +48,9 @@ def published_kaconvnet(head: str) -> Published:
         paths[f"features.{2 * stage - 1}"] = f"stage{stage}.blocks"
         for j in range(2 if stage < 4 else 0):
             name = f"downsample{stage + 1}."
-            paths |= block_parts(f"features.{2 * stage}.{j}", f"{name}{3 * j}", f"{name}{3 * j + 1}")
+            paths |= block_parts(
+                f"features.{2 * stage}.{j}", f"{name}{3 * j}", f"{name}{3 * j + 1}"
+            )
     if head == "factored":
         return Published({**paths, "head.0": "linear1", "head.2": "linear2"})
     return Published({**paths, "head": "head"})

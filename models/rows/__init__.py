@@ -3,7 +3,7 @@
 Reading them loads no torch. The networks themselves are built by the modules that rows name.
 """
 
-from models.rows import baselines, kaconv, rdnet, vggkan
+from models.rows import baselines, foreign, kaconv, rdnet, rkan, vggkan
 
-FAMILIES = (baselines, vggkan, kaconv, rdnet)
+FAMILIES = (baselines, vggkan, kaconv, rdnet, rkan, foreign)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

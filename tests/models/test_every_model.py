@@ -14,9 +14,15 @@ from models.rows.common import KINDS_BY_SUFFIX
 
 # Small values for the options that decide a model's size; a model takes those that it has.
 SMALL: dict[str, Any] = {"layer_sizes": 8, "width_scale": 0.25, "size": "mini", "blocks": 1}
+# The same of networks of other libraries, by the start of their names.
+SMALL_FOREIGN: dict[str, dict[str, Any]] = {
+    "timm": {"architecture": "test_resnet"},
+    "torchvision": {"architecture": "shufflenet_v2_x0_5"},
+    "rkan": {"backbone": "test_resnet", "stages": (3, 4)},
+}
 # Networks to try what depends on a kind of layer, not on what is built of them.
 OF_EVERY_KIND = [f"simple_conv_{suffix}".removesuffix("_") for suffix in KINDS_BY_SUFFIX]
-OF_EVERY_FAMILY = ["twelve_simple_conv_kagn", "vggkagn", "kagrdnet", "kaconvnet"]
+OF_EVERY_FAMILY = ["twelve_simple_conv_kagn", "vggkagn", "kagrdnet", "kaconvnet", "rkan", "timm"]
 
 
 def small(name: str, **options: Any) -> Any:
@@ -24,6 +30,7 @@ def small(name: str, **options: Any) -> Any:
     sizes: dict[str, Any] = {key: SMALL[key] for key in SMALL if key in known}
     if "size" in sizes and "mini" not in (known["size"].choices or ()):
         del sizes["size"]
+    sizes |= SMALL_FOREIGN.get(name, {})
     if "layer_sizes" in sizes:
         sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
     given = {key: value for key, value in options.items() if key in known}
