@@ -15,7 +15,7 @@ from models.options import Option
 from models.registry import check_options, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, densekanet, kaconv, rdnet, reskanet, vggkan
+    from models import baselines, densekanet, foreign, kaconv, rdnet, reskanet, rkan, vggkan
     from models.description import Description
     from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
@@ -30,6 +30,7 @@ __all__ = [
     "check_options",
     "create_model",
     "densekanet",
+    "foreign",
     "from_pretrained",
     "kaconv",
     "list_models",
@@ -38,6 +39,7 @@ __all__ = [
     "rdnet",
     "register",
     "reskanet",
+    "rkan",
     "save_pretrained",
     "vggkan",
 ]

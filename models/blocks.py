@@ -48,7 +48,7 @@ class ConvNet(nn.Module):
 
     def __init__(
         self,
-        features: nn.Sequential,
+        features: nn.Module,
         make_head: Callable[[int], nn.Module],
         *,
         num_classes: int,

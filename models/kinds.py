@@ -5,7 +5,7 @@ Reading them loads no torch; models.kits makes the layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -188,3 +188,21 @@ def form_values(form: str, options: Mapping[str, Any]) -> dict[str, Any]:
                     f"form={' or '.join(having)}"
                 )
     return values
+
+
+def chosen_arguments(
+    given: Mapping[str, Any], known: Mapping[str, Sequence[str]], kind: str, prefix: str = ""
+) -> dict[str, Any]:
+    """The given arguments that are not null; `known` has those of every kind.
+
+    Raises: ValueError for an argument that this kind does not have, naming the kinds that do.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name, value in chosen.items():
+        if name not in known[kind]:
+            having = [other for other, names in known.items() if name in names]
+            raise ValueError(
+                f"{prefix}{name}={value!r} has no effect with {prefix}kind={kind}; leave it out, "
+                f"or choose {prefix}kind={' or '.join(having)}"
+            )
+    return chosen

@@ -108,7 +108,7 @@ class Stages:
 
     def _block(self, growth: int, excited: bool) -> DenseBlock:
         c, options = self.channels, self.options
-        middle, drops = _eighths(_WIDEN * c), {"dropout": options["dropout"]}
+        middle, drops = _eighths(_WIDEN * c), dict[str, Any](dropout=options["dropout"])
         layers = nn.Sequential(
             self.depthwise.conv(c, c, 7, groups=c, **drops),
             self.kit.conv(c, middle, 1, mixes=True, **drops),
@@ -174,7 +174,7 @@ def _build_head(
 
 
 def _eighths(channels: float) -> int:
-    """The next multiple of 8 from above 0 that is not larger."""
+    """The largest multiple of 8 that is not larger, but at least 8."""
     return max(8, int(channels / 8) * 8)
 
 

@@ -3,7 +3,16 @@
 Reading them loads no torch. The networks themselves are built by the modules that rows name.
 """
 
-from models.rows import baselines, densekanet, kaconv, rdnet, reskanet, vggkan
+from models.rows import (
+    baselines,
+    densekanet,
+    foreign,
+    kaconv,
+    rdnet,
+    reskanet,
+    rkan,
+    vggkan,
+)
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet)
+FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

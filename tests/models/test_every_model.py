@@ -21,6 +21,12 @@ SMALL: dict[str, Any] = {
     "blocks": (1, 1, 1, 1),
     "block_config": (2, 1),
 }
+# The same of networks of other libraries.
+SMALL_FOREIGN: dict[str, dict[str, Any]] = {
+    "timm": {"architecture": "test_resnet"},
+    "torchvision": {"architecture": "shufflenet_v2_x0_5"},
+    "rkan": {"backbone": "test_resnet", "stages": (3, 4)},
+}
 # Depths that differ in their numbers of layers alone.
 ALIKE = {34: 18, 101: 50, 152: 50, 161: 121, 169: 121, 201: 121}
 # Networks to try what depends on a kind of layer, not on what is built of them.
@@ -32,6 +38,8 @@ OF_EVERY_FAMILY = [
     "densekagnet",
     "kagrdnet",
     "kaconvnet",
+    "rkan",
+    "timm",
 ]
 
 
@@ -42,7 +50,7 @@ def sizes_of(name: str) -> dict[str, Any]:
         sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
     if known.get("blocks") is not None and "blocks" not in sizes and fits(known["blocks"], 1):
         sizes["blocks"] = 1
-    return sizes
+    return sizes | SMALL_FOREIGN.get(name, {})
 
 
 def fits(option: Option, value: Any) -> bool:

@@ -181,7 +181,7 @@ def test_published_imagenet_checkpoint_of_bottlenecks() -> None:
 @pytest.mark.filterwarnings("ignore:an instance norm at the output")
 @pytest.mark.parametrize("name", RESIDUAL_AND_DENSE)
 def test_residual_and_dense_networks(name: str) -> None:
-    """Published counts hold centres of radial functions, and gates of mixtures that are not read."""
+    """Published counts hold centres of radial functions, and gates that nothing reads."""
     published = reskanet.PUBLISHED | densekanet.PUBLISHED
     with torch.device("meta"):
         model = create_model(name, num_classes=10, input_channels=3, **published[name])
