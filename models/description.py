@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 FORMAT = 1
@@ -45,8 +45,7 @@ class Description:
 
     num_classes and input_channels are what create_model takes; input_shape is (C, *S) of one input
     as the network was trained. class_names is empty where outputs are no classes; preprocessing is
-    None where inputs are no images. `script` is the file that registers the model or brings the
-    data, by its name (`path`) and the SHA-256 of its content; nothing imports it unasked.
+    None where inputs are no images.
     """
 
     model: str
@@ -57,7 +56,6 @@ class Description:
     task: str
     class_names: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
-    script: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:

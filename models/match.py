@@ -21,6 +21,7 @@ from models.registry import (
 TOLERANCE = 0.02  # of the reference's size
 _WIDEST = 64.0  # times the width that the options say
 _STEPS = 40  # of the search; each builds the network once, without memory
+_ROUNDS = 10  # in which single layers change by a step
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def _search(size: Callable[[Any], int], width: Any, multiple: int, target: int) 
             break
         low, high = (middle, high) if sizes[tried] < target else (low, middle)
     best = min(sizes, key=lambda tried: abs(sizes[tried] - target))
-    while isinstance(width, tuple) and abs(sizes[best] / target - 1) > TOLERANCE:
+    for _ in range(_ROUNDS if isinstance(width, tuple) else 0):
+        if abs(sizes[best] / target - 1) <= TOLERANCE:
+            break
         sizes |= {tried: size(tried) for tried in _neighbours(best, multiple) if tried not in sizes}
         nearest = min(sizes, key=lambda tried: abs(sizes[tried] - target))
         if nearest == best:

@@ -31,14 +31,13 @@ NETWORKS: dict[str, str] = {
     **{f"Simple{theirs}": f"simple_{ours}" for theirs, ours in _FAMILIES.items()},
     **{f"EightSimple{theirs}": f"eight_simple_{ours}" for theirs, ours in _FAMILIES.items()},
 }
+# Patterns of published networks that keep their names.
+KEPT = ("*resk*net*", "*densek*net*", "kagrdnet_*")
 # Patterns of published networks that are not built here.
 UNBUILT = (
-    "*[Rr]es[Kk]*",
-    "*[Dd]ense[Kk]*",
     "[Uu]*[Kk]*[Nn]et*",
     "fast_u*kanet*",
     "u2net*",
-    "*[Rr][Dd][Nn]et*",
     "*AutoKA*",
     "moe_vggkagn",
     "MoEVGGKAGN",
@@ -47,6 +46,9 @@ UNBUILT = (
 )
 # Patterns of other published names -> where it is here.
 OTHERS: dict[str, str] = {
+    "*Res*KA*": "models.create_model: see models.list_models('*res*net*')",
+    "*Dense*KA*": "models.create_model: see models.list_models('*dense*net*')",
+    "*RDNet*": "models.create_model: see models.list_models('*rdnet*')",
     "*ConvND*": "conv_kan.KANConv(..., basis=..., ndim=...)",
     "WaveletConv*": "conv_kan.WavKANConv",
     "*SelfKANtentionND": "conv_kan.SelfAttention(channels, layer=..., ndim=...)",
@@ -74,6 +76,8 @@ def find_elsewhere(name: str) -> str | None:
     """Where what a published name stands for is found, in words; None for a name that is none."""
     if name in NETWORKS:
         return f"networks are made by {_CALL.format(NETWORKS[name])}"
+    if any(fnmatchcase(name, pattern) for pattern in KEPT):
+        return f"networks are made by {_CALL.format(name)}"
     if any(fnmatchcase(name, pattern) for pattern in UNBUILT):
         return "it is none of the networks that models.create_model makes: see models.list_models()"
     return next((where for pattern, where in OTHERS.items() if fnmatchcase(name, pattern)), None)

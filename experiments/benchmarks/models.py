@@ -20,7 +20,18 @@ CLASSES, CHANNELS, SIDE = 10, 3, 32
 SIZES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("simple_conv*", "simple_conv", {"layer_sizes": (16, 32, 32, 64)}),
     ("eight_simple_conv*", "eight_simple_conv", {"layer_sizes": (16, 16, 32, 32, 32, 32, 64, 64)}),
+    (
+        "twelve_simple_conv*",
+        "twelve_simple_conv",
+        {"layer_sizes": (8,) * 4 + (16,) * 4 + (32,) * 4},
+    ),
+    ("sixteen_simple_conv*", "sixteen_simple_conv", {"layer_sizes": (8,) * 8 + (16,) * 8}),
     ("*vgg*", "vgg", {"vgg_type": "VGG11v2", "width_scale": 0.5}),
+    ("*rdnet*", "rdnet", {"size": "mini", "width_scale": 0.5}),
+    ("*dense*net*", "densenet", {"depth": 35, "width_scale": 0.5}),
+    ("*res*net*", "resnet", {"depth": 18}),
+    ("rkan", "timm", {"backbone": "resnet18", "stages": (4,)}),
+    ("kaconvnet*", "kaconvnet_conv", {"width_scale": 0.5}),
 )
 
 

@@ -83,10 +83,9 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     share = config.trainer.accumulation * accelerator.num_processes
     check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
     manifest = describe_run(config, accelerator, model, task)
-    script = script_of(get_data)
     manifest |= {
-        "script": script,
-        "description": describe(config.model["name"], options, task, script).to_dict(),
+        "script": script_of(get_data),
+        "description": describe(config.model["name"], options, task).to_dict(),
         "match": None if matched is None else asdict(matched),
     }
     facts = run_facts(accelerator, data, manifest["versions"])

@@ -130,17 +130,14 @@ def describe_run(
     )
 
 
-def describe(
-    name: str, options: Mapping[str, Any], task: Task, script: Mapping[str, str]
-) -> Description:
+def describe(name: str, options: Mapping[str, Any], task: Task) -> Description:
     """What the trained network will be, with the options it has unasked: defaults may change.
 
-    Of the script it holds no more than its name and hash: a description is published.
+    Without the backend, which changes roundings and is chosen anew wherever the network is used.
     """
     values = check_options(name, options)
-    whole = {key: value for key, value in values.items() if key not in MATCH}
-    brief = {**script, "path": Path(script["path"]).name} if script else {}
-    return Description(model=name, options=whole, script=brief, **task.describe())
+    whole = {key: value for key, value in values.items() if key not in (*MATCH, "backend")}
+    return Description(model=name, options=whole, **task.describe())
 
 
 def script_of(function: Callable[..., Any]) -> dict[str, str]:

@@ -80,9 +80,9 @@ def test_every_size_and_layout(executor, name, case):
 @pytest.mark.parametrize("size", [(2, 5), (2, 5, 3), (2, 3, 4, 2)])
 @pytest.mark.parametrize("last", [False, True])
 def test_extra_positions_stay_zero(executor, size, last):
-    x, shape, expansion, _, into = make_case("gram", 5, size, last=last and len(size) == 3)
+    case = make_case("gram", 5, size, last=last and len(size) == 3)
     geometry = make_geometry(len(size) - 1, 2, 1, "same", 1, 1)
-    e = compare(x, shape, expansion, geometry, into)[0]
+    e = compare(case.x, case.shape, case.expansion, geometry, case.into)[0]
     assert not e.select(-1, size[-1]).any()
 
 

@@ -10,7 +10,7 @@ from models.description import Description, Preprocessing
 IMAGES = Preprocessing(224, 256, "bilinear", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
 WHOLE = Description(
     "vggkagn", {"degree": 5, "feature_shape": (1, 1), "head_activation": None}, 3, 3,
-    (3, 224, 224), "classification", ("cat", "$_$", "日本"), IMAGES, {"path": "a", "sha256": "b"},
+    (3, 224, 224), "classification", ("cat", "$_$", "日本"), IMAGES,
 )  # fmt: skip
 
 

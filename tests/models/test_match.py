@@ -57,13 +57,11 @@ def test_a_model_is_made_at_the_width_that_matches() -> None:
         ({"reference": "simple_conv_kagn degre=3"}, "did you mean 'degree'"),
         ({"reference": "simple_conv_kagn degree=0"}, "must be 1 or more"),
         ({"reference": "simple_conv_kagn", "degree": 3}, "degree is an option of"),
-        ({"reference": SMALL, "groups": 8}, "no layer_sizes of simple_conv has"),
+        ({"reference": "vgg", "layer_sizes": [1] * 4}, "no layer_sizes of simple_conv has"),
         ({"reference": "simple_conv_moe_kagn_bn", "by": "macs"}, "match parameters"),
     ],
 )
 def test_what_cannot_be_matched(options: dict[str, Any], words: str) -> None:
-    if "groups" in options:  # whole eights of channels are too coarse for this few parameters
-        options = {**options, "layer_sizes": [8] * 4}
     with pytest.raises(ValueError) as caught:
         match("simple_conv", **options)
     assert words in str(caught.value)

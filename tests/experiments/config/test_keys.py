@@ -20,7 +20,7 @@ def known() -> list[str]:
     ("trainer.epoch", "did you mean 'trainer.epochs'?"),
     ("Optimizer.LR", "did you mean 'optimizer.lr'?"),
     ("batch-size", "did you mean 'trainer.batch_size'?"),
-    ("size", "'data.image_size', 'data.train_size' or 'trainer.batch_size'"),
+    ("size", "did you mean 'model.size'?"),
     ("num_workers", "did you mean 'data.workers'?"),
     ("learning_rate", "did you mean 'optimizer.lr'?"),
     ("dataset", "did you mean 'data'?"),

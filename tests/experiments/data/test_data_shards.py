@@ -87,9 +87,7 @@ def test_labels_may_be_names_or_stand_in_json(tmp_path):
     assert splits.train.classes == ["ant", "cat"] and splits.test[0][1] == 1
     write_tar(tmp_path / "val-0.tar", {"1.jpg": jpeg(1), "1.cls": b"cut"})
     os.remove(tmp_path / "val-0.tar.index.json")
-    with pytest.raises(
-        DataError, match=r"val-0.tar: 1.jpg has the class 'cut'.*did you mean 'cat'"
-    ):
+    with pytest.raises(DataError, match=r"val-0.tar: 1.jpg has the class 'cut'.*Write the shard"):
         load_datasets(config(tmp_path))
     write_tar(tmp_path / "train-1.tar", {"1.jpg": jpeg(1), "1.cls": b"3"})
     with pytest.raises(DataError, match=r"train-0.tar has names of classes and .*train-1.tar numb"):

@@ -181,7 +181,7 @@ def test_a_full_disk_is_a_message_on_all_processes(tmp_path: Path) -> None:
     """Only the first one writes; no other is left behind in what all of them do together."""
     options = [*TINY, "trainer.limit_steps=1", "trainer.cpu=true", f"runs_dir={tmp_path}"]
     places = {
-        ("experiments.runs.setup", "write_json"): "cannot write the run directory",
+        ("experiments.runs.setup", "write_json"): "the disk is full",
         ("experiments.runs.tracking", "append_line"): "the disk is full",
     }
     runs = [process(*options, before=FULL.format(module=m, name=n), ranks=2) for m, n in places]
