@@ -104,10 +104,15 @@ def convolve(buffer: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geom
 
 
 class _ExpandConv(torch.autograd.Function):
-    """expand_conv with a backward pass that expands again instead of keeping the expansion."""
+    """expand_conv with a backward pass that expands again instead of keeping the expansion.
+
+    Without setup_context, for which torch looks at the signature of forward at every call, as long
+    as a small layer takes; torch.func, which needs it, gets the composition.
+    """
 
     @staticmethod
     def forward(
+        ctx: Any,
         plan: Plan,
         kept: KeptWeights | None,
         mask: Tensor | None,
@@ -115,12 +120,14 @@ class _ExpandConv(torch.autograd.Function):
         u: Tensor | None,
         *tensors: Any,
     ) -> Tensor:
+        ctx.plan, ctx.tiles = plan, sample_tiles(x, plan)
+        ctx.save_for_backward(mask, x, u, *tensors)
         weights, shape = _split(tensors)
         backend = choose_backend(x, u, plan.expansion, plan.dtype)
         make, kind = partial(backend.forward_weights, weights, plan), (plan.dtype, plan.size)
         weight, bias, table = make() if kept is None else kept.get(weights, kind, make)
         layout, parts = _fastest_format(backend, x, weight, plan), []
-        for tile in sample_tiles(x, plan):
+        for tile in ctx.tiles:
             local_mask, *local = _samples([mask, x, u], tile)
             with lend_scratch():
                 local_x, local_u = _in_format(backend, local, layout)
@@ -129,12 +136,6 @@ class _ExpandConv(torch.autograd.Function):
             parts.append(backend.in_format(y, memory_format(x)))
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
         return y if table is None else y.add_(table)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.plan = inputs[0]
-        ctx.tiles = sample_tiles(inputs[3], ctx.plan)
-        ctx.save_for_backward(*inputs[2:])  # mask, x, u, *weights, *shape
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:

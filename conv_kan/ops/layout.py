@@ -31,12 +31,9 @@ def to_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 class _InFormat(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    def forward(ctx: Any, x: Tensor, memory_format: torch.memory_format) -> Tensor:
+        ctx.given = layout.memory_format(x)
         return layout.in_format(x, memory_format)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.given = layout.memory_format(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

@@ -88,6 +88,7 @@ class _NormAct(torch.autograd.Function):
 
     @staticmethod
     def forward(
+        ctx: Any,
         plan: NormPlan,
         act: Activation,
         y: Tensor,
@@ -98,12 +99,9 @@ class _NormAct(torch.autograd.Function):
         rstd: Tensor,
         *act_params: Tensor,
     ) -> Tensor:
-        return act(z, *act_params)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.plan, ctx.act, y, weight, bias, _, mean, rstd, *act_params = inputs
+        ctx.plan, ctx.act = plan, act
         ctx.save_for_backward(y, weight, bias, mean, rstd, *act_params)
+        return act(z, *act_params)
 
     @staticmethod
     def backward(ctx: Any, grad_a: Tensor) -> tuple[Tensor | None, ...]:

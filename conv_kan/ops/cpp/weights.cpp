@@ -92,27 +92,26 @@ void read_levels(const Call& call, long long o, double* v, double* level) {
     }
 }
 
-// Into a weight without gaps.
+// Into a weight without gaps. VARYING, if it is not 0, is rows.varying, and there is one tap: what a
+// channel becomes is then a few numbers, whose loops the compiler unrolls.
+template <int VARYING>
 void join_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
-    for (long long k = 0; k < call.taps; ++k) v[k] = 0;
+    const long long taps = VARYING ? 1 : call.taps, numbers = VARYING ? VARYING : rows.varying * taps;
+    for (long long k = 0; k < taps; ++k) v[k] = 0;
+    const Value *from = rows.basis(0, 0), *base = rows.base(0);
+    Stored* to = rows.weight(0, 0);
     for (long long c = 0; c < call.channels; ++c) {
         if (call.base) {
-            Stored* to = rows.weight(c, 0);
-            const Value* from = rows.base(c);
-            for (long long k = 0; k < call.taps; ++k) narrow(widen(from[k]), to + k);
+            for (long long k = 0; k < taps; ++k) narrow(widen(*base++), to++);
         }
         const Number scale = rows.factor(c);
         for (long long j = 0; j < call.num_constants; ++j) {
-            const Value* from = rows.basis(c, j);
             const double factor = call.constants[j] * double(scale);
-            for (long long k = 0; k < call.taps; ++k) v[k] += factor * double(widen(from[k]));
+            for (long long k = 0; k < taps; ++k) v[k] += factor * double(widen(*from++));
         }
-        const Value* from = rows.basis(c, call.num_constants);
-        Stored* to = rows.weight(c, call.base != nullptr);
-        for (long long i = 0; i < rows.varying * call.taps; ++i) {
-            narrow(widen(from[i]) * scale, to + i);
-        }
+        for (long long i = 0; i < numbers; ++i) narrow(widen(from[i]) * scale, to + i);
+        from += numbers, to += numbers;
     }
     if (call.level) write_levels(call, o, v, level);
 }
@@ -137,28 +136,29 @@ void split_edge(const Rows& rows, long long c, const double* v) {
     narrow(Number(total * call.scale), static_cast<Value*>(call.grad_edge) + edge);
 }
 
-// The transpose: gradients in the place of weights.
+// The transpose: gradients in the place of weights. With VARYING the maps are neighbours too.
+template <int VARYING>
 void split_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
+    const long long taps = VARYING ? 1 : call.taps, varying = VARYING ? VARYING : rows.varying;
+    const long long map_stride = VARYING ? 1 : call.map_stride;
     if (call.grad_map) read_levels(call, o, v, level);
+    const Stored* from = rows.weight(0, 0);
+    Value *to = rows.basis(0, 0), *base = rows.base(0);
     for (long long c = 0; c < call.channels; ++c) {
         if (call.base) {
-            const Stored* from = rows.weight(c, 0);
-            Value* to = rows.base(c);
-            for (long long k = 0; k < call.taps; ++k) {
-                narrow(Number(widen(from[k * call.tap_stride])), to + k);
+            for (long long k = 0; k < taps; ++k) {
+                narrow(Number(widen(from[k * call.tap_stride])), base++);
             }
+            from += map_stride;
         }
         const Number scale = rows.factor(c);
         for (long long j = 0; j < call.num_constants; ++j) {
-            Value* to = rows.basis(c, j);
             const double factor = call.constants[j] * double(scale);
-            for (long long k = 0; k < call.taps; ++k) narrow(Number(factor * v[k]), to + k);
+            for (long long k = 0; k < taps; ++k) narrow(Number(factor * v[k]), to++);
         }
-        const Stored* from = rows.weight(c, call.base != nullptr);
-        Value* to = rows.basis(c, call.num_constants);
-        for (long long j = 0; j < rows.varying; ++j, to += call.taps, from += call.map_stride) {
-            for (long long k = 0; k < call.taps; ++k) {
+        for (long long j = 0; j < varying; ++j, to += taps, from += map_stride) {
+            for (long long k = 0; k < taps; ++k) {
                 narrow(Number(widen(from[k * call.tap_stride])) * scale, to + k);
             }
         }
@@ -166,7 +166,9 @@ void split_output(const Call& call, long long o, double* v, double* level) {
     }
 }
 
-template <void (*operation)(const Call&, long long, double*, double*)>
+using Operation = void (*)(const Call&, long long, double*, double*);
+
+template <Operation operation>
 void work(const Call& call, int thread) {
     double* v = new double[call.taps + call.boxes];
     const long long last = call.outputs * (thread + 1) / call.team.threads;
@@ -176,7 +178,29 @@ void work(const Call& call, int thread) {
     delete[] v;
 }
 
+template <int VARYING>
+void start(Call* call, bool join) {
+    join ? launch<Call, work<join_output<VARYING>>>(call)
+         : launch<Call, work<split_output<VARYING>>>(call);
+}
+
+void start(Call* call, bool join) {
+    const long long varying = call->functions - call->num_constants;
+    const bool few = call->taps == 1 && (join || call->map_stride == 1);
+    switch (few ? varying : 0) {
+        case 1: return start<1>(call, join);
+        case 2: return start<2>(call, join);
+        case 3: return start<3>(call, join);
+        case 4: return start<4>(call, join);
+        case 5: return start<5>(call, join);
+        case 6: return start<6>(call, join);
+        case 7: return start<7>(call, join);
+        case 8: return start<8>(call, join);
+        default: return start<0>(call, join);
+    }
+}
+
 }  // namespace
 
-extern "C" void kan_join(Call* call) { launch<Call, work<join_output>>(call); }
-extern "C" void kan_split(Call* call) { launch<Call, work<split_output>>(call); }
+extern "C" void kan_join(Call* call) { start(call, true); }
+extern "C" void kan_split(Call* call) { start(call, false); }
