@@ -34,7 +34,7 @@ slow: install  ## the checks that take minutes each
 soak: install  ## kills, flipped bits and full disks at random, for SECONDS=600; every run is resumed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --seconds $(SECONDS)
 
-bench: install  ## measure layers, models, loaders and the trainer: the short form, 3 minutes
+bench: install  ## measure layers, models, loaders and the trainer: the short form, 4 minutes
 	$(BIN)/python -m experiments.benchmarks --short
 
 bench-full: install  ## measure everything anew; the CSV files and pictures are replaced

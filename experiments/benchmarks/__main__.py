@@ -13,6 +13,7 @@ from experiments.benchmarks import (
     bench_data,
     bench_layer,
     bench_model,
+    bench_published,
     bench_scaling,
     bench_startup,
     bench_trainer,
@@ -23,9 +24,10 @@ from experiments.benchmarks.tables import table_of
 from experiments.errors import UserError
 from experiments.reporting.report import MIN_WIDTH
 
-BENCHES = ("layer", "model", "data", "trainer", "startup", "scaling")
+BENCHES = ("layer", "published", "model", "data", "trainer", "startup", "scaling")
 DESCRIPTION = """\
-Measure what layers, models, loaders and the trainer cost, against the least they could cost.
+Measure what layers, models, loaders and the trainer cost, against the least they could cost, and
+layers against the plain torch form that published code has.
 
 Every figure is appended as a row to experiments/results/bench_<name>.csv; the newest rows are drawn
 as docs/bench_*.png. Providers take turns, so that ratios hold on a machine that is busy with other
@@ -35,6 +37,7 @@ examples:
   python -m experiments.benchmarks --short             the short form of all (make bench)
   python -m experiments.benchmarks                     everything (make bench-full)
   python -m experiments.benchmarks layer --fresh       the layers, in place of their old rows
+  python -m experiments.benchmarks published           layers against their plain torch form
   python -m experiments.benchmarks model --models 'vgg*'
   python -m experiments.benchmarks scaling --axes batch channels
   python -m experiments.benchmarks --draw              the pictures again, nothing measured"""
@@ -82,7 +85,12 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[Row]:
         return bench_model.run(short, chosen.models)
     if name == "scaling":
         return bench_scaling.run(short, chosen.axes)
-    rest = {"data": bench_data.run, "trainer": bench_trainer.run, "startup": bench_startup.run}
+    rest = {
+        "published": bench_published.run,
+        "data": bench_data.run,
+        "trainer": bench_trainer.run,
+        "startup": bench_startup.run,
+    }
     return rest[name](short)
 
 

@@ -58,8 +58,8 @@ struct Rows {
         const Value* e = static_cast<const Value*>(call.edge) + o * call.channels;
         return Number(call.scale) * Number(widen(e[c]));
     }
-    Value* base(long long c) const {
-        return static_cast<Value*>(call.base) + (o * call.channels + c) * call.taps;
+    Value* base() const {
+        return call.base ? static_cast<Value*>(call.base) + o * call.channels * call.taps : nullptr;
     }
     Stored* weight(long long c, long long m) const {
         return static_cast<Stored*>(call.weight) + o * call.output_stride +
@@ -99,7 +99,7 @@ void join_output(const Call& call, long long o, double* v, double* level) {
     const Rows rows(call, o);
     const long long taps = VARYING ? 1 : call.taps, numbers = VARYING ? VARYING : rows.varying * taps;
     for (long long k = 0; k < taps; ++k) v[k] = 0;
-    const Value *from = rows.basis(0, 0), *base = rows.base(0);
+    const Value *from = rows.basis(0, 0), *base = rows.base();
     Stored* to = rows.weight(0, 0);
     for (long long c = 0; c < call.channels; ++c) {
         if (call.base) {
@@ -144,7 +144,7 @@ void split_output(const Call& call, long long o, double* v, double* level) {
     const long long map_stride = VARYING ? 1 : call.map_stride;
     if (call.grad_map) read_levels(call, o, v, level);
     const Stored* from = rows.weight(0, 0);
-    Value *to = rows.basis(0, 0), *base = rows.base(0);
+    Value *to = rows.basis(0, 0), *base = rows.base();
     for (long long c = 0; c < call.channels; ++c) {
         if (call.base) {
             for (long long k = 0; k < taps; ++k) {

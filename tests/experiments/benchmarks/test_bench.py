@@ -15,6 +15,7 @@ from experiments.benchmarks import (
     bench_data,
     bench_layer,
     bench_model,
+    bench_published,
     bench_scaling,
     bench_startup,
     bench_trainer,
@@ -196,6 +197,28 @@ def test_layers_are_measured_tiny() -> None:
     limit, half_limit, single, half = bench_layer.bfloat16(["gram"], ONCE, TINY)
     assert (limit.baseline, half_limit.baseline, half.baseline) == ("limit", "limit", "float32")
     assert (single.dtype, half.dtype, half.layout) == ("float32", "bfloat16", "channels_last")
+
+
+@pytest.mark.parametrize("name", bench_published.CASES)
+def test_plain_forms_compute_what_layers_do(name: str) -> None:
+    torch.manual_seed(0)
+    case = bench_published.CASES[name]
+    layer = case.make(16)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    x = torch.randn(case.shape(16))
+    torch.testing.assert_close(layer(x), case.plain(layer)(x), rtol=1e-3, atol=1e-3)
+
+
+def test_published_layers_are_measured_tiny() -> None:
+    names = list(bench_published.CASES)
+    rows = list(bench_published.training_step(names, ONCE, small=16))
+    assert [row.target for row in rows if row.provider == "layer"] == [0.85, 0.9, 0.9, 0.8]
+    assert [row.provider for row in rows[:3]] == ["plain torch", "layer", "limit"]
+    plain, layer, *rest = bench_published.kept_for_backward(names, small=16)
+    assert layer.target == 3 and layer.holds and plain.ratio > 10 * layer.ratio
+    assert {row.target for row in rest} == {None}
 
 
 @pytest.mark.parametrize(
