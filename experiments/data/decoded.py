@@ -8,6 +8,7 @@ data.cache=memory holds them in each process, data.cache=FOLDER in files that al
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import zlib
@@ -99,7 +100,7 @@ class Pixels:
     def image(self, row: int) -> Image.Image | None:
         chunk = self._chunks[row // CHUNK]
         start, *shape, check = self._tables[row // CHUNK][row % CHUNK].tolist()
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if not size:
             return None
         if isinstance(chunk, Path):

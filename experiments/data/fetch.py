@@ -6,7 +6,7 @@ import errno
 import http.client
 import json
 import os
-import re
+import posixpath
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -58,16 +58,18 @@ def fetch_all(urls: Sequence[str], folder: Path, download: bool) -> dict[str, Pa
             absent = [url for url in absent if not copies[url].is_file()]
             if waited and absent:  # the process before has just failed
                 raise _failed(absent[0], "another process could not copy it")
-            say(f"copying {len(absent)} files to {folder.absolute()}") if absent else None
+            if absent:
+                say(f"copying {len(absent)} files to {folder.absolute()}")
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(lambda url: _fetch(url, copies[url]), absent))
     return copies
 
 
 def _place(url: str, folder: Path) -> Path:
+    """Where a copy lies: under scheme, host and path, so that no two files share a place."""
     parts = urlsplit(url)
-    directory, _, name = parts.path.rpartition("/")
-    return folder / re.sub(r"[^\w.]+", "-", parts.netloc + directory).strip("-") / name
+    host = parts.netloc.rpartition("@")[2].replace(":", "_")
+    return folder / parts.scheme / host / posixpath.normpath("/" + parts.path).lstrip("/")
 
 
 def _failed(url: str, why: object) -> DataError:
@@ -120,6 +122,8 @@ def _proceed(url: str, partial: Path) -> None:
     """
     known = _noted(partial)
     start = partial.stat().st_size if known is not None and partial.exists() else 0
+    if known is not None and start == known.size:
+        return  # whole, and stopped before it was renamed
     stream, start, version = _open(url, start, known)
     with stream:
         if start == 0:

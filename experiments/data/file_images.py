@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -109,7 +109,7 @@ class FolderImages(FileImages):
         return Identity(name, stat.st_size, stat.st_mtime_ns)
 
 
-def pack_names(names: Any) -> np.ndarray:
+def pack_names(names: Iterable[str]) -> np.ndarray:
     """Return one array of bytes, not a million strings.
 
     Workers share its memory, whereas a string's reference count is written at each use, which

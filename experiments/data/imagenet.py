@@ -14,6 +14,7 @@ from experiments.data.download import Source, damaged, ensure_present, missing
 from experiments.data.file_images import FolderImages
 from experiments.data.folders import read_class_folders, read_training_folders
 from experiments.data.known import Published
+from experiments.data.listing import directories_in
 from experiments.data.notes import join_names
 from experiments.data.shards import LAYOUT as SHARDS
 from experiments.data.shards import names_shards, read_shards
@@ -76,7 +77,7 @@ def _places(cfg: DataConfig, folder: str) -> list[Path]:
 
 
 def _has_folders(directory: Path) -> bool:
-    return directory.is_dir() and any(entry.is_dir() for entry in directory.iterdir())
+    return directory.is_dir() and bool(directories_in(directory))
 
 
 def _from_shards(cfg: DataConfig, known: Published) -> Datasets | None:

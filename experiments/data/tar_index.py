@@ -26,6 +26,7 @@ from experiments.files import write_json
 
 SUFFIX = ".index.json"
 FORMAT = 1  # of the index files; those of another one are made anew
+MOST_CLASSES = 1_000_000
 THREADS = 8  # on a network's disk each header is a wait
 _BLOCK = 512  # bytes; a tar file consists of them
 _FIELD = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key and field of a member's name
@@ -66,7 +67,7 @@ def load_indices(tars: Sequence[Path], spare: Path) -> list[TarIndex]:
 def _place(tar: Path, spare: Path) -> Path:
     folder = tar.parent
     if not os.access(folder, os.W_OK):
-        folder = spare / os.path.abspath(folder).strip(os.sep).replace(os.sep, "-")
+        folder = spare / os.path.abspath(folder).lstrip(os.sep).replace(":", "")
     return folder / f"{tar.name}{SUFFIX}"
 
 
@@ -215,9 +216,9 @@ def _label_of(tar: Path, key: str, fields: dict[str, tarfile.TarInfo], file: Any
     if isinstance(label, bool) or not isinstance(label, (int, str)) or label == "":
         given = ", ".join(f".{field}" for field in fields)
         raise DataError(f"{tar}: the sample {key} has no label (it has {given}); {_WANTED}")
-    if isinstance(label, int) and label < 0:
+    if isinstance(label, int) and not 0 <= label < MOST_CLASSES:
         raise DataError(
-            f"{tar}: the sample {key} has the label {label}, as images without one do: a class is "
-            "an index from 0; leave such shards out"
+            f"{tar}: the sample {key} has the label {label}: a class is an index from 0, below "
+            f"{MOST_CLASSES:,}; images without a class, which often have -1, must be left out"
         )
     return label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import urllib.request
@@ -17,6 +18,7 @@ from experiments.data.fetch import fetch_all
 from experiments.errors import DataError
 
 CONTENT = bytes(range(256)) * 40
+REPLACE = os.replace
 URLOPEN = urllib.request.urlopen  # before the wall of these tests
 
 
@@ -57,6 +59,12 @@ def server(monkeypatch):
         thread.join()
 
 
+def stopped(source, target):
+    if str(target).endswith(".tar"):
+        raise SystemExit
+    REPLACE(source, target)
+
+
 def test_a_copy_goes_on_where_the_connection_broke(tmp_path, server):
     kind, url = server
     kind.cuts = [1000, 1000, 7000]  # the second answer brings nothing new
@@ -65,6 +73,21 @@ def test_a_copy_goes_on_where_the_connection_broke(tmp_path, server):
     assert kind.asked == [None, "bytes=1000-", "bytes=1000-", "bytes=7000-"]
     assert {path.name for path in copy.parent.iterdir()} == {"a.tar"}
     assert fetch_all([url], tmp_path, False) == {url: copy} and len(kind.asked) == 4
+
+
+def test_a_copy_that_is_whole_is_only_renamed(tmp_path, server, monkeypatch):
+    kind, url = server
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(fetch.os, "replace", stopped)
+        fetch_all([url], tmp_path, True)
+    assert fetch_all([url], tmp_path, True)[url].read_bytes() == CONTENT and len(kind.asked) == 1
+
+
+def test_files_of_one_name_have_places_of_their_own(tmp_path):
+    urls = ["https://a.org/x-y/a.tar", "https://a.org/x/y/a.tar", "http://a.org/x-y/a.tar",
+            "https://b.org/x-y/a.tar", "file:///x-y/a.tar"]  # fmt: skip
+    assert len({fetch._place(url, tmp_path) for url in urls}) == len(urls)
+    assert fetch._place("file:///../../a.tar", tmp_path).is_relative_to(tmp_path / "file")
 
 
 def test_a_cut_copy_of_another_version_begins_anew(tmp_path, server):

@@ -178,7 +178,7 @@ def compress(path) -> None:
     (lambda p: write_tar(p, {"a.jpg": jpeg(1)}), r"sample a has no label \(it has .jpg\).*KEY.cls"),
     (lambda p: write_tar(p, {"a.jpg": jpeg(1), "a.cls": b""}), r"sample a has no label"),
     (lambda p: write_tar(p, {"a.jpg": jpeg(1), "a.json": b"[]"}), r"sample a has no label"),
-    (lambda p: write_tar(p, {"a.jpg": jpeg(1), "a.cls": b"-1"}), r"a has the label -1.*leave"),
+    (lambda p: write_tar(p, {"a.jpg": jpeg(1), "a.cls": b"-1"}), r"a has the label -1.*left out"),
     (lambda p: write_tar(p, {"a.heic": b"x", "a.cls": b"1"}), r"has no image of a known ext.*heic"),
     (lambda p: write_tar(p, {"a.jpg": b"x", "a.png": b"x", "a.cls": b"1"}), r"a has two images"),
     (lambda p: write_tar(p, {}), r"some-val-000.tar holds no sample"),
