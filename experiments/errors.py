@@ -73,6 +73,12 @@ def or_words(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, without the name of a file, which the message has already."""
+    system = isinstance(error, OSError) and error.strerror
+    return str(system or error or type(error).__name__)
+
+
 # ----------------------------------------------------------------------------------- what runs out
 @dataclass(frozen=True)
 class Shortage:

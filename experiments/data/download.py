@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torchvision.datasets.utils import check_integrity
 
-from experiments.errors import DataError, UserError, shortage
+from experiments.errors import DataError, UserError, reason, shortage
 
 NETWORK_TIMEOUT = 10.0  # seconds without an answer
 _FAILURES = (
@@ -47,8 +47,9 @@ def damaged(path: Path, why: object) -> UserError:
         return found
     if isinstance(why, PermissionError):
         return DataError(f"cannot read {path.absolute()}: {why.strerror}; let this user read it")
+    said = reason(why) if isinstance(why, Exception) else why
     return DataError(
-        f"{path.absolute()} is damaged or incomplete ({why}): delete it and start again "
+        f"{path.absolute()} is damaged or incomplete ({said}): delete it and start again "
         "(with data.download=true, or with a good copy in its place)"
     )
 

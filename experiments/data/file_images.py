@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.data.images import DeepColour, open_image
 from experiments.data.known import UNKNOWN, Published
-from experiments.errors import DataError, shortage
+from experiments.errors import DataError, reason, shortage
 
 
 class Identity(NamedTuple):
@@ -64,13 +64,18 @@ class FileImages:
                 f"cannot read the image {self.locate(index)}: {error} Store it smaller, or raise "
                 "PIL.Image.MAX_IMAGE_PIXELS in get_data"
             ) from error
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"cannot read the image {self.locate(index)}: its content is no picture that "
+                f"Pillow knows: {self.remedy}, then start again"
+            ) from error
         except PermissionError as error:
             raise DataError(
                 f"cannot read {self.locate(index)}: {error.strerror}; let this user read it"
             ) from error
         except Exception as error:  # Pillow's decoders raise many types on damaged files
             raise shortage(error) or DataError(
-                f"cannot read the image {self.locate(index)}: {error}. The file is damaged or no "
+                f"cannot read the image {self.locate(index)}: {reason(error)}. It is damaged or no "
                 f"image: {self.remedy}, then start again"
             ) from error
         return image, int(self.targets[index])

@@ -21,7 +21,7 @@ from typing import Any
 
 from experiments.config.resume import RECORDED, REFUSED, complete, policy
 from experiments.config.schema import Config
-from experiments.errors import CheckpointError, ConfigError, or_words, shortage
+from experiments.errors import CheckpointError, ConfigError, or_words, reason, shortage
 from experiments.files import parse_mapping, read_mapping, remove_temporaries
 from experiments.training.checkpoint import UNKNOWN, CheckpointStore
 
@@ -154,8 +154,8 @@ def read_config(path: Path) -> dict[str, Any]:
         return complete(read_mapping(path))
     except (OSError, ValueError) as error:
         raise shortage(error) or CheckpointError(
-            f"cannot read {path}: {error}\nThe run's checkpoints have its config too, under config "
-            "in checkpoint.json; or start a new run without it."
+            f"cannot read {path}: {reason(error)}\nThe run's checkpoints have its config too, "
+            "under config in checkpoint.json; or start a new run without it."
         ) from error
 
 

@@ -33,7 +33,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from experiments.config.resume import complete
-from experiments.errors import CheckpointError, shortage
+from experiments.errors import CheckpointError, reason, shortage
 from experiments.files import atomic_path, read_mapping, sync_directory, write_json
 
 FORMAT = 1
@@ -224,7 +224,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         well_formed = all(isinstance(value, dict) for value in (facts, *facts.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise shortage(error) or CheckpointError(
-            f"{path} is not a checkpoint: {META} is missing or unreadable ({error})."
+            f"{path} is not a checkpoint: {META} is missing or unreadable ({reason(error)})."
         ) from error
     if not well_formed:
         raise CheckpointError(f"{path} is not a checkpoint: facts in {META} are no mappings.")
@@ -323,4 +323,4 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} has changed since this run wrote it")
         return load(content)
     except (OSError, SafetensorError) as error:
-        raise shortage(error) or CheckpointError(f"cannot read {path}: {error}") from error
+        raise shortage(error) or CheckpointError(f"cannot read {path}: {reason(error)}") from error
