@@ -84,7 +84,7 @@ def test_other_attributes_are_missing_as_before():
         ("VGGKAGN_BN", "'vggkagn_bn'"),
         ("EightSimpleConvKAGN", "'eight_simple_conv_kagn'"),
         (
-            "reskagnet50",
+            "u2kagnet",
             "none of the networks that models.create_model makes: see models.list_models",
         ),
         ("vggkagm", "did you mean 'vggkagn'[?] Then networks are made by models.create_model"),
