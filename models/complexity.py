@@ -1,14 +1,15 @@
-"""How large a model is: trainable parameters, and multiply-accumulates per image."""
+"""How large a model is: trainable parameters, and multiply-accumulates per image, by layer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,14 +37,79 @@ def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
 
     Shapes: input_shape without the batch, (C, H, W) for an image.
     """
-    tensor = next(model.parameters(), torch.zeros(()))
-    image = torch.zeros(1, *input_shape, dtype=tensor.dtype, device=tensor.device)
-    devices = [tensor.device] if tensor.device.type == "cuda" else []
-    counter = FlopCounterMode(display=False, custom_mapping=_OWN_OPERATORS)
-    undisturbed = torch.random.fork_rng(devices)
-    with _evaluating(model), _plain_attention(), undisturbed, torch.no_grad(), counter:
-        model(image)
+    with _counting(model) as counter:
+        model(_image(model, input_shape))
     return counter.get_total_flops() // 2
+
+
+@dataclass
+class Layer:
+    """A layer by its path: its kind, the shape of its output for one image, and what it costs."""
+
+    path: str
+    kind: str
+    parameters: int
+    output_shape: tuple[int, ...] = ()
+    macs: int = 0
+
+
+def list_layers(model: nn.Module, input_shape: Sequence[int]) -> list[Layer]:
+    """The layers that an image passes, in the order of the model's parts, as `count_macs` counts.
+
+    A layer of conv_kan is one, whatever it is made of, and so is a module without parts. Parameters
+    that several layers share count in the first; those that belong to no layer are in none.
+    """
+    found: list[Layer] = []
+    counted: set[Tensor] = set()
+    handles = []
+    with _counting(model) as counter:
+        try:
+            for path, module in _layers(model, ""):
+                own = {p for p in module.parameters() if p.requires_grad} - counted
+                counted |= own
+                found.append(Layer(path, _kind(module), sum(p.numel() for p in own)))
+                handles += _watch(module, found[-1], counter)
+            model(_image(model, input_shape))
+        finally:
+            for handle in handles:
+                handle.remove()
+    return [layer for layer in found if layer.output_shape]
+
+
+def _layers(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    if type(module).__module__.startswith("conv_kan.layers.") or not any(module.children()):
+        yield path, module
+        return
+    for name, part in module.named_children():
+        yield from _layers(part, f"{path}.{name}".lstrip("."))
+
+
+def _kind(module: nn.Module) -> str:
+    """The class, and the basis of a layer that has one."""
+    basis = getattr(module, "basis", None)
+    kind = type(module).__name__
+    return f"{kind} {type(basis).__name__}" if isinstance(basis, nn.Module) else kind
+
+
+def _watch(module: nn.Module, layer: Layer, counter: FlopCounterMode) -> list[Any]:
+    """Hooks that note what a call gives and costs; several calls add up."""
+    before = [0]
+
+    def enter(*_: Any) -> None:
+        before[0] = counter.get_total_flops()
+
+    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        if isinstance(first, Tensor):
+            layer.output_shape = tuple(first.shape[1:])
+            layer.macs += (counter.get_total_flops() - before[0]) // 2
+
+    return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+
+
+def _image(model: nn.Module, input_shape: Sequence[int]) -> Tensor:
+    tensor = next(model.parameters(), torch.zeros(()))
+    return torch.zeros(1, *input_shape, dtype=tensor.dtype, device=tensor.device)
 
 
 def _wavelet_flops(
@@ -64,6 +130,17 @@ def _wavelet_flops(
 
 
 _OWN_OPERATORS = {torch.ops.conv_kan.wavelet_conv: _wavelet_flops}
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[FlopCounterMode]:
+    """Inside, the FLOPs of a model in eval mode are counted; no trace is left in it."""
+    tensor = next(model.parameters(), torch.zeros(()))
+    devices = [tensor.device] if tensor.device.type == "cuda" else []
+    counter = FlopCounterMode(display=False, custom_mapping=_OWN_OPERATORS)
+    undisturbed = torch.random.fork_rng(devices)
+    with _evaluating(model), _plain_attention(), undisturbed, torch.no_grad(), counter:
+        yield counter
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from rich.console import Console
 from experiments.benchmarks import (
     bench_data,
     bench_layer,
+    bench_memory,
     bench_model,
     bench_published,
     bench_scaling,
@@ -24,7 +25,7 @@ from experiments.benchmarks.tables import table_of
 from experiments.errors import UserError
 from experiments.reporting.report import MIN_WIDTH
 
-BENCHES = ("layer", "published", "model", "data", "trainer", "startup", "scaling")
+BENCHES = ("layer", "published", "model", "memory", "data", "trainer", "startup", "scaling")
 DESCRIPTION = """\
 Measure what layers, models, loaders and the trainer cost, against the least they could cost, and
 layers against the plain torch form that published code has.
@@ -87,6 +88,7 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[Row]:
         return bench_scaling.run(short, chosen.axes)
     rest = {
         "published": bench_published.run,
+        "memory": bench_memory.run,
         "data": bench_data.run,
         "trainer": bench_trainer.run,
         "startup": bench_startup.run,
