@@ -54,6 +54,7 @@ def account_for(name: str, given: Sequence[str]) -> Account:
     step, options = read_options(name, given)
     import torch  # which takes seconds
 
+    from conv_kan.ops.backend import BackendError
     from models.complexity import count_macs, count_parameters, list_layers
     from models.create import create_model
     from models.memory import forecast_memory
@@ -63,9 +64,12 @@ def account_for(name: str, given: Sequence[str]) -> Account:
     with torch.device("meta"):
         model = create_model(name, **sizes, **options)
     shape = (step["input_channels"], *[step["side"]] * getattr(model, "ndim", 2))
-    with simulated(model):
-        layers, macs = list_layers(model, shape), count_macs(model, shape)
-    memory = forecast_memory(model, shape, step["batch_size"], step["optimizer"])
+    try:
+        with simulated(model):
+            layers, macs = list_layers(model, shape), count_macs(model, shape)
+        memory = forecast_memory(model, shape, step["batch_size"], step["optimizer"])
+    except BackendError as error:
+        raise ValueError(str(error)) from None
     return Account(name, {**step, **options}, count_parameters(model), macs, layers, memory)
 
 
@@ -123,8 +127,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     console = Console()
     console.width = max(console.width, WIDTH)
-    console.print(table_of_layers(account))
-    console.print(table_of_memory(account))
+    console.print(table_of_layers(account), table_of_memory(account), sep="\n")
 
 
 if __name__ == "__main__":

@@ -56,15 +56,16 @@ class Layer:
 def list_layers(model: nn.Module, input_shape: Sequence[int]) -> list[Layer]:
     """The layers that an image passes, in the order of the model's parts, as `count_macs` counts.
 
-    A layer of conv_kan is one, whatever it is made of, and so is a module without parts. Parameters
-    that several layers share count in the first; those that belong to no layer are in none.
+    A layer of conv_kan is one, whatever it is made of, and so is a module without parts. One that
+    stands in several places is listed once, with all its calls; parameters that several layers
+    share count in the first, and those of no layer in none.
     """
     found: list[Layer] = []
     counted: set[Tensor] = set()
     handles = []
     with _counting(model) as counter:
         try:
-            for path, module in _layers(model, ""):
+            for module, path in _layers(model, "", {}).items():
                 own = {p for p in module.parameters() if p.requires_grad} - counted
                 counted |= own
                 found.append(Layer(path, _kind(module), sum(p.numel() for p in own)))
@@ -76,12 +77,14 @@ def list_layers(model: nn.Module, input_shape: Sequence[int]) -> list[Layer]:
     return [layer for layer in found if layer.output_shape]
 
 
-def _layers(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+def _layers(module: nn.Module, path: str, found: dict[nn.Module, str]) -> dict[nn.Module, str]:
+    """The layers of a module and the first path of each, added to `found`."""
     if type(module).__module__.startswith("conv_kan.layers.") or not any(module.children()):
-        yield path, module
-        return
+        found.setdefault(module, path)
+        return found
     for name, part in module.named_children():
-        yield from _layers(part, f"{path}.{name}".lstrip("."))
+        _layers(part, f"{path}.{name}".lstrip("."), found)
+    return found
 
 
 def _kind(module: nn.Module) -> str:

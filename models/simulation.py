@@ -80,9 +80,10 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in COMPOSED:
+        parts = COMPOSED.get(func)
+        if parts is not None:
             with self:
-                return COMPOSED[func](*args, **(kwargs or {}))
+                return parts(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             known = isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata in self._storages

@@ -8,7 +8,7 @@ Zero padding acts on psi: a padded position contributes 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -226,7 +226,7 @@ def _backward_of_forward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
 _forward.register_autograd(_backward_of_forward, setup_context=_keep)
 
 # The operators, and the operations of torch that they consist of.
-COMPOSED = {
+COMPOSED: dict[Any, Callable[..., Any]] = {
     torch.ops.conv_kan.wavelet_conv.default: _compute,
     torch.ops.conv_kan.wavelet_conv_backward.default: _compute_backward,
 }

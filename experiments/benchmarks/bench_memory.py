@@ -54,11 +54,14 @@ def compare(case: Case) -> tuple[Row, Row]:
         row for _ in range(PROCESSES) for row in run_isolated(BENCH, "measured", case=list(case))
     ]
     spread = Spread.of([row.median for row in found])
-    middle = {"median": spread.median, "q1": spread.q1, "q3": spread.q3, "rounds": len(found)}
+    grown = replace(found[-1], median=spread.median, q1=spread.q1, q3=spread.q3, rounds=len(found))
     growth = forecast(case).growth
     apart = max(growth / spread.median, spread.median / growth)
-    told = {"median": float(growth), "baseline": "measured", "ratio": apart, "target": TARGET}
-    return replace(found[-1], **middle), replace(found[-1], provider="forecast", **told)
+    told = replace(
+        found[-1], provider="forecast", median=float(growth), baseline="measured", ratio=apart,
+        target=TARGET,
+    )  # fmt: skip
+    return grown, told
 
 
 def forecast(case: Case) -> Forecast:

@@ -7,7 +7,7 @@ from torch import nn
 
 from conv_kan.layers import KANConv, WavKANConv
 from models import create_model
-from models.complexity import count_macs, count_parameters
+from models.complexity import count_macs, count_parameters, list_layers
 
 
 def test_parameters_that_train_are_counted_once():
@@ -90,3 +90,14 @@ def test_no_trace_is_left(fails):
 
 def test_double_precision_models():
     assert count_macs(nn.Linear(4, 2).double(), (4,)) == 8
+
+
+def test_layers_have_their_own_share():
+    conv, shared = KANConv(2, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+    model = nn.Sequential(conv, nn.Sequential(shared, nn.ReLU()), shared, nn.Flatten())
+    kan, twice, relu, flat = list_layers(model, (2, 6, 6))
+    assert (kan.path, kan.kind, kan.output_shape) == ("0", "KANConv Gram", (4, 6, 6))
+    assert (twice.path, relu.path, flat.path) == ("1.0", "1.1", "3")
+    assert kan.parameters + twice.parameters == count_parameters(model)
+    assert twice.macs == 2 * 36 * 16 and relu.macs == 0 and flat.output_shape == (4 * 36,)
+    assert kan.macs + twice.macs == count_macs(model, (2, 6, 6))

@@ -16,19 +16,18 @@ SIDE = 16
 SMALL = {
     "simple_conv_kagn": {"layer_sizes": [8, 8, 8, 8]},
     "simple_conv_wavkan": {"layer_sizes": [4, 4, 4, 4], "head": "linear"},
-    "vggkan": {"vgg_type": "VGG11v2", "width_scale": 0.25},
-    "reskagnet": {"depth": 18, "width_scale": 0.25},
-    "densekagnet": {"block_config": [2, 1], "growth_rate": 8, "stem_stride": 1},
-    "kaconvnet": {"width_scale": 0.25},
+    "kaconvnet": {"width_scale": 0.25, "blocks": 1},
     "simple_conv": {"layer_sizes": [8, 8, 8, 8]},
 }
+DENSE = {"block_config": [4], "growth_rate": 8, "stem_stride": 1}
 counts_pages = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="Linux counts the pages of a process"
 )
 
 
 def build(name, **options):
-    return create_model(name, num_classes=5, input_channels=3, **{**SMALL[name], **options})
+    sizes = {**SMALL.get(name, {}), **options}
+    return create_model(name, num_classes=5, input_channels=3, **sizes)
 
 
 def on_meta(name, **options):
@@ -51,7 +50,7 @@ def test_a_simulated_step_holds_the_bytes_of_one_that_is_taken(name):
     ledger = Ledger(all_bytes)
     images, labels = torch.randn(8, 3, SIDE, SIDE), torch.randint(5, (8,))
     take_steps(build(name), images, labels, "adamw", ledger)
-    assert found == ledger.peak
+    assert found == pytest.approx(ledger.peak, abs=1024)  # constants that a process makes once
     assert all(found[role] > 0 for role in ("weights", "batch", "optimizer"))
 
 
@@ -77,10 +76,9 @@ def test_activations_grow_with_the_batch_and_nothing_else_does():
 
 def test_checkpointing_lowers_it():
     plain, again = (
-        forecast("densekagnet", 32, block_config=[6, 6], grad_checkpointing=on)
-        for on in (False, True)
+        forecast("densekagnet", 32, grad_checkpointing=on, **DENSE) for on in (False, True)
     )
-    assert again.kept + again.transient < 0.8 * (plain.kept + plain.transient)
+    assert again.kept < 0.6 * plain.kept and again.growth < plain.growth
     assert again.weights == plain.weights
 
 
@@ -92,10 +90,11 @@ def test_the_state_of_the_optimizer(optimizer, states):
 
 
 def test_mixtures_are_taken_to_be_equally_busy():
-    plain, mixed = (
-        forecast("simple_conv_kagn", 32, form=form) for form in ("plain", "experts")
-    )
-    assert mixed.weights > 2 * plain.weights and mixed.kept < 6 * plain.kept
+    """Twice the samples pass the layers where each goes to two of three experts."""
+    plain = forecast("simple_conv_kagn")
+    mixed = forecast("simple_conv_kagn", form="experts", num_experts=3, active_experts=2)
+    assert 2 * plain.weights < mixed.weights < 4 * plain.weights
+    assert plain.kept < mixed.kept < 6 * plain.kept
 
 
 def test_no_memory_is_needed_for_what_would_not_fit():
