@@ -27,6 +27,7 @@ LEVELS = [
     ("models", 9),
     ("experiments.errors", 8),
     ("experiments.files", 8),
+    ("experiments.machine", 8),
     ("experiments.config", 7),
     ("experiments.tasks.rows", 7),
     ("experiments.data", 6),

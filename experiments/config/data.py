@@ -21,7 +21,7 @@ class DataConfig:
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
-    workers: int = 0
+    workers: int = 0  # processes that read images, and no more than the machine has cores
     mean: list[float] | None = None  # per channel, in [0, 1]; None: the dataset's own
     std: list[float] | None = None
     num_classes: int | None = None  # None: counted from the dataset
