@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
@@ -92,10 +92,10 @@ def store_rows() -> None:
     entries of their own on top (`defaults: [vggkagn]`), and a file in configs/task replaces one.
     Called before every composition, since scripts register models and tasks of their own.
     """
-    store = ConfigStore.instance().store
-    for name in list_models():
-        defaults = {key: option.default for key, option in model_options(name).items()}
-        store(group="model", name=name, node={"name": name, **plain_options(defaults)})
+    store, held = ConfigStore.instance().store, ConfigStore.instance().repo
+    held.setdefault("model", {}).update(
+        {f"{name}.yaml": _ModelNode(name) for name in list_models()}
+    )
     for name, row in TASKS.items():
         if (CONFIG_DIR / "task" / f"{name}.yaml").exists():
             continue
@@ -104,6 +104,26 @@ def store_rows() -> None:
         first = next(iter(row.losses), None)
         loss = {} if first is None else {**asdict(row.losses[first]()), "name": first}
         store(group="loss", name=f"_{name}", node=loss)
+
+
+class _ModelNode(ConfigNode):
+    """The config of a registered model, made when it is chosen.
+
+    Hydra copies all that its store holds at every composition: hundreds of models with tens of
+    options each would take most of a second. Of what it chooses it makes a shallow copy first.
+    """
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model}.yaml", DictConfig({}), "model", package=None, provider=None)
+        self._model = model
+
+    def __copy__(self) -> ConfigNode:
+        defaults = {key: option.default for key, option in model_options(self._model).items()}
+        node = OmegaConf.create({"name": self._model, **plain_options(defaults)})
+        return ConfigNode(self.name, node, self.group, self.package, self.provider)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ModelNode:
+        return self
 
 
 # ---------------------------------------------------------------------------------- explanations

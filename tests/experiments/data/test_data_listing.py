@@ -161,7 +161,8 @@ def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), shade) for shade in (10, 200)]
     for folder in ("ant", "bee"):
         write_images(tmp_path / folder, 9)
-        frames[0].save(tmp_path / folder / "a.webp", lossless=True, save_all=True, append_images=frames[1:])
+        path = tmp_path / folder / "a.webp"
+        frames[0].save(path, lossless=True, save_all=True, append_images=frames[1:])
     base = load(tmp_path).train.base
     (index,) = (i for i in range(len(base)) if str(base.path(i)).endswith("ant/a.webp"))
     assert base[index][0].convert("L").getpixel((3, 3)) == 10
@@ -169,7 +170,8 @@ def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
 
 def test_files_passed_over_are_counted_by_extension(tmp_path: Path, caplog) -> None:
     write_tree(tmp_path, ["train", "test"])
-    for name in ("ant/a.gif", "ant/a.heic", "ant/b.HEIC", "bee/c.heic", "bee/notes.txt", "bee/Makefile"):
+    names = ["ant/a.heic", "ant/b.HEIC", "bee/c.heic", "ant/a.gif", "bee/notes.txt", "bee/Makefile"]
+    for name in names:
         (tmp_path / "train" / name).write_text("x")
     write_images(tmp_path / "test", 1)
     assert counts(tmp_path) == (20, 20)
