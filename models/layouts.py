@@ -27,7 +27,7 @@ _HEADS_WITH_BASE = ("legendre", "gram")
 # Kind and form of the layers of published networks.
 _PLAIN = {(kind, "plain") for kind in ("bspline", "rbf", "legendre", "chebyshev", "gram")}
 _BASELINES = {*_PLAIN, ("wavelet", "plain"), ("gram", "bottleneck_experts")}
-_VGGS = {*_BASELINES, ("gram", "bottleneck")}
+_VGGS = {*_BASELINES, ("gram", "bottleneck"), ("gram", "experts")}
 _DENSE = {*_PLAIN, ("gram", "bottleneck"), ("gram", "bottleneck_experts")}
 _RESIDUAL = {*_DENSE, ("legendre", "experts")}
 _UNSHOWN = ", which weights do not show; "

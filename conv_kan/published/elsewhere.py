@@ -21,6 +21,7 @@ _VGGS = {
     "VGGKACN": "vggkacn",
     "VGGKAGN": "vggkagn",
     "VGGKAGN_BN": "vggkagn_bn",
+    "MoEVGGKAGN": "moe_vggkagn",
     "MoE_VGGKAGN_BN": "moe_vggkagn_bn",
     "WavVVGKAN": "vgg_wav_kan",
 }
@@ -39,8 +40,6 @@ UNBUILT = (
     "fast_u*kanet*",
     "u2net*",
     "*AutoKA*",
-    "moe_vggkagn",
-    "MoEVGGKAGN",
     "PEFT*",
     "kat_*patch*",
 )

@@ -44,6 +44,7 @@ VGG_DEFAULTS: dict[
     "vggkacn": (2_368_458, {}, 0),
     "vgg_wav_kan": (1_418_698, {"norm": "batch"}, 0),
     "vggkagn_bn": (723_799, {"norm": "batch"}, 0),
+    "moe_vggkagn": (23_114_078, {}, 0),
     "moe_vggkagn_bn": (1_179_163, {"norm": "batch"}, 2 * 7 * 16 * 8),  # dead gates of 7 layers
 }
 # vgg_type: (Gram, Gram in bottlenecks)

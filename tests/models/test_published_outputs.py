@@ -113,6 +113,7 @@ MLPS: dict[str, Callable[..., nn.Module]] = {
     "vggkacn": published.mlp_kacn,
     "vggkagn": published.mlp_kagn,
     "vggkagn_bn": published.mlp_kagn,
+    "moe_vggkagn": published.mlp_kagn,
     "moe_vggkagn_bn": published.mlp_kagn,
     "vgg_wav_kan": published.mlp_wav_kan,
 }
@@ -124,6 +125,7 @@ AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "vggkaln": {"squash": "minmax", "head_activation": "gelu"},
     "vggkagn": {"head_activation": "gelu"},
     "vggkagn_bn": {"head_activation": "gelu"},
+    "moe_vggkagn": {"head_activation": "gelu"},
     "moe_vggkagn_bn": {"head_activation": "gelu"},
 }
 UNPUBLISHED = ("vggkajn", "vggkabn", "vggrelukan", "vggsvkan", "vgggrkan", "vggfourierkan",
