@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -60,14 +60,23 @@ def build_published(model: str, **arguments: Any) -> nn.Module:
             say_once(no_decay(name, arguments[name]))
     if arguments.get("hidden_layer_dim"):
         say_once(f"hidden_layer_dim={arguments['hidden_layer_dim']} does nothing, as published.")
+    network = create_model(model, **published_options(model, arguments))
+    if not next(network.parameters()).is_meta:  # where there is nothing to draw
+        init_published_(network)
+    return network
+
+
+def published_options(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What create_model is told for published arguments; others are as in the published network.
+
+    Raises: ValueError for an argument that stands for no option.
+    """
     options = {**_OPTIONS[model], **options_of(model, arguments)}
     if options.get("form") == "plain":  # a network of bottlenecks without them
         options.pop("reduction", None)
     if model in _WITH_MLP and options.get("head", "kan") in KAN_HEADS:
         options["head_activation"] = options.get("base", "gelu")
-    network = create_model(model, **options)
-    init_published_(network)
-    return network
+    return options
 
 
 def _function(name: str, parameters: dict[str, Any]) -> Callable[..., nn.Module]:
