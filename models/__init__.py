@@ -1,6 +1,7 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
-With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`.
+With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`. Published
+networks by their own calls: `models.published`.
 
 Names and options are known without torch, which comes with the first model.
 """
@@ -15,7 +16,17 @@ from models.options import Option
 from models.registry import check_options, list_models, model_options, register
 
 if TYPE_CHECKING:
-    from models import baselines, densekanet, foreign, kaconv, rdnet, reskanet, rkan, vggkan
+    from models import (
+        baselines,
+        densekanet,
+        foreign,
+        kaconv,
+        published,
+        rdnet,
+        reskanet,
+        rkan,
+        vggkan,
+    )
     from models.description import Description
     from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
@@ -35,6 +46,7 @@ __all__ = [
     "kaconv",
     "list_models",
     "model_options",
+    "published",
     "push_to_hub",
     "rdnet",
     "register",

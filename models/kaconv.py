@@ -19,7 +19,7 @@ from conv_kan.interop.rules import Layout
 from conv_kan.layers import KAConv
 from conv_kan.layers.norm import make_norm
 from models.blocks import CONVS, ConvBlock, ConvNet
-from models.published import block_parts, published_kaconvnet
+from models.layouts import block_parts, published_kaconvnet
 from models.rows.kaconv import SIZES, STEM_STRIDES
 
 _SQUEEZE = 4

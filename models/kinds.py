@@ -141,6 +141,8 @@ def kind_options(name: str | None, form: str = "plain") -> tuple[Option, ...]:
     """
     kind = None if name is None else KINDS[name]
     norm = "batch" if kind is None else kind.norm or "none"
+    if form == "experts":  # an expert may see a single image of a batch, whose statistics are none
+        norm = "layer"
     options = [
         Option("norm", str, norm, "norm of the convolutions", choices=(*NORMS, "none")),
         Option("affine", bool, True, "whether norms learn a scale and a shift"),

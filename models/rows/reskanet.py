@@ -3,7 +3,8 @@
 A name for every kind of layer takes any `depth`; the published names are the same networks with
 other defaults: depth, stem, dropout, and the wide stem of the mixtures are the published ones.
 PUBLISHED holds what else a published network was made with, where the default here is another:
-norm batch, affine true and scale unit, as in models.rows.vggkan.
+norm batch (layer where a mixture holds whole convolutions), affine true and scale unit, as in
+models.rows.vggkan.
 """
 
 from __future__ import annotations

@@ -182,6 +182,15 @@ def test_prediction_does_not_depend_on_the_batch(name: str) -> None:
         torch.testing.assert_close(model(images().double()), alone, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["moe_vggkagn", "moe_reskalnet_18x64p"])
+def test_an_image_trains_alike_in_any_batch_of_a_mixture(name: str) -> None:
+    """Experts see few images of a batch, and all of them where the network is compiled."""
+    calm = {"noisy_gating": False, "dropout_linear": 0.0, "num_experts": 3}
+    model, x = small(name, **calm).double(), images().double()
+    alone = torch.cat([model(image[None]) for image in x])
+    torch.testing.assert_close(model(x), alone, rtol=1e-9, atol=1e-9)
+
+
 @some_models
 def test_channels_last_images_give_the_same(name: str) -> None:
     model = small(name).double().eval()
