@@ -96,10 +96,10 @@ FAMILIES = {
     ),
     "DenseKANet": Family(
         _models("densekagnet", "densenet", "densesvkanet"),
-        ("block_config=[2,2,2]", "stem_kernel=3", "stem_stride=2", "stem_pool=true", "head=linear"),
+        ("block_config=[2,2]", "stem_kernel=3", "stem_stride=2", "stem_pool=true", "head=linear"),
         widths={
             "small": ("growth_rate=7", "num_init_features=14"),
-            "large": ("growth_rate=12", "num_init_features=24"),
+            "large": ("growth_rate=13", "num_init_features=26"),
         },
     ),
     "VGGKAN": Family(
