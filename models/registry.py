@@ -23,10 +23,10 @@ _SIZES = (
     Option("num_classes", int, None, "logits per image", minimum=1),
     Option("input_channels", int, None, "channels of the images", minimum=1),
 )
-# What every network with a width can be told beside its own options.
+# What networks with a width or with twins can be told beside their own options.
 _MATCHING = (
     Option("match", str | None, None, "a model, or 'NAME option=value ...', whose size this one is "
-           "given by its width"),
+           "given by its width; one without a width must have it already"),
     Option("match_by", str, "parameters", "the size that match compares",
            choices=("parameters", "macs")),
 )  # fmt: skip
@@ -35,7 +35,7 @@ _MODELS: dict[str, Entry] = {}
 
 
 def _add(entry: Entry) -> None:
-    if any(option.is_width for option in entry.options):
+    if entry.has_twins or any(option.is_width for option in entry.options):
         entry = replace(entry, options=(*entry.options, *_MATCHING))
     if entry.name in _MODELS:
         raise ValueError(f"model {entry.name!r} is registered already; choose another name")

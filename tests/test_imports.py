@@ -36,6 +36,7 @@ LEVELS = [
     ("experiments.training", 4),
     ("experiments.runs", 3),
     ("experiments.benchmarks", 1),
+    ("experiments.studies", 1),
     ("experiments", 2),
     ("", 0),
 ]

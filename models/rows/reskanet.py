@@ -87,7 +87,8 @@ def _options(kind: str | None, form: str) -> list[Option]:
         Option("depth", int, 18, text, choices=tuple(DEPTHS)),
         Option("blocks", tuple[int, int, int, int] | None, None, "of the four stages; null: those "
                "of the depth", minimum=1),
-        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01),
+        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01,
+               is_width=True),
         Option("base_width", int | None, None, "channels of the 3x3 in blocks of three, in 64ths "
                "of the stage's; null: 64", minimum=1),
         *stem_options(_SMALL),

@@ -1,0 +1,30 @@
+"""What a study trains: a setting is a name and a list of overrides, as a person would type them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run of a study.
+
+    `labels` say what it is, column by column of the CSV; `overrides` decide its result, and `place`
+    where its data lie on this machine.
+    """
+
+    labels: Mapping[str, str]
+    seed: int
+    overrides: tuple[str, ...]
+    place: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The labels as a path, which its runs lie under, whatever their seed."""
+        return "/".join(self.labels.values())
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """All overrides of the entry script."""
+        return (*self.overrides, f"seed={self.seed}", *self.place)
