@@ -14,7 +14,7 @@ from conv_kan.layers.arguments import NamedArguments, check_factory
 from conv_kan.layers.inputs import check_tensor
 from conv_kan.ops.maths.checks import check_int
 from conv_kan.ops.maths.dtypes import promote
-from conv_kan.ops.maths.modes import autocast_device, needs_composition, runs_again
+from conv_kan.ops.maths.modes import autocast_device, is_simulated, needs_composition, runs_again
 
 _LEAST_NOISE = 1e-2
 _TINY = 1e-10
@@ -138,7 +138,7 @@ class MixtureOfExperts(NamedArguments, nn.Module):
 
     def _dispatch(self, x: Tensor, gates: Tensor) -> Tensor:
         """Every expert on its own samples."""
-        chosen = [gate.nonzero().squeeze(1) for gate in gates.detach().unbind(1)]
+        chosen = self._samples(gates.detach())
         busy = [e for e, samples in enumerate(chosen) if len(samples)] or [0]
         parts = []
         for e in busy:
@@ -148,6 +148,13 @@ class MixtureOfExperts(NamedArguments, nn.Module):
         values, samples = torch.cat(parts), torch.cat([chosen[e] for e in busy])
         y = values.new_zeros((x.shape[0], *values.shape[1:])).index_add(0, samples, values)
         return y + self._nothing(busy).to(y.dtype) if self.training else y
+
+    def _samples(self, gates: Tensor) -> list[Tensor]:
+        """The samples of every expert; equal shares in a simulation, whose gates have no values."""
+        if is_simulated():
+            share = -(-len(gates) * self.k // self.num_experts)
+            return [gates.new_empty(share, dtype=torch.long) for _ in self.experts]
+        return [gate.nonzero().squeeze(1) for gate in gates.unbind(1)]
 
     def _nothing(self, busy: list[int]) -> Tensor:
         """0, as a function of the parameters of the experts that got no sample."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from conv_kan.ops import plain
 from conv_kan.ops.cpp.build import CannotCompileError
+from conv_kan.ops.cpp.launch import prepare
 from conv_kan.ops.cupy import launch as cupy_launch
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.notices import say_once as _say_once
@@ -163,7 +164,7 @@ def uses_cpp(y: Tensor, backend: str, load: Callable[[], object]) -> bool:
     if backend == "auto" and y.numel() < _WORTH_COMPILING:
         return False
     try:
-        load()
+        prepare(load)
     except CannotCompileError as error:
         if backend == "cpp":
             raise BackendError(_REFUSAL.format(backend, error)) from error

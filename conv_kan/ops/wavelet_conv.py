@@ -104,8 +104,7 @@ def _geometry(weight: Tensor, numbers: Sequence[int]) -> Geometry:
     return Geometry(tuple(weight.shape[2:]), stride, padding, dilation, extra, groups)
 
 
-@torch.library.custom_op("conv_kan::wavelet_conv", mutates_args=())
-def _forward(
+def _compute(
     x: Tensor,
     weight: Tensor,
     scale: Tensor,
@@ -128,6 +127,9 @@ def _module(x: Tensor) -> Any:
     return cpp_wavelet if x.device.type == "cpu" else cupy_wavelet
 
 
+_forward = torch.library.custom_op("conv_kan::wavelet_conv", _compute, mutates_args=())
+
+
 @_forward.register_fake
 def _(
     x: Tensor,
@@ -144,8 +146,7 @@ def _(
     return y.contiguous(memory_format=memory_format(x))
 
 
-@torch.library.custom_op("conv_kan::wavelet_conv_backward", mutates_args=())
-def _backward(
+def _compute_backward(
     grad_y: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -177,6 +178,11 @@ def _backward(
         grad_shift.to(translation.dtype),
         grad_mix,
     )
+
+
+_backward = torch.library.custom_op(
+    "conv_kan::wavelet_conv_backward", _compute_backward, mutates_args=()
+)
 
 
 @_backward.register_fake
@@ -218,6 +224,12 @@ def _backward_of_forward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _forward.register_autograd(_backward_of_forward, setup_context=_keep)
+
+# The operators, and the operations of torch that they consist of.
+COMPOSED = {
+    torch.ops.conv_kan.wavelet_conv.default: _compute,
+    torch.ops.conv_kan.wavelet_conv_backward.default: _compute_backward,
+}
 
 
 def _mix(v: Tensor, mix: Tensor, groups: int, transpose: bool = False) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from conv_kan.ops.cpp import weights as compiled
+from conv_kan.ops.cpp.build import CannotCompileError
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.geometry import Geometry, make_geometry
 from conv_kan.ops.maths.plan import Plan, Weights
@@ -131,7 +132,10 @@ def test_weights_that_are_not_dense():
 
 
 def test_without_a_compiler_torch_computes(monkeypatch):
-    monkeypatch.setattr(compiled, "kernels", lambda value, stored: None)
+    def kernels(value, stored):
+        raise CannotCompileError("there is no compiler")
+
+    monkeypatch.setattr(compiled, "kernels", kernels)
     arguments = make("padded")
     check(compiled.forward_weights(*arguments), reference.forward_weights(*arguments))
 

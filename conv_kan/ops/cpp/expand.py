@@ -5,18 +5,22 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from conv_kan.ops.cpp import layout, weights
 from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
+from conv_kan.ops.cpp.compiler import compiler
+from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.buffers import clear_extra, dense_inputs, empty_buffer
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.expansion import Expansion
 from conv_kan.ops.maths.formula import Formula, camel_case, pack_shape, unpack_grad
 from conv_kan.ops.maths.memory import memory_format
+from conv_kan.ops.maths.modes import is_simulated
 from conv_kan.ops.maths.plan import Inputs, Plan, Wanted
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
@@ -63,11 +67,19 @@ def _compiler_problem(
     formula: Formula, base: str | None, value: torch.dtype, stored: torch.dtype
 ) -> str | None:
     """Why the kernels of an expansion cannot be compiled here; None if they can."""
-    try:
+
+    def load() -> None:
         kernels(formula, base, value, stored)
         layout.kernels(value.itemsize)
         layout.kernels(stored.itemsize)
-        weights.load_kernels(value, stored)
+        weights.kernels(value, stored)
+
+    return _problem(load)
+
+
+def _problem(load: Callable[[], object]) -> str | None:
+    try:
+        load()
     except CannotCompileError as error:
         return str(error)
     return None
@@ -86,6 +98,8 @@ def why_not(value: torch.dtype, stored: torch.dtype, expansion: Expansion) -> st
             f"a kernel for {expansion.num_functions} functions of a channel would take minutes to "
             f"compile; it has at most {MOST_FUNCTIONS}. Take a smaller degree or grid."
         )
+    if is_simulated():
+        return _problem(compiler)
     return _compiler_problem(expansion.formula, expansion.base_name, value, stored)
 
 
@@ -94,9 +108,8 @@ def expand_inputs(inputs: Inputs, plan: Plan) -> Tensor:
     buffer = empty_buffer(inputs.x, plan)
     if buffer.numel():
         dense = dense_inputs(inputs)
-        call, packed = _call(dense, plan.expansion, buffer)
-        _kernels(dense.x, plan.expansion, plan.dtype).kan_expand(call)
-        del packed
+        call, tensors = _call(dense, plan.expansion, buffer)
+        _launch("kan_expand", call, tensors, plan)
         clear_extra(buffer, plan.size)
     return buffer
 
@@ -109,19 +122,19 @@ def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> lis
     expansion, dense = plan.expansion, dense_inputs(inputs)
     x, u, shape = dense
     local = buffer.contiguous(memory_format=memory_format(x))
-    call, packed = _call(dense, expansion, local)
+    call, tensors = _call(dense, expansion, local)
     grads: list[Tensor | None] = [
         torch.empty_like(t) if t is not None and need else None
         for t, need in zip((x, u), needs[:2], strict=True)
     ]
-    call.grad_x, call.grad_u = (None if t is None else t.data_ptr() for t in grads)
+    tensors["grad_x"], tensors["grad_u"] = grads
     call.refill = wanted.refill
-    sums = None
+    sums, packed = None, tensors["shape"]
     if packed is not None and any(needs[2:]):
         sums = torch.zeros((call.team.threads, *packed.shape), dtype=torch.float64)
-        call.grad_shape = sums.data_ptr()
+        tensors["grad_shape"] = sums
     if local.numel():
-        _kernels(x, expansion, buffer.dtype).kan_pull_back(call)
+        _launch("kan_pull_back", call, tensors, plan)
     if wanted.refill:
         clear_extra(local, plan.size)
         if local is not buffer:
@@ -137,28 +150,28 @@ def pull_back(buffer: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) -> lis
     ]
 
 
-def _kernels(x: Tensor, expansion: Expansion, stored: torch.dtype) -> ctypes.CDLL:
-    assert expansion.formula is not None
-    return kernels(expansion.formula, expansion.base_name, x.dtype, stored)
+def _launch(operation: str, call: Call, tensors: Mapping[str, Tensor | None], plan: Plan) -> None:
+    x, buffer, expansion = tensors["x"], tensors["buffer"], plan.expansion
+    assert x is not None and buffer is not None
+    key = expansion.formula, expansion.base_name, x.dtype, buffer.dtype
+    launch(kernels, key, operation, call, tensors)
 
 
-def _call(inputs: Inputs, expansion: Expansion, buffer: Tensor) -> tuple[Call, Tensor | None]:
-    """The arguments that both kernels need, and the packed shape, which must outlive the call."""
+def _call(
+    inputs: Inputs, expansion: Expansion, buffer: Tensor
+) -> tuple[Call, dict[str, Tensor | None]]:
+    """The numbers and the tensors that both kernels need."""
     x, u, shape = inputs
     assert expansion.formula is not None
     with torch.no_grad():
         packed = pack_shape(shape, expansion.formula, x)
     call = Call(
-        x=x.data_ptr(),
-        u=(x if u is None else u).data_ptr(),
-        shape=None if packed is None else packed.data_ptr(),
-        buffer=buffer.data_ptr(),
         channels=x.shape[1],
         rows=1 if packed is None else packed.shape[0],
         team=make_team(buffer.numel()),
     )
     call.channels_last, call.batch, call.size, call.padded = _layout(x, buffer)
-    return call, packed
+    return call, {"x": x, "u": x if u is None else u, "shape": packed, "buffer": buffer}
 
 
 def _layout(x: Tensor, buffer: Tensor) -> tuple[bool, int, tuple[int, ...], tuple[int, ...]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.cpp.build import load_library
+from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths import scratch
 from conv_kan.ops.maths.memory import CHANNELS_LAST, memory_format
@@ -69,12 +70,10 @@ def in_format(x: Tensor, layout: torch.memory_format) -> Tensor:
     batch, channels, positions = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     first = present is torch.contiguous_format
     call = Call(
-        source=x.data_ptr(),
-        target=y.data_ptr(),
         batch=batch,
         rows=channels if first else positions,
         columns=positions if first else channels,
         team=make_team(x.numel()),
     )
-    kernels(x.element_size()).kan_transpose(call)
+    launch(kernels, (x.element_size(),), "kan_transpose", call, {"source": x, "target": y})
     return y

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from conv_kan.ops.cpp.build import TYPES, load_library
+from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import working_dtype
 from conv_kan.ops.maths.formula import camel_case
@@ -113,16 +114,15 @@ def _sums(y: Tensor) -> Tensor:
 def _run(operation: str, y: Tensor, activation: str, **tensors: Tensor) -> None:
     batch, channels, positions, last = _layout(y)
     call = Call(batch=batch, channels=channels, positions=positions, channels_last=last)
-    call.y, call.team = y.data_ptr(), make_team(y.numel())
-    held = []  # what the kernel reads must outlive the call
+    call.team = make_team(y.numel())
+    given: dict[str, Tensor | None] = {"y": y}
     for name, tensor in tensors.items():
         if name in ("factor", "shift", "mean", "slope", "pull", "level"):
             if tensor.numel() == 0:
                 continue
             tensor = tensor.to(working_dtype(y)).expand(batch, channels).contiguous()
-        held.append(tensor)
-        setattr(call, name, tensor.data_ptr())
-    getattr(kernels(activation, y.dtype), operation)(call)
+        given[name] = tensor
+    launch(kernels, (activation, y.dtype), operation, call, given)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.cpp.build import TYPES, load_library
+from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import working_dtype
 
@@ -88,7 +89,6 @@ def _run(operation: str, numerator: Tensor, denominator: Tensor, **tensors: Tens
     wide, (rows, groups, run) = working_dtype(x), x.shape
     a, b = (t.detach().to(wide).contiguous() for t in (numerator, denominator))
     call = Call(rows=rows, groups=groups, run=run, blocks=_blocks(x), team=make_team(x.numel()))
-    for name, tensor in {**tensors, "numerator": a, "denominator": b}.items():
-        setattr(call, name, tensor.data_ptr())
     if x.numel():
-        getattr(kernels(x.dtype, len(a), b.shape[1]), operation)(call)
+        key = x.dtype, len(a), b.shape[1]
+        launch(kernels, key, operation, call, {**tensors, "numerator": a, "denominator": b})

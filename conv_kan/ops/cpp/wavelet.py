@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.cpp.build import TYPES, load_library
+from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.edges import Edges
 from conv_kan.ops.maths.formula import camel_case
@@ -80,32 +81,32 @@ def pull_back(
         taps = take_taps(grad_v[outputs, samples], edges.size, edges.geometry).to(dtype)
         grad_rows[outputs] += torch.bmm(taps, values.transpose(1, 2))
         grad = torch.bmm(rows.transpose(1, 2), taps, out=values)
-        call, held = _call(edges, tile)
-        call.grad, call.grad_x = grad.data_ptr(), grad_columns[group][:, samples].data_ptr()
-        call.grad_scale = grad_scale[outputs].data_ptr()
-        call.grad_translation = grad_translation[outputs].data_ptr()
-        kernels(wavelet, edges.columns.dtype, dtype).kan_wavelet_pull_back(call)
-        del held
+        call, tensors = _call(edges, tile)
+        tensors |= {"grad": grad, "grad_x": grad_columns[group][:, samples]}
+        tensors["grad_scale"], tensors["grad_translation"] = (
+            t[outputs] for t in (grad_scale, grad_translation)
+        )
+        key = wavelet, edges.columns.dtype, dtype
+        launch(kernels, key, "kan_wavelet_pull_back", call, tensors)
     return grad_columns, grad_rows, grad_scale.squeeze(2), grad_translation.squeeze(2)
 
 
 def _values(edges: Edges, tile: Tile, wavelet: str) -> Tensor:
     """psi of a tile: (outputs, C/groups, samples * positions)."""
     dtype = edges.rows.dtype
-    call, (x, inverse, _) = _call(edges, tile)
-    out = torch.empty((inverse.shape[0], x.shape[0], x[0].numel()), dtype=dtype)
-    call.values = out.data_ptr()
-    kernels(wavelet, x.dtype, dtype).kan_wavelet_values(call)
+    call, tensors = _call(edges, tile)
+    out = torch.empty((call.outputs, call.channels, call.positions), dtype=dtype)
+    key = wavelet, edges.columns.dtype, dtype
+    launch(kernels, key, "kan_wavelet_values", call, {**tensors, "values": out})
     return out
 
 
-def _call(edges: Edges, tile: Tile) -> tuple[Call, tuple[Tensor, Tensor, Tensor]]:
-    """The arguments that both kernels need, and tensors that must outlive the call."""
+def _call(edges: Edges, tile: Tile) -> tuple[Call, dict[str, Tensor]]:
+    """The numbers and the tensors that both kernels need."""
     group, outputs, samples = tile
     x = edges.columns[group][:, samples]
     inverse = edges.inverse[outputs].to(x.dtype).contiguous()
     shift = edges.shift[outputs].to(x.dtype).contiguous()
     call = Call(outputs=inverse.shape[0], channels=x.shape[0], positions=x[0].numel())
-    call.x, call.inverse, call.shift = x.data_ptr(), inverse.data_ptr(), shift.data_ptr()
     call.step, call.team = x.stride(0), make_team(inverse.shape[0] * x.numel())
-    return call, (x, inverse, shift)
+    return call, {"x": x, "inverse": inverse, "shift": shift}

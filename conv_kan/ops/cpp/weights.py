@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.cpp.build import TYPES, CannotCompileError, load_library
+from conv_kan.ops.cpp.launch import launch, prepare
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import promote, working_dtype
 from conv_kan.ops.maths.expansion import Expansion
+from conv_kan.ops.maths.modes import lasting_tensors
 from conv_kan.ops.maths.plan import ForwardWeights, Plan, WeightGrads, Weights
 from conv_kan.ops.plain import weights as reference
 from conv_kan.ops.plain.borders import BoxTable, box_table
@@ -37,18 +39,19 @@ class Call(ctypes.Structure):
     )
 
 
-@functools.cache
-def kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL | None:
-    """The library for the dtypes of a layer's weights and its convolution; None without one."""
+def serves(value: torch.dtype, stored: torch.dtype) -> bool:
+    """Whether there is a library for the dtypes of a layer's weights and its convolution."""
     if value not in TYPES or stored not in TYPES:
-        return None
+        return False
     try:
-        return load_kernels(value, stored)
+        prepare(lambda: kernels(value, stored))
     except CannotCompileError:
-        return None
+        return False
+    return True
 
 
-def load_kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL:
+@functools.cache
+def kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL:
     """The library for dtypes that have one. Raises: CannotCompileError."""
     macros = ("KAN_VALUE", TYPES[value]), ("KAN_STORED", TYPES[stored])
     library = load_library("weights.cpp", macros)
@@ -59,19 +62,18 @@ def load_kernels(value: torch.dtype, stored: torch.dtype) -> ctypes.CDLL:
 
 def joint_weight(weights: Weights, plan: Plan) -> Tensor:
     """conv_kan.ops.plain.joint_weight, in one pass over the weights."""
-    library = kernels(weights.basis.dtype, plan.dtype)
-    if library is None or weights.basis.numel() == 0:
+    basis = weights.basis
+    if basis.numel() == 0 or not serves(basis.dtype, plan.dtype):
         return reference.joint_weight(weights, plan)
     weight, held = _joint(weights, plan)
-    library.kan_join(_call(held, plan.expansion, None))
+    _run("kan_join", (basis.dtype, plan.dtype), held, plan.expansion, None)
     return weight
 
 
 def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
     """conv_kan.ops.plain.forward_weights, in one pass over the weights."""
     basis, bias = weights.basis, weights.bias
-    library = kernels(basis.dtype, plan.dtype)
-    if library is None or basis.numel() == 0:
+    if basis.numel() == 0 or not serves(basis.dtype, plan.dtype):
         return reference.forward_weights(weights, plan)
     weight, held = _joint(weights, plan)
     level = table = None
@@ -81,7 +83,7 @@ def forward_weights(weights: Weights, plan: Plan) -> ForwardWeights:
         if len(boxes.inside) > 1:
             shape = (1, len(weight), *plan.geometry.output_size(plan.size))
             table = held["table"] = basis.new_empty(shape, dtype=wide)
-    library.kan_join(_call(held, plan.expansion, boxes))
+    _run("kan_join", (basis.dtype, plan.dtype), held, plan.expansion, boxes)
     if bias is not None:
         level = promote(bias) if level is None else level + promote(bias)
     return ForwardWeights(weight, None if level is None else level.to(plan.dtype), table)
@@ -106,8 +108,7 @@ def _flat(weight: Tensor) -> Tensor:
 def weight_grads(grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Plan) -> WeightGrads:
     """conv_kan.ops.plain.weight_grads, in one pass over the gradient."""
     basis = weights.basis
-    library = kernels(basis.dtype, grad_weight.dtype)
-    if library is None or basis.numel() == 0:
+    if basis.numel() == 0 or not serves(basis.dtype, grad_weight.dtype):
         return reference.weight_grads(grad_weight, grad_y, weights, plan)
     grads = WeightGrads(*(_empty_like(t, basis) for t in (basis, weights.base, weights.edge)))
     held = {"basis": grads.basis, "base": grads.base, "weight": _flat(grad_weight)}
@@ -117,7 +118,7 @@ def weight_grads(grad_weight: Tensor, grad_y: Tensor, weights: Weights, plan: Pl
         total = promote(grad_y).sum(0)
         held["grad_map"] = total.to(working_dtype(basis)).contiguous()
     boxes = box_table(plan.geometry, plan.size, plan.centered)
-    library.kan_split(_call(held, plan.expansion, boxes))
+    _run("kan_split", (basis.dtype, grad_weight.dtype), held, plan.expansion, boxes)
     return grads
 
 
@@ -131,8 +132,13 @@ def _empty_like(weight: Tensor | None, basis: Tensor) -> Any:
     return None if weight is None else torch.empty(weight.shape, dtype=basis.dtype)
 
 
-def _call(held: dict[str, Any], expansion: Expansion, boxes: BoxTable | None) -> Call:
-    """The arguments, which point to tensors that the caller holds or that are kept."""
+def _run(
+    operation: str,
+    dtypes: tuple[torch.dtype, torch.dtype],
+    held: dict[str, Any],
+    expansion: Expansion,
+    boxes: BoxTable | None,
+) -> None:
     basis, weight = held["basis"], held["weight"]
     call = Call(
         outputs=basis.shape[0],
@@ -141,19 +147,17 @@ def _call(held: dict[str, Any], expansion: Expansion, boxes: BoxTable | None) ->
         num_constants=len(expansion.constants),
         taps=weight.shape[2],
         scale=expansion.scale,
-        constants=_constants(expansion.constants).data_ptr(),
         team=make_team(basis.numel()),
     )
     if boxes is not None:
-        call.inside, call.box = boxes.inside.data_ptr(), boxes.box.data_ptr()
         call.boxes, call.positions = len(boxes.inside), len(boxes.box)
     call.output_stride, call.map_stride, call.tap_stride = weight.stride()
-    for name, tensor in held.items():
-        setattr(call, name, None if tensor is None else tensor.data_ptr())
-    return call
+    kept = {"constants": _constants(expansion.constants)}
+    kept |= {} if boxes is None else boxes._asdict()
+    launch(kernels, dtypes, operation, call, {**held, **kept})
 
 
 @functools.lru_cache(maxsize=1024)
 def _constants(values: tuple[float, ...]) -> Tensor:
-    with torch.inference_mode(False):
+    with lasting_tensors():
         return torch.tensor(values, dtype=torch.float64)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from conv_kan.ops.maths.dtypes import promote
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.modes import is_simulated
 
 # Elements of one tile of wavelets; on a CPU a few of them fit its second cache.
 _TILE, _TILE_CPU = 1 << 23, 1 << 17
@@ -43,7 +44,18 @@ class Edges:
         return self.columns.new_zeros((self.rows.shape[0], self.batch, *out), dtype=wide)
 
     def tiles(self, limit: int | None = None) -> Iterator[tuple[int, slice, slice]]:
-        """(group, outputs, samples) of at most `limit` elements, but at least one sample."""
+        """(group, outputs, samples) of at most `limit` elements, but at least one sample.
+
+        In a simulation one of each size: the others take the same memory.
+        """
+        seen: set[tuple[int, ...]] = set()
+        for group, outputs, samples in self._all_tiles(limit):
+            size = outputs.stop - outputs.start, samples.stop - samples.start
+            if size not in seen or not is_simulated():
+                yield group, outputs, samples
+            seen.add(size)
+
+    def _all_tiles(self, limit: int | None) -> Iterator[tuple[int, slice, slice]]:
         groups, channels, batch, positions = self.columns.shape
         per_sample, c_out = channels * positions, self.rows.shape[0]
         if limit is None:
@@ -55,7 +67,7 @@ class Edges:
             for o in range(first, first + per_group, num_outputs):
                 outputs = slice(o, min(o + num_outputs, first + per_group))
                 for b in range(0, batch, num_samples):
-                    yield first // per_group, outputs, slice(b, b + num_samples)
+                    yield first // per_group, outputs, slice(b, min(b + num_samples, batch))
 
     def inputs(self, group: int, outputs: slice, samples: slice) -> Tensor:
         """u = (x_c - tau_oc) / s_oc of a tile: (outputs, C/groups, samples * positions)."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes
 
 
 def autocast_device(x: torch.Tensor) -> str:
@@ -31,6 +35,24 @@ def runs_again() -> bool:
     It must then save as many tensors as the first time, and leave nothing behind.
     """
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def simulation() -> object | None:
+    """torch's FakeTensorMode inside of which this is called: tensors have sizes but no numbers."""
+    mode: object | None = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+    return mode
+
+
+def is_simulated() -> bool:
+    """Whether nothing is computed."""
+    return simulation() is not None
+
+
+@contextmanager
+def lasting_tensors() -> Iterator[None]:
+    """Inside, tensors are made as outside of every mode, on the CPU: for later calls to read."""
+    with torch.inference_mode(False), torch.device("cpu"), _disable_current_modes():
+        yield
 
 
 def only_compiles() -> bool:

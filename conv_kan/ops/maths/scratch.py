@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from conv_kan.ops.maths.modes import simulation
+
 _LARGEST = 64 << 20  # bytes that a thread may keep
 _SMALLEST = 1 << 17  # below, the allocator of C keeps blocks by itself
 _ALIGNMENT = 256
@@ -21,6 +23,7 @@ _ALIGNMENT = 256
 
 class _Scratch(threading.local):
     memory: Tensor | None = None
+    owner: object | None = None  # the simulation that the memory is part of
     lent: int | None = None  # bytes, where it lends
 
 
@@ -31,8 +34,10 @@ _scratch = _Scratch()
 def lend_scratch() -> Iterator[None]:
     """Inside, what `empty` makes in this thread is lent until the end.
 
-    It must not be read later: the next tensors take the same memory.
+    It must not be read later: the next tensors take the same memory. A simulation has its own.
     """
+    if _scratch.owner is not simulation():
+        _scratch.memory, _scratch.owner = None, simulation()
     _scratch.lent = 0
     try:
         yield

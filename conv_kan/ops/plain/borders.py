@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from conv_kan.ops.maths.geometry import Geometry
+from conv_kan.ops.maths.modes import lasting_tensors
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class BoxTable(NamedTuple):
 @lru_cache(maxsize=256)
 def box_table(geometry: Geometry, size: tuple[int, ...], centered: bool = False) -> BoxTable:
     """The boxes of images of this size, on the CPU; one box for a linear layer."""
-    with torch.inference_mode(False), torch.device("cpu"):
+    with lasting_tensors():
         inside, box = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
         for runs in axis_runs(geometry, size):
             taps = torch.tensor([run.inside for run in runs], dtype=torch.float64)
