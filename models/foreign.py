@@ -125,13 +125,13 @@ def with_head(body: Body, num_classes: int, options: Mapping[str, Any]) -> Forei
         options["head"],
         body.num_features,
         dropout=options["dropout_linear"],
-        mlp=_head_layers(options),
+        mlp=chosen_head_layers(options),
     )
     is_linear = options["head"] == "linear"
     return ForeignNet(body, make_head, num_classes=num_classes, linear=is_linear)
 
 
-def _head_layers(options: Mapping[str, Any]) -> Mlp | None:
+def chosen_head_layers(options: Mapping[str, Any]) -> Mlp | None:
     """What makes the layers of a KAN head, its hidden ones included."""
     kind, hidden = options["head_kind"], options["head_sizes"]
     given = {
