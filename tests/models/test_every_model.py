@@ -27,6 +27,8 @@ SMALL_FOREIGN: dict[str, dict[str, Any]] = {
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
     "rkan": {"backbone": "test_resnet", "stages": (3, 4)},
 }
+# Transformers, which are made for images of one size.
+SMALL_TRANSFORMER = {"image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "depth": 2}
 # Depths that differ in their numbers of layers alone.
 ALIKE = {34: 18, 101: 50, 152: 50, 161: 121, 169: 121, 201: 121}
 # Networks to try what depends on a kind of layer, not on what is built of them.
@@ -40,6 +42,7 @@ OF_EVERY_FAMILY = [
     "kaconvnet",
     "rkan",
     "timm",
+    "kat",
 ]
 
 
@@ -50,6 +53,7 @@ def sizes_of(name: str) -> dict[str, Any]:
         sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
     if known.get("blocks") is not None and "blocks" not in sizes and fits(known["blocks"], 1):
         sizes["blocks"] = 1
+    sizes |= SMALL_TRANSFORMER if "heads" in known else {}
     return sizes | SMALL_FOREIGN.get(name, {})
 
 
@@ -148,7 +152,9 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
     assert len(model.feature_info) > 1
     for info in model.feature_info:
         side = -(-32 // info["reduction"])
-        assert seen[info["module"]] == (4, info["num_chs"], side, side)
+        tokens = (4, side * side + 1, info["num_chs"])  # of a transformer, and the class token
+        maps = (4, info["num_chs"], side, side)
+        assert seen[info["module"]] == (tokens if "heads" in model_options(name) else maps)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +210,11 @@ def test_fits_a_batch(name: str) -> None:
     calm = {"dropout_linear": 0.0} | ({"noisy_gating": False} if "moe" in name else {})
     torch.manual_seed(0)
     model, labels = small(name, **calm), torch.arange(4)
+    x = images(32 if "heads" in model_options(name) else 16)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses: list[float] = []
     while len(losses) < 100 and not (losses and losses[-1] < 0.5 * losses[0]):
-        loss = nn.functional.cross_entropy(model(images(size=16)), labels)
+        loss = nn.functional.cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -219,9 +226,10 @@ def test_fits_a_batch(name: str) -> None:
 def test_no_weight_decay_names_the_learned_shapes(name: str) -> None:
     model = small(name)
     names = {key for key, _ in model.named_parameters()}
-    shapes = {key for key in names if ".basis." in key}
-    assert model.no_weight_decay() == shapes
-    learning = ("kagn", "kagr", "relukan", "grkan", "svkan")
+    shapes = {key for key in names if ".basis." in key or ".act" in key}
+    tokens = {"pos_embed", "cls_token", "reg_token", "dist_token"} & names
+    assert model.no_weight_decay() & names == shapes | tokens
+    learning = ("kagn", "kagr", "relukan", "grkan", "svkan", "kat")
     assert bool(shapes) == any(word in name for word in learning)
 
 
