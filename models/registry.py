@@ -12,6 +12,7 @@ import yaml
 from models.entry import Entry
 from models.options import Option, advise, nearest_names
 from models.rows import ROWS
+from models.rows.common import KAN_HEADS
 from models.rows.published import OPTIONS as PUBLISHED_OPTIONS
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
         given[key] = yaml.safe_load(value)
     values = check_options(name, given)
     return name, {key: value for key, value in values.items() if key not in MATCH}
+
+
+def is_kan(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a model learns functions, in its body or in the head that its options name.
+
+    Raises: ValueError for an unknown model, naming the nearest ones.
+    """
+    return _entry(name).basis is not None or options.get("head") in KAN_HEADS
 
 
 def build_model(

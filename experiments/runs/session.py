@@ -51,6 +51,7 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
+from models.registry import is_kan
 
 
 @dataclass
@@ -86,6 +87,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     manifest |= {
         "script": script_of(get_data),
         "description": describe(config.model["name"], options, task).to_dict(),
+        "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
     }
     facts = run_facts(accelerator, data, manifest["versions"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.entry import Entry
+from models.kinds import basis_of
 from models.options import Option
 from models.rows.common import NDIM
 
@@ -64,6 +65,7 @@ ROWS = tuple(
         name,
         "models.kaconv:build_kaconvnet",
         _options(size),
+        kind if kind == "kaconv" else basis_of(kind),
         arguments={"kind": kind},
     )
     for name, (size, kind) in _NAMES.items()

@@ -41,8 +41,11 @@ _KERNEL = (
 
 _BUILD = "models.rkan:build_rkan"
 ROWS = (
-    Entry("rkan", _BUILD, (*_BACKBONE, *_KERNEL, *LOADING, *HEAD), has_twins=True),
+    Entry(
+        "rkan", _BUILD, (*_BACKBONE, *_KERNEL, *LOADING, *HEAD), basis="that of its kind",
+        has_twins=True,
+    ),
     Entry(
         "rkan_conv", _BUILD, (*_BACKBONE, *LOADING, *HEAD), arguments={"kind": None}, has_twins=True
     ),
-)
+)  # fmt: skip
