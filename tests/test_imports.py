@@ -35,6 +35,7 @@ LEVELS = [
     ("experiments.training", 4),
     ("experiments.runs", 3),
     ("experiments.benchmarks", 1),
+    ("experiments.tuning", 1),
     ("experiments", 2),
     ("", 0),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.config.compose import check_overrides, load_config
-from experiments.config.groups import CONFIG_DIR
+from experiments.config.groups import CONFIG_DIR, list_groups
 from experiments.config.losses import LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import to_dict
@@ -16,7 +16,11 @@ from experiments.errors import ConfigError
 from models import list_models
 
 ENTRIES = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
-GROUP_FILES = [p for p in sorted(CONFIG_DIR.glob("*/*.yaml")) if not p.stem.startswith("_")]
+GROUP_FILES = [
+    p
+    for p in sorted(CONFIG_DIR.glob("*/*.yaml"))
+    if not p.stem.startswith("_") and p.parent.name in list_groups()
+]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
