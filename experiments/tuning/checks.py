@@ -133,11 +133,6 @@ def _refuse_kinds(request: Request) -> None:
     fixed, groups, pbt = fixed_keys(request), list_groups(), request.settings.scheduler == "pbt"
     for parameter in request.space.parameters:
         key, said = parameter.key, f"tune.space.{parameter.key}={parameter.text}"
-        if key in fixed:
-            raise ConfigError(
-                f"{said}: {key} is given for all trials too; leave out one of them "
-                f"(tune.space.{key}=null takes it from the space)"
-            )
         if key in SPLIT:
             raise ConfigError(
                 f"{said}: all trials are judged by the same validation images; fix {key} for all"
@@ -146,6 +141,11 @@ def _refuse_kinds(request: Request) -> None:
             raise ConfigError(
                 f"{said}: all trials have the same number of epochs, which schedulers count; fix "
                 "trainer.epochs for all, and stop trials early with tune.scheduler=asha"
+            )
+        if key in fixed:
+            raise ConfigError(
+                f"{said}: {key} is given for all trials too; leave out one of them "
+                f"(tune.space.{key}=null takes it from the space)"
             )
         if pbt and parameter.condition is not None:
             raise ConfigError(

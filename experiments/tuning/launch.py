@@ -165,9 +165,7 @@ def _locked(
     from experiments.tuning.samplers import make_sampler
 
     settings, pbt = request.settings, request.settings.scheduler == "pbt"
-    sampler = make_sampler(
-        request.space, search.optuna, goals.objectives, settings.search, settings.seed
-    )
+    sampler = make_sampler(request.space, search.optuna, goals.objectives, settings)
     # Plumbing of all trials, which changes nothing that they compute.
     group = [f"tracker.group={request.name}-{search.path.name}"]
     plumbing = [*group, *([f"trainer.keep_last={KEEP_ALL}"] if pbt else [])]

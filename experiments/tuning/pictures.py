@@ -32,7 +32,7 @@ def draw_pictures(journal: Journal, space: Space, say: Callable[[str], object]) 
                 axes = draw()
             figure = getattr(axes, "flat", [axes])[0].figure
             figure.set_size_inches(9, 5)
-            figure.set_layout_engine("constrained")
+            figure.set_layout_engine("tight")  # another one divides by heights of 0
             save_figure(figure, path)
             _close(figure)
             drawn.append(path)

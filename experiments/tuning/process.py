@@ -14,7 +14,7 @@ from pathlib import Path
 PATIENCE = 60.0  # seconds for a process to save and end, once it is asked to
 # Reads until its input ends, as it does with the process that holds the other end, however that
 # ends; then nobody is left to end the group.
-WATCH = 'read _; kill -9 -- "-$1" 2>/dev/null'
+WATCH = 'read _; kill -s KILL -- "-$1"'
 
 
 class Child:

@@ -1,6 +1,6 @@
 """The table on the terminal while a search runs: the best trials, how many there are, what is left.
 
-It has ten rows however many trials there are. Where there is no terminal, each that ends has a line.
+It has ten rows however many trials there are; without a terminal, each that ends has a line.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Progress:
             self._live = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def heard(self, number: int, result: Mapping[str, Any]) -> None:
         """An epoch of a trial is known."""
@@ -64,11 +64,11 @@ class Progress:
 
     def figures(self, record: Record) -> str:
         """The objectives of a trial, as people read them."""
-        shown = []
-        for figure in self.journal.goals.objectives:
-            value = record.figures.get(figure.name)
-            shown.append(f"{figure.name} {'-' if value is None else figure.show(value).strip()}")
-        return ", ".join(shown)
+        goals = self.journal.goals
+        return ", ".join(
+            f"{figure.name} {goals.show(figure, record.figures.get(figure.name))}"
+            for figure in goals.objectives
+        )
 
     def refresh(self, force: bool = False) -> None:
         if self._live is not None and (force or time.monotonic() - self._shown > EVERY):
@@ -78,7 +78,8 @@ class Progress:
     def table(self) -> Table:
         """The best trials so far; then those that run, as far as there is room."""
         table = Table(title=str(self.journal.search.path), title_justify="left")
-        names = [f.name for f in self.journal.goals.objectives]
+        goals = self.journal.goals
+        names = [f.name for f in goals.objectives]
         for heading in ("trial", "status", "epoch", *names):
             table.add_column(heading, justify="left" if heading == "status" else "right")
         table.add_column("values", overflow="ellipsis", no_wrap=True)
@@ -88,16 +89,12 @@ class Progress:
             live = self.now.get(record.number)
             known = record.figures if live is None else live
             epoch = record.epochs if live is None else live.get("epoch", 0)
-            shown = [self._show(figure, known.get(figure.name))
-                     for figure in self.journal.goals.objectives]  # fmt: skip
+            shown = [goals.show(figure, known.get(figure.name))
+                     for figure in goals.objectives]  # fmt: skip
             values = " ".join(f"{k}={v}" for k, v in record.values.items())
             table.add_row(str(record.number), record.status, f"{epoch}/{self.epochs}", *shown,
                           values)  # fmt: skip
         return table
-
-    @staticmethod
-    def _show(figure: Any, value: Any) -> str:
-        return "-" if not isinstance(value, (int, float)) else figure.show(value).strip()
 
     def counts(self) -> str:
         """How many trials there are of each kind, and about how long the rest will take."""

@@ -28,6 +28,7 @@ VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else trials would give way to everything on the machine
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -135,6 +136,7 @@ def search_with_ray(request: Request, journal: Journal, progress: Progress, epoc
             storage_path=str(search.ray),
             callbacks=[Listener(journal, progress, stop, request.space if pbt else None)],
             stop=StopAll(journal),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,
         ),

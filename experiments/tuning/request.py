@@ -66,6 +66,12 @@ class Goals:
     objectives: tuple[Figure, ...]
     monitor: Figure
 
+    def show(self, figure: Figure, value: Any) -> str:
+        """A value as people read it."""
+        if not isinstance(value, (int, float)):
+            return "-"
+        return f"{value:,.4g}" if figure.name in COSTS else figure.show(value).strip()
+
     @property
     def one(self) -> Figure | None:
         """The objective, where there is one alone."""
@@ -137,11 +143,11 @@ def read_request(options: Options, words: Sequence[str]) -> Request:
     space = {**values.pop("space"), **texts}
     tune = build_group(TuneConfig, values, "tune")
     tune = replace(tune, name=tune.name or choice)
-    fixed = read_command_line(options.config_name, [*tune.fixed, *fixed])
-    for word in fixed:
+    read = read_space(space)
+    for word in (*tune.fixed, *fixed):
         _refuse_own(_key(word), word)
-    request = Request(options, tune, read_space(space), tuple(fixed))
-    return request
+    fixed = read_command_line(options.config_name, [*tune.fixed, *fixed])
+    return Request(options, tune, read, tuple(fixed))
 
 
 def _sorted_out(words: Sequence[str]) -> tuple[str, list[str], dict[str, str | None], list[str]]:

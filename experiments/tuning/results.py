@@ -99,8 +99,7 @@ def _table(title: str, records: Sequence[Record], goals: Goals) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("values", overflow="fold")
     for record in records:
-        figures = [figure.show(float(record.figures[figure.name] or 0)).strip()
-                   for figure in goals.objectives]  # fmt: skip
+        figures = [goals.show(figure, record.figures[figure.name]) for figure in goals.objectives]
         values = " ".join(f"{key}={text}" for key, text in record.values.items())
         table.add_row(str(record.number), *figures, str(record.best_epoch), values)
     return table

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.tasks.rows import Figure
+from experiments.tuning.config import TuneConfig
 from experiments.tuning.space import Space, Values
 
 STUDY = "search"
@@ -59,14 +60,15 @@ class StudySampler:
     """Optuna's random or TPE sampler over a study whose journal is a file."""
 
     def __init__(
-        self, space: Space, journal: Path, objectives: Sequence[Figure], search: str, seed: int
+        self, space: Space, journal: Path, objectives: Sequence[Figure], settings: TuneConfig
     ) -> None:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.space, self.search, self.seed = space, search, seed
+        self.space, self.search = space, settings.search
+        self.seed, self.trials = settings.seed, settings.trials
         for lock in journal.parent.glob(f"{journal.name}.lock*"):  # of a process that was killed
             with suppress(OSError):
                 lock.unlink()
@@ -90,7 +92,9 @@ class StudySampler:
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         if self.search == "random":
             return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, constant_liar=True)
+        # Optuna's ten would be most of a small search.
+        first = 10 if self.trials is None else min(10, max(3, self.trials // 4))
+        return TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
 
     def tell(self, known_as: int | None, figures: Sequence[float] | None) -> None:
         from optuna.trial import TrialState
@@ -114,9 +118,9 @@ class StudySampler:
 
 
 def make_sampler(
-    space: Space, journal: Path, objectives: Sequence[Figure], search: str, seed: int
+    space: Space, journal: Path, objectives: Sequence[Figure], settings: TuneConfig
 ) -> Sampler:
     """The sampler that tune.search names."""
-    if search == "grid":
+    if settings.search == "grid":
         return GridSampler(space)
-    return StudySampler(space, journal, objectives, search, seed)
+    return StudySampler(space, journal, objectives, settings)
