@@ -135,8 +135,9 @@ class Follower:
 
     def _start(self, run: Path | None) -> Child:
         launch, overrides = self.launch, [*self.order.overrides]
-        if self.order.start_from is not None:
-            overrides.append(f"trainer.start_from={self.order.start_from}")
+        begun = self.order.start_from if run is None else beginning_of(run)
+        if begun is not None:
+            overrides.append(f"trainer.start_from={begun}")
         if run is not None:
             await_lock(run)
             overrides.append(f"trainer.resume={run}")
@@ -176,6 +177,14 @@ def rows_of(run: Path) -> dict[int, Result]:
     rows = read_rows(run / "metrics.jsonl")
     return {row["epoch"]: row for row in rows
             if row.get("split") == "validation" and isinstance(row.get("epoch"), int)}  # fmt: skip
+
+
+def beginning_of(run: Path) -> str | None:
+    """The checkpoint of another run that a run began with."""
+    with suppress(OSError, ValueError):
+        found = read_mapping(run / "config.yaml").get("trainer", {}).get("start_from")
+        return None if found is None else str(found)
+    return None
 
 
 def status_of(run: Path | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from experiments.config.parse import to_dict
@@ -122,6 +121,7 @@ class Journal:
             status = INTERRUPTED
         record.message = lost or str(result.get("message") or "")
         self.read_run(record)
+        record.seconds = float(result.get("time_total_s") or record.seconds)
         wrong = self.not_arrived(record) if status in SCORED else ""
         if wrong:
             status, record.message = FAILED, wrong
@@ -139,7 +139,6 @@ class Journal:
         record.run = str(runs[-1].relative_to(self.search.path))
         rows = rows_of(runs[-1])
         record.epochs = max(rows, default=0)
-        record.seconds = _seconds(runs)
         best = best_row(rows, self.goals)
         if best is not None:
             record.best_epoch = best["epoch"]
@@ -209,14 +208,6 @@ def best_row(rows: Mapping[int, Mapping[str, Any]], goals: Goals) -> dict[str, A
     name, sign = goals.monitor.name, 1 if goals.monitor.maximise else -1
     usable = [dict(row) for row in rows.values() if _finite(row.get(name)) is not None]
     return max(usable, key=lambda row: (sign * row[name], -row["epoch"]), default=None)
-
-
-def _seconds(runs: list[Path]) -> float:
-    """What the runs of a trial have taken, as their manifests tell."""
-    total = 0.0
-    for run in runs:
-        total += read_mapping(run / "manifest.json").get("wall_seconds") or 0.0
-    return total
 
 
 def _finite(value: Any) -> float | None:

@@ -42,7 +42,8 @@ VARIABLES = {
 
 @contextmanager
 def ray_running(settings: TuneConfig) -> Iterator[None]:
-    """Ray, started here or joined; it is left, and ended if it was started here.
+    """Ray, started here or joined; it is left, and ended if it was started here. One that this
+    process has joined already is used as it is.
 
     Raises: ConfigError: no cluster is at tune.address.
     """
@@ -50,6 +51,9 @@ def ray_running(settings: TuneConfig) -> Iterator[None]:
         os.environ.setdefault(name, value)
     import ray
 
+    if ray.is_initialized():
+        yield
+        return
     own: dict[str, Any] = {}
     if settings.address is None:
         wanted = settings.jobs * settings.cpus if settings.jobs else 0

@@ -25,7 +25,7 @@ from experiments.files import append_line, read_rows, write_json
 LR = 1e-3
 
 
-class Told(Exception):
+class ToldError(Exception):
     """A mistake that the message explains."""
 
 
@@ -36,7 +36,7 @@ def misbehave(kind: str, epoch: int, resumed: bool) -> None:
     if kind == "raise":
         raise ValueError("a layer of the user's own")
     if kind == "nan":
-        raise Told("the loss is nan at step 4 (epoch 2, lr 1)")
+        raise ToldError("the loss is nan at step 4 (epoch 2, lr 1)")
     if kind == "memory":
         raise MemoryError
     if kind == "hang":
@@ -74,8 +74,8 @@ def open_run(values: dict[str, Any]) -> Path:
     run.mkdir()
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     degree = values.get("model", {}).get("degree", 3)
-    write_json(run / "manifest.json", {
-        "number": number, "parameters": 1000 * degree, "macs": 10, "status": "running"})  # fmt: skip
+    known = {"parameters": 1000 * degree, "macs": 10}
+    write_json(run / "manifest.json", {"number": number, **known, "status": "running"})
     return run
 
 
@@ -95,23 +95,23 @@ def main() -> None:
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         misbehave(kind, epoch, resumed=done > 0)
         loss = (math.log10(lr) + 2) ** 2 / epoch
-        row = {"split": "validation", "epoch": epoch, "step": epoch, "loss": loss}
-        append_line(run / "metrics.jsonl", json.dumps(row | {"accuracy": 1 / (1 + loss)}))
-        append_line(run / "trained.log", f"{os.getpid()} {epoch}")
         folder = run / "checkpoints" / f"step-{epoch:08d}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         before = start if epoch == first + 1 else str(folder.with_name(f"step-{epoch - 1:08d}"))
         history = json.loads((Path(before) / "checkpoint.json").read_text()) if epoch > 1 else {}
         told = [*history.get("history", []), lr]  # the weights of a fake network: its rates
         write_json(folder / "checkpoint.json", {
             "history": told, "files": {"model.safetensors": {"sha256": repr(told)}}})  # fmt: skip
+        row = {"split": "validation", "epoch": epoch, "step": epoch, "loss": loss}
+        append_line(run / "metrics.jsonl", json.dumps(row | {"accuracy": 1 / (1 + loss)}))
+        append_line(run / "trained.log", f"{os.getpid()} {epoch}")
     write_json(run / "manifest.json", {**manifest, "status": "finished", "wall_seconds": 1.0})
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (Told, MemoryError) as error:
+    except (ToldError, MemoryError) as error:
         said = error if str(error) else "memory has run out\nUse a smaller batch"
         print(f"error: {said}", file=sys.stderr)
         raise SystemExit(2) from error

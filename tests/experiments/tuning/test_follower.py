@@ -101,7 +101,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from experiments.tuning.process import Child
-child = Child([sys.executable, "-c", "import time; time.sleep(600)"], Path("."), {}, Path(sys.argv[1]))
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = Child(command, Path("."), {}, Path(sys.argv[1]))
 print(child.process.pid, flush=True)
 time.sleep(600)
 """  # fmt: skip
@@ -123,7 +124,10 @@ def test_a_process_ends_with_the_one_that_watches_it(tmp_path: Path) -> None:
 
 
 def test_a_process_is_asked_first_and_its_helpers_end_with_it(tmp_path: Path) -> None:
-    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
+    code = (
+        "import subprocess\np = subprocess.Popen(['sleep', '600'])\n"
+        "print(p.pid, flush=True)\np.wait()"
+    )
     child = Child([sys.executable, "-c", code], tmp_path, dict(os.environ), tmp_path / "log")
     while not child.said().strip():
         time.sleep(0.05)

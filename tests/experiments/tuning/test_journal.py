@@ -1,4 +1,4 @@
-"""Trials are recorded before they start and told once; a search that is taken up is not begun anew."""
+"""Trials are recorded before they start and told once; a search that is taken up goes on."""
 
 from __future__ import annotations
 

@@ -31,9 +31,11 @@ def line(text: str) -> str:
 
 
 def test_words_are_the_searchs_or_every_trials() -> None:
-    request = request_of("tune=kagn_small", "tune.trials=5", "tune.objectives=[accuracy,macs]",
-                         "tune.scheduler=none", "tune.space.model.degree=null",
-                         "tune.space.loss=choice(focal, bce)", "model.layer_sizes=[8,8,8,8]")  # fmt: skip
+    request = request_of(
+        "tune=kagn_small", "tune.trials=5", "tune.objectives=[accuracy,macs]",
+        "tune.scheduler=none", "tune.space.model.degree=null",
+        "tune.space.loss=choice(focal, bce)", "model.layer_sizes=[8,8,8,8]",
+    )  # fmt: skip
     assert request.settings.trials == 5 and request.name == "kagn_small"
     assert set(request.space.keys) == {"optimizer.lr", "optimizer.weight_decay", "model.dropout",
                                        "loss"}  # fmt: skip
