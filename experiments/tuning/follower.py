@@ -27,7 +27,7 @@ from experiments.tuning.directory import (
     SearchDirectory,
     run_directories,
 )
-from experiments.tuning.process import Child, entry_command, environment
+from experiments.tuning.process import Child, entry_command, environment, path_override
 
 POLL = 0.2  # seconds between two looks at a run
 NO_MEMORY = "memory has run out"  # see experiments.errors.SHORTAGES
@@ -137,10 +137,10 @@ class Follower:
         launch, overrides = self.launch, [*self.order.overrides]
         begun = self.order.start_from if run is None else beginning_of(run)
         if begun is not None:
-            overrides.append(f"trainer.start_from={begun}")
+            overrides.append(path_override("trainer.start_from", begun))
         if run is not None:
             await_lock(run)
-            overrides.append(f"trainer.resume={run}")
+            overrides.append(path_override("trainer.resume", run))
         command = [*entry_command(launch.script, launch.processes, launch.gpus), *overrides]
         variables = environment(launch.environment, launch.processes, launch.gpus)
         log, launched = self.search.log(self.order.number), launch.processes > 1

@@ -27,6 +27,7 @@ from experiments.tuning.directory import (
     run_directories,
 )
 from experiments.tuning.follower import Order, costs_of, rows_of
+from experiments.tuning.process import path_override
 from experiments.tuning.request import Goals
 from experiments.tuning.samplers import Sampler
 
@@ -103,7 +104,7 @@ class Journal:
             *self.plumbing,
             "trainer.test=false",
             "trainer.progress=false",
-            f"runs_dir={_quoted(str(folder.parent))}",
+            path_override("runs_dir", folder.parent),
             f"name={folder.name}",
         ]
 
@@ -213,9 +214,3 @@ def best_row(rows: Mapping[int, Mapping[str, Any]], goals: Goals) -> dict[str, A
 def _finite(value: Any) -> float | None:
     usable = isinstance(value, (int, float)) and math.isfinite(value)
     return float(value) if usable else None
-
-
-def _quoted(path: str) -> str:
-    """A path as the value of an override."""
-    return path if path.replace("/", "").replace("-", "").replace("_", "").replace(
-        ".", "").isalnum() else "'" + path.replace("'", "\\'") + "'"  # fmt: skip

@@ -32,6 +32,9 @@ def draw_pictures(journal: Journal, space: Space, say: Callable[[str], object]) 
                 axes = draw()
             figure = getattr(axes, "flat", [axes])[0].figure
             figure.set_size_inches(9, 5)
+            if name.startswith("parallel"):  # whose axes would each lay a grid over all lines
+                for one in figure.axes:
+                    one.grid(False)
             figure.set_layout_engine("tight")  # another one divides by heights of 0
             save_figure(figure, path)
             _close(figure)

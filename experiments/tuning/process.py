@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,15 @@ class Child:
         self._watch.wait()
         if self._watch.stdin is not None:
             self._watch.stdin.close()
+
+
+def path_override(key: str, path: Path | str) -> str:
+    """KEY=PATH as an override: in quotes where it has signs of another meaning there."""
+    text = str(path)
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+        return f"{key}={text}"
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return f"{key}='{escaped}'"
 
 
 def entry_command(script: str, processes: int, gpus: float) -> list[str]:

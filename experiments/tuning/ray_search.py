@@ -16,6 +16,7 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.training.interrupt import HANGUP
 from experiments.tuning.config import TuneConfig
+from experiments.tuning.directory import trial_name
 from experiments.tuning.follower import dump_order
 from experiments.tuning.journal import Journal
 from experiments.tuning.population import as_numbers, keep_inside, mutations, seed_everything
@@ -58,13 +59,18 @@ def ray_running(settings: TuneConfig) -> Iterator[None]:
     if settings.address is None:
         wanted = settings.jobs * settings.cpus if settings.jobs else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        own = {"num_cpus": max(cores, wanted, settings.cpus), "object_store_memory": OBJECT_STORE}
+        own = {
+            "num_cpus": max(cores, wanted, settings.cpus),
+            "object_store_memory": OBJECT_STORE,
+            "include_dashboard": settings.dashboard,
+        }
     try:
         ray.init(
-            address=settings.address or "local", include_dashboard=settings.dashboard or None
-            if settings.address else settings.dashboard, log_to_driver=False,
-            logging_level=logging.CRITICAL, **own,
-        )  # fmt: skip
+            address=settings.address or "local",
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            **own,
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"tune.address={settings.address}: {str(error).splitlines()[0]}\nStart a cluster with "
@@ -102,53 +108,67 @@ class Stop:
 
 def search_with_ray(request: Request, journal: Journal, progress: Progress, epochs: int) -> int:
     """Run all trials; 0, or the signal that asked to stop."""
-    import ray
     from ray import tune
 
-    from experiments.tuning.callbacks import Listener, StopAll, Suggestions
-    from experiments.tuning.trainable import TrialRun, number_of
+    from experiments.tuning.callbacks import Listener, StopAll
+    from experiments.tuning.trainable import TrialRun
 
     settings, search = request.settings, journal.search
     search.stop.unlink(missing_ok=True)
     shutil.rmtree(search.ray, ignore_errors=True)
-    stop = Stop(journal, progress)
-    resources = {"cpu": settings.cpus * settings.processes, "gpu": settings.gpus}
-    jobs = jobs_at_once(settings, ray.cluster_resources())
-    goal = journal.goals.one
-    scheduler = make_scheduler(settings, request.space, epochs)
-    pbt = settings.scheduler == "pbt"
     space: dict[str, Any] = {"search": str(search.path)}
-    if pbt:
-        seed_everything(settings.seed)
-        space |= population(request, journal)
-    tuner = tune.Tuner(
+    if settings.scheduler == "pbt":
+        beginnings = population(request, journal)
+        if not beginnings:
+            return 0
+        space |= variants(request, beginnings)
+    stop = Stop(journal, progress)
+    values = request.space if settings.scheduler == "pbt" else None
+    resources = {"cpu": settings.cpus * settings.processes, "gpu": settings.gpus}
+    tune.Tuner(
         tune.with_resources(TrialRun, {k: v for k, v in resources.items() if v}),
         param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=None if goal is None else goal.name,
-            mode=None if goal is None else "max" if goal.maximise else "min",
-            search_alg=None if pbt else Suggestions(journal, dump_order),
-            scheduler=scheduler,
-            num_samples=1 if pbt else -1,
-            max_concurrent_trials=jobs,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial-{number_of(trial.config):03d}",
-            trial_dirname_creator=lambda trial: f"trial-{number_of(trial.config):03d}",
-        ),
+        tune_config=tune_config(request, journal, epochs),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(search.ray),
-            callbacks=[Listener(journal, progress, stop, request.space if pbt else None)],
+            callbacks=[Listener(journal, progress, stop, values)],
             stop=StopAll(journal),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             verbose=0,
         ),
-    )
-    tuner.fit()
+    ).fit()
     shutil.rmtree(search.ray, ignore_errors=True)
     search.stop.unlink(missing_ok=True)
     return stop.signal
+
+
+def tune_config(request: Request, journal: Journal, epochs: int) -> Any:
+    """Who suggests, who stops, how many at a time; trials are named by their numbers."""
+    import ray
+    from ray import tune
+
+    from experiments.tuning.callbacks import Suggestions
+    from experiments.tuning.trainable import number_of
+
+    settings, goal = request.settings, journal.goals.one
+    pbt = settings.scheduler == "pbt"
+
+    def name(trial: Any) -> str:
+        return trial_name(number_of(trial.config))
+
+    return tune.TuneConfig(
+        metric=None if goal is None else goal.name,
+        mode=None if goal is None else "max" if goal.maximise else "min",
+        search_alg=None if pbt else Suggestions(journal, dump_order),
+        scheduler=make_scheduler(settings, request.space, epochs),
+        num_samples=1 if pbt else -1,
+        max_concurrent_trials=jobs_at_once(settings, ray.cluster_resources()),
+        reuse_actors=True,
+        trial_name_creator=name,
+        trial_dirname_creator=name,
+    )
 
 
 def jobs_at_once(settings: TuneConfig, there: dict[str, float]) -> int:
@@ -183,6 +203,7 @@ def make_scheduler(settings: TuneConfig, space: Space, epochs: int) -> Any:
             time_attr=time, max_t=epochs, reduction_factor=settings.eta
         )
     if settings.scheduler == "pbt":
+        seed_everything(settings.seed)
         return schedulers.PopulationBasedTraining(
             time_attr=time, perturbation_interval=settings.interval,
             hyperparam_mutations=mutations(space, settings.seed),
@@ -191,15 +212,19 @@ def make_scheduler(settings: TuneConfig, space: Space, epochs: int) -> Any:
     return schedulers.FIFOScheduler()
 
 
-def population(request: Request, journal: Journal) -> dict[str, Any]:
-    """Ray's variants of a population: what each trial begins with, or was at when stopped."""
-    from ray import tune
-
+def population(request: Request, journal: Journal) -> dict[int, dict[str, Any]]:
+    """{number: values} of the trials of a population that have not ended."""
     beginnings: dict[int, dict[str, Any]] = {}
     while (order := journal.next()) is not None:
         if order.until is None:
             values = journal.records[order.number].values
             beginnings[order.number] = as_numbers(request.space, values)
+    return beginnings
+
+
+def variants(request: Request, beginnings: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """The same as Ray takes it: a grid of numbers, and values that follow from them."""
+    from ray import tune
 
     def of(key: str) -> Any:
         def draw(spec: Any) -> Any:

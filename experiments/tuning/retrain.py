@@ -29,7 +29,7 @@ from experiments.tuning.follower import (
     rows_of,
     status_of,
 )
-from experiments.tuning.process import Child, entry_command, environment
+from experiments.tuning.process import Child, entry_command, environment, path_override
 
 
 def retrain(path: Path, seeds: int, console: Console) -> None:
@@ -73,7 +73,7 @@ def _one_seed(
         f"seed={seed}",
         "trainer.progress=false",
         "trainer.resume=auto",
-        f"runs_dir={folder.parent}",
+        path_override("runs_dir", folder.parent),
         f"name={folder.name}",
     ]
     search.logs.mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ def _segment(
         folder.mkdir(parents=True, exist_ok=True)
     overrides = [
         *(f"{key}={text}" for key, text in segment["values"].items()), *schedule["common"],
-        "trainer.test=false", "trainer.progress=false", f"runs_dir={target.runs}",
+        "trainer.test=false", "trainer.progress=false", path_override("runs_dir", target.runs),
         f"name={trial_name(place)}",
     ]  # fmt: skip
     follower = Follower(target, replace(launch, retries=0), Order(place, overrides, start))
