@@ -37,6 +37,7 @@ LEVELS = [
     ("experiments.runs", 3),
     ("experiments.benchmarks", 1),
     ("experiments.studies", 1),
+    ("experiments.tuning", 1),
     ("experiments", 2),
     ("", 0),
 ]

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from experiments.config import compose
 from experiments.config.compose import check_overrides, load_config, store_rows
-from experiments.config.groups import CONFIG_DIR
+from experiments.config.groups import CONFIG_DIR, list_groups
 from experiments.config.losses import LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import parse_model, to_dict
@@ -19,7 +19,11 @@ from experiments.errors import ConfigError
 from models import list_models
 
 ENTRIES = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
-GROUP_FILES = [p for p in sorted(CONFIG_DIR.glob("*/*.yaml")) if not p.stem.startswith("_")]
+GROUP_FILES = [
+    p
+    for p in sorted(CONFIG_DIR.glob("*/*.yaml"))
+    if not p.stem.startswith("_") and p.parent.name in list_groups()
+]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
