@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
@@ -15,9 +15,7 @@ from experiments.tuning.journal import Journal
 from experiments.tuning.population import as_texts
 from experiments.tuning.progress import Progress
 from experiments.tuning.space import Space
-
-if TYPE_CHECKING:
-    from experiments.tuning.ray_search import Stop
+from experiments.tuning.stopping import Stop
 
 
 class Here:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from experiments.errors import ConfigError
-from experiments.training.interrupt import HANGUP
 from experiments.tuning.config import TuneConfig
 from experiments.tuning.directory import trial_name
 from experiments.tuning.follower import dump_order
@@ -23,6 +21,7 @@ from experiments.tuning.population import as_numbers, keep_inside, mutations, se
 from experiments.tuning.progress import Progress
 from experiments.tuning.request import Request
 from experiments.tuning.space import Space
+from experiments.tuning.stopping import Stop
 
 OBJECT_STORE = 100 << 20  # bytes: results are small
 VARIABLES = {
@@ -82,28 +81,6 @@ def ray_running(settings: TuneConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-class Stop:
-    """Ctrl-C, SIGTERM, SIGHUP as a request: trials save and end. A second Ctrl-C stops at once."""
-
-    def __init__(self, journal: Journal, progress: Progress) -> None:
-        self.journal, self.progress, self.signal = journal, progress, 0
-        self._taken = False
-
-    def take(self) -> None:
-        """Receive the signals, from whoever has set handlers of its own meanwhile."""
-        if not self._taken:
-            self._taken = True
-            for number in (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP])):
-                signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: Any) -> None:
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal, self.journal.stopping = number, True
-        self.journal.search.stop.touch()
-        self.progress.say("stopping: the trials that run save what they have done")
 
 
 def search_with_ray(request: Request, journal: Journal, progress: Progress, epochs: int) -> int:
