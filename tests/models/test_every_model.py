@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models import Option, check_options, create_model, list_models, model_options
+from models.features import FeatureNet
 from models.registry import _MODELS
 from models.rows.common import KINDS_BY_SUFFIX
 
@@ -137,18 +138,12 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
         assert model(x).shape == (4, 7) and model.num_classes == 7
         model.reset_classifier(0)
         torch.testing.assert_close(model(x), pooled, rtol=0, atol=0)
-    seen: dict[str, torch.Size] = {}
-    for info in model.feature_info:
-        module = model.get_submodule(info["module"])
-        module.register_forward_hook(
-            lambda m, args, y, key=info["module"]: seen.update({key: y.shape})
-        )
+    net = FeatureNet(model)
+    channels, reductions = net.feature_info.channels(), net.feature_info.reduction()
+    assert len(channels) > 1
     with torch.no_grad():
-        model(x)
-    assert len(model.feature_info) > 1
-    for info in model.feature_info:
-        side = -(-32 // info["reduction"])
-        assert seen[info["module"]] == (4, info["num_chs"], side, side)
+        for maps, width, reduction in zip(net(x), channels, reductions, strict=True):
+            assert maps.shape == (4, width, *[-(-32 // reduction)] * 2)
 
 
 @pytest.mark.parametrize(
