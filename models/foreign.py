@@ -257,8 +257,8 @@ def _check_name(library: str, name: str, known: Sequence[str]) -> None:
         close = nearest_names(name, known, 3)
         hint = f"; the nearest are {', '.join(close)}" if close else ""
         raise ValueError(
-            f"architecture={name!r} is not known to {library}{hint}; it has {len(known)}, which "
-            f"{library}'s list_models() names"
+            f"{name!r} is not known to {library}{hint}; it has {len(known)}, which {library}'s "
+            "list_models() names"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from conv_kan.interop import export_published
 from models import Option, check_options, create_model, list_models, model_options
 from models.features import FeatureNet
 from models.registry import _MODELS
@@ -144,6 +145,34 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
     with torch.no_grad():
         for maps, width, reduction in zip(net(x), channels, reductions, strict=True):
             assert maps.shape == (4, width, *[-(-32 // reduction)] * 2)
+
+
+# A network of each family whose head may hold KAN layers, and how it is told.
+KAN_HEADED: dict[str, dict[str, Any]] = {
+    "simple_conv_kagn": {"degree_out": 2},
+    "vggkagn": {"head": "kantryoshka", "head_activation": "gelu"},
+    "densekagnet": {},
+    "tiny_densekagnet_bn": {},
+    "kagrdnet": {"head": "kan"},
+    "rkan": {"head": "kan", "head_kind": "chebyshev", "head_degree": 2},
+    "timm": {"head": "kan", "head_kind": "efficient", "head_sizes": (4,)},
+}
+
+
+@pytest.mark.parametrize("name", KAN_HEADED)
+def test_another_classifier_is_a_kan_like_the_first(name: str) -> None:
+    def make(num_classes: int) -> Any:
+        options = {**sizes_of(name), **KAN_HEADED[name]}
+        return create_model(name, num_classes=num_classes, input_channels=3, **options)
+
+    with torch.device("meta"):
+        model, other = make(5), make(7)
+        assert any("KAN" in type(module).__name__ for module in model.head.modules())
+        model.reset_classifier(7)
+    assert repr(model.head) == repr(other.head)
+    shapes = [{key: t.shape for key, t in m.state_dict().items()} for m in (model, other)]
+    assert shapes[0] == shapes[1]
+    assert set(export_published(model)) == set(export_published(other))
 
 
 @pytest.mark.parametrize(

@@ -129,5 +129,5 @@ def test_a_network_without_maps_is_refused() -> None:
 
 
 def test_networks_of_timm_are_timms_own() -> None:
-    with pytest.raises(ValueError, match="architecture='vggkagn' is not known to timm"):
+    with pytest.raises(ValueError, match="'vggkagn' is not known to timm"):
         create_model("timm", num_classes=3, input_channels=3, architecture="vggkagn")
