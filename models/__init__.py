@@ -1,7 +1,8 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
 With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`. Published
-networks by their own calls: `models.published`.
+networks by their own calls: `models.published`. timm has all of them once both are imported:
+`timm.create_model("reskagnet_18x32p", num_classes=10)`.
 
 Names and options are known without torch, which comes with the first model.
 """
@@ -14,6 +15,7 @@ from conv_kan.lazy import lazy_names
 from models.create import create_model
 from models.options import Option
 from models.registry import check_options, list_models, model_options, register
+from models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
     from models import (
@@ -33,6 +35,8 @@ else:
     _HUB = ("from_pretrained", "push_to_hub", "save_pretrained")
     _ORIGINS = {"Description": "models.description", **dict.fromkeys(_HUB, "models.hub")}
     __getattr__, __dir__ = lazy_names(__name__, _ORIGINS)
+
+register_with_timm()
 
 __all__ = [
     "Description",

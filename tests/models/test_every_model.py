@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from conv_kan.interop import export_published
 from models import Option, check_options, create_model, list_models, model_options
+from models.features import feature_net
 from models.registry import _MODELS
 from models.rows.common import KINDS_BY_SUFFIX
 
@@ -141,20 +143,40 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
         assert model(x).shape == (4, 7) and model.num_classes == 7
         model.reset_classifier(0)
         torch.testing.assert_close(model(x), pooled, rtol=0, atol=0)
-    seen: dict[str, torch.Size] = {}
-    for info in model.feature_info:
-        module = model.get_submodule(info["module"])
-        module.register_forward_hook(
-            lambda m, args, y, key=info["module"]: seen.update({key: y.shape})
-        )
+    net = feature_net(model)
+    channels, reductions = net.feature_info.channels(), net.feature_info.reduction()
+    assert len(channels) > 1
     with torch.no_grad():
-        model(x)
-    assert len(model.feature_info) > 1
-    for info in model.feature_info:
-        side = -(-32 // info["reduction"])
-        tokens = (4, side * side + 1, info["num_chs"])  # of a transformer, and the class token
-        maps = (4, info["num_chs"], side, side)
-        assert seen[info["module"]] == (tokens if "heads" in model_options(name) else maps)
+        for maps, width, reduction in zip(net(x), channels, reductions, strict=True):
+            assert maps.shape == (4, width, *[-(-32 // reduction)] * 2)
+
+
+# A network of each family whose head may hold KAN layers, and how it is told.
+KAN_HEADED: dict[str, dict[str, Any]] = {
+    "simple_conv_kagn": {"degree_out": 2},
+    "vggkagn": {"head": "kantryoshka", "head_activation": "gelu"},
+    "densekagnet": {},
+    "tiny_densekagnet_bn": {},
+    "kagrdnet": {"head": "kan"},
+    "rkan": {"head": "kan", "head_kind": "chebyshev", "head_degree": 2},
+    "timm": {"head": "kan", "head_kind": "efficient", "head_sizes": (4,)},
+}
+
+
+@pytest.mark.parametrize("name", KAN_HEADED)
+def test_another_classifier_is_a_kan_like_the_first(name: str) -> None:
+    def make(num_classes: int) -> Any:
+        options = {**sizes_of(name), **KAN_HEADED[name]}
+        return create_model(name, num_classes=num_classes, input_channels=3, **options)
+
+    with torch.device("meta"):
+        model, other = make(5), make(7)
+        assert any("KAN" in type(module).__name__ for module in model.head.modules())
+        model.reset_classifier(7)
+    assert repr(model.head) == repr(other.head)
+    shapes = [{key: t.shape for key, t in m.state_dict().items()} for m in (model, other)]
+    assert shapes[0] == shapes[1]
+    assert set(export_published(model)) == set(export_published(other))
 
 
 @pytest.mark.parametrize(
