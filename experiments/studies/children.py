@@ -11,11 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from experiments.config.compose import load_config
-from experiments.config.parse import to_dict
-from experiments.config.resume import REFUSED, differences, policy
 from experiments.reporting.read import Run, read_run
 from experiments.runs.lock import RunLock
 from experiments.studies import record
@@ -23,7 +20,7 @@ from experiments.studies.setting import Setting
 from experiments.training.interrupt import StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = "cifar"  # the entry script, and its config
+PROGRAM = (sys.executable, "cifar.py")
 _PAUSE = 0.1  # seconds between two looks at the children
 
 
@@ -35,8 +32,8 @@ class Place:
     runs: Path
 
     def log(self, setting: Setting) -> Path:
-        """What a run printed."""
-        return self.runs / setting.name / f"seed{setting.seed}.log"
+        """What a run printed since it was last started."""
+        return self.runs / setting.folder / f"seed{setting.seed}.log"
 
 
 @dataclass
@@ -66,31 +63,33 @@ class Queue:
         rows = record.read(self.place.table)
         todo = deque(s for s in settings if record.finished(rows, s) is None)
         self.say(f"{len(settings) - len(todo)} of {len(settings)} rows are finished")
-        started, done, asked = time.monotonic(), 0, False
         with StopSignal() as stop:
             try:
-                while todo or self.active:
-                    late = self.seconds is not None and time.monotonic() - started > self.seconds
-                    if (stop.signal or late) and todo:
-                        self.say(_stopping(stop.signal, len(todo), len(self.active)))
-                        todo.clear()
-                    if stop.signal and not asked:
-                        asked = True
-                        self.stop()
-                    while todo and len(self.active) < self.jobs:
-                        self.start(todo.popleft())
-                    time.sleep(_PAUSE if self.active else 0)
-                    for row in self.ended():
-                        done += 1
-                        self.say(
-                            f"[{done}/{done + len(self.active) + len(todo)}] {_told(row)}"
-                            f"{self.left([*todo, *(c.setting for c in self.active)])}"
-                        )
+                self._work(todo, stop)
             except BaseException:
                 for child in self.active:
                     child.process.kill()
                 raise
         return 128 + stop.signal if stop.signal else 0
+
+    def _work(self, todo: deque[Setting], stop: StopSignal) -> None:
+        started, done, asked = time.monotonic(), 0, False
+        while todo or self.active:
+            late = self.seconds is not None and time.monotonic() - started >= self.seconds
+            if (stop.signal or late) and todo:
+                self.say(_stopping(stop.signal, len(todo), len(self.active)))
+                todo.clear()
+            if stop.signal and not asked:
+                asked = True
+                for child in self.active:
+                    child.process.terminate()
+            while todo and len(self.active) < self.jobs:
+                self.start(todo.popleft())
+            time.sleep(_PAUSE if self.active else 0)
+            for row in self.ended():
+                done += 1
+                waiting = [*todo, *(child.setting for child in self.active)]
+                self.say(f"[{done}/{done + len(waiting)}] {_told(row)}{self.left(waiting)}")
 
     def start(self, setting: Setting) -> None:
         """Start a run, or take up one that was stopped; one that another process trains is left."""
@@ -101,21 +100,13 @@ class Queue:
             return
         holder = None if found is None else _holder(found.path)
         if holder is not None:
-            self.say(
-                f"{setting.name} seed {setting.seed} is being trained by {holder}: passed over"
-            )
+            self.say(f"{setting.name} seed {setting.seed} is passed over: {holder} trains it")
             return
         log = self.place.log(setting)
         log.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(log, "ab")  # noqa: SIM115 - closed with its run
-        words = [
-            sys.executable,
-            f"{SCRIPT}.py",
-            *setting.command,
-            *_where(setting, self.place.runs),
-        ]
+        handle = open(log, "wb")  # noqa: SIM115 - closed with its run
         process = subprocess.Popen(
-            words,
+            [*PROGRAM, *setting.command, *_where(setting, self.place.runs)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=handle,
@@ -124,11 +115,6 @@ class Queue:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         self.active.append(Child(setting, process, handle))
-
-    def stop(self) -> None:
-        """Ask the runs to save and end."""
-        for child in self.active:
-            child.process.terminate()
 
     def ended(self) -> list[record.Row]:
         """The rows of runs that have ended, by now in the table; stopped ones have none."""
@@ -169,15 +155,8 @@ class Queue:
 
 def find_run(setting: Setting, runs: Path) -> Run | None:
     """The run of a setting: the one that has finished, else the newest; None if there is none."""
-    place = runs / setting.name
-    found = []
-    if place.is_dir():
-        config = to_dict(load_config(SCRIPT, [*setting.command, *_where(setting, runs)]))
-        for path in sorted(file.parent for file in place.glob("*/manifest.json")):
-            run = read_run(path)
-            changed = differences(run.config, config) if run.config else {"seed": ()}
-            if not any(policy(key) == REFUSED for key in changed):
-                found.append(run)
+    files = sorted((runs / setting.folder).glob("*/manifest.json"))
+    found = [run for run in map(read_run, (f.parent for f in files)) if _seed(run) == setting.seed]
     return max(found, key=lambda r: (r.status == record.FINISHED, str(r.path)), default=None)
 
 
@@ -197,8 +176,12 @@ def duration(seconds: float) -> str:
 
 
 def _where(setting: Setting, runs: Path) -> list[str]:
-    folders = [f"runs_dir={runs}", f"name={setting.name}"]
+    folders = [f"runs_dir={runs}", f"name={setting.folder}"]
     return [*folders, "trainer.resume=auto", "trainer.progress=false"]
+
+
+def _seed(run: Run) -> Any:
+    return run.config.get("seed", run.manifest.get("seed"))
 
 
 def _holder(run: Path) -> str | None:
@@ -220,4 +203,5 @@ def _told(row: record.Row) -> str:
 def _stopping(signal: int | None, waiting: int, active: int) -> str:
     why = "stopped on request" if signal else "the time is over"
     running = f"{active} running {'ends' if active == 1 else 'end'} first; " if active else ""
-    return f"{why}: {running}{waiting} rows are left for the next call"
+    rows = "row is" if waiting == 1 else "rows are"
+    return f"{why}: {running}{waiting} {rows} left for the next call"

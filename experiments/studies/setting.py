@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,14 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The labels as a path, which its runs lie under, whatever their seed."""
+        """The labels, for people."""
         return "/".join(self.labels.values())
+
+    @property
+    def folder(self) -> str:
+        """The folder of its runs, whatever their seed: other overrides have another."""
+        digest = blake2b("\0".join(self.overrides).encode(), digest_size=4)
+        return f"{self.name}/{digest.hexdigest()}"
 
     @property
     def command(self) -> tuple[str, ...]:
