@@ -109,8 +109,9 @@ def _number(trial: Any) -> int:
 def _why(trial: Any) -> str:
     """What Ray says of a trial that it lost, in one line."""
     with suppress(OSError, TypeError):
-        lines = Path(trial.error_file).read_text(errors="replace").splitlines()
-        telling = [line.strip() for line in lines if "emory" in line or "died" in line.lower()]
+        text = Path(trial.error_file).read_text(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        telling = [line for line in lines if "emory" in line] or lines
         if telling:
             return f": {telling[-1][:300]}"
     return ""

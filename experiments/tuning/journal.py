@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
-from experiments.errors import ConfigError
+from experiments.errors import reason
 from experiments.files import read_mapping
 from experiments.tuning.checks import Composer
 from experiments.tuning.directory import (
@@ -150,12 +150,12 @@ class Journal:
         """Words for the values of a trial with which its run has not trained; empty if all did."""
         if record.run is None:
             return ""
-        saved = read_mapping(self.search.path / record.run / "config.yaml")
+        path = self.search.path / record.run / "config.yaml"
+        meant = to_dict(self.composer.compose(record.values))
         try:
-            meant = to_dict(self.composer.compose(record.values))
-        except ConfigError as error:
-            return str(error)
-        changed = differences(saved, meant)
+            changed = differences(read_mapping(path), meant)
+        except (OSError, ValueError) as error:
+            return f"cannot read {path}: {reason(error)}"
         own = ("trainer.test", "trainer.start_from", "trainer.resume")
         wrong = [
             f"{key}: {new!r} was meant, the run has {old!r}"

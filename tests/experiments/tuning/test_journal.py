@@ -149,7 +149,12 @@ def test_values_that_did_not_arrive_are_a_failure(
     train(journal, 0, [0.1], **{"optimizer.lr": "0.5"})
     record = journal.finish(0, {"ended": "finished"})
     assert record.status == "failed" and "optimizer.lr" in record.message
-    assert [t.state.name for t in journal.sampler.study.trials] == ["FAIL"]
+    journal.next()
+    train(journal, 1, [0.1])
+    (search.path / "runs/trial-001/run/config.yaml").write_text("data: digits\n")
+    record = journal.finish(1, {"ended": "finished"})
+    assert record.status == "failed" and "config.yaml: data is 'digits'" in record.message
+    assert [t.state.name for t in journal.sampler.study.trials] == ["FAIL", "FAIL"]
 
 
 def test_failures_are_kept_and_never_the_best(search: SearchDirectory, composer: Composer) -> None:
