@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timm.models import FeatureGetterNet, FeatureHookNet
+from timm.models import FeatureHookNet
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from models.blocks import ConvNet
