@@ -17,7 +17,7 @@ from experiments.reporting.read import Run, read_run
 from experiments.runs.lock import RunLock
 from experiments.studies import record
 from experiments.studies.setting import Setting
-from experiments.training.interrupt import StopSignal
+from experiments.training.interrupt import SIGNALS, StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "cifar.py")
@@ -132,7 +132,7 @@ class Queue:
         code, run = child.process.returncode, find_run(child.setting, self.place.runs)
         if code == 0 and run is not None and run.status == record.FINISHED:
             return record.row_of(child.setting, run)
-        if code > 128:  # it was asked to stop, and can be taken up
+        if code > 128 or -code in SIGNALS:  # it was asked to stop, maybe before it listened
             self.say(f"{child.setting.name} seed {child.setting.seed} was stopped")
             return None
         words = last_words(self.place.log(child.setting))

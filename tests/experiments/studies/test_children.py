@@ -26,9 +26,10 @@ if kind == "fails":
     sys.exit(2)
 if kind == "crashes":
     os.kill(os.getpid(), signal.SIGKILL)
-if kind == "stops" and not (here / "stopped").exists():
+if kind in ("stops", "early") and not (here / "stopped").exists():
     (here / "stopped").touch()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if kind == "stops":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.kill(os.getppid(), signal.SIGINT)
     time.sleep(60)
 run = pathlib.Path(words["runs_dir"], words["name"], "run-seed" + words["seed"])
@@ -115,13 +116,14 @@ def test_a_failed_run_is_a_row_and_the_study_goes_on(study):
     assert study.calls()[3:] == ["digits/fails 0"]  # it is tried again
 
 
-def test_a_signal_stops_the_run_politely_and_the_next_call_goes_on(study):
-    code, said = study("stops", "kan")
-    assert code == 130 and study.calls() == ["digits/stops 0"] and not study.rows()
+@pytest.mark.parametrize("kind", ["stops", "early"])  # early: before it minds signals
+def test_a_signal_stops_the_run_politely_and_the_next_call_goes_on(study, kind):
+    code, said = study(kind, "kan")
+    assert code == 130 and study.calls() == [f"digits/{kind} 0"] and not study.rows()
     assert "stopped on request: 1 running ends first; 1 row is left for the next call" in said
-    assert "digits/stops seed 0 was stopped" in said
-    assert study("stops", "kan")[0] == 0
-    assert [row["kind"] for row in study.rows()] == ["stops", "kan"]
+    assert f"digits/{kind} seed 0 was stopped" in said
+    assert study(kind, "kan")[0] == 0
+    assert [row["kind"] for row in study.rows()] == [kind, "kan"]
 
 
 def test_no_run_is_started_when_the_time_is_over(study):
