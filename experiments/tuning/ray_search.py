@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from experiments.errors import ConfigError
-from experiments.training.interrupt import HANGUP
 from experiments.tuning.config import TuneConfig
 from experiments.tuning.directory import trial_name
 from experiments.tuning.follower import dump_order
@@ -83,33 +81,11 @@ def ray_running(settings: TuneConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-class Stop:
-    """Ctrl-C, SIGTERM, SIGHUP as a request: trials save and end. A second Ctrl-C stops at once."""
-
-    def __init__(self, journal: Journal, progress: Progress) -> None:
-        self.journal, self.progress, self.signal = journal, progress, 0
-        self._taken = False
-
-    def take(self) -> None:
-        """Receive the signals, from whoever has set handlers of its own meanwhile."""
-        if not self._taken:
-            self._taken = True
-            for number in (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP])):
-                signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: Any) -> None:
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal, self.journal.stopping = number, True
-        self.journal.search.stop.touch()
-        self.progress.say("stopping: the trials that run save what they have done")
-
-
 def search_with_ray(request: Request, journal: Journal, progress: Progress, epochs: int) -> int:
     """Run all trials; 0, or the signal that asked to stop."""
     from ray import tune
 
-    from experiments.tuning.callbacks import Listener, StopAll
+    from experiments.tuning.callbacks import Listener, Stop, StopAll
     from experiments.tuning.trainable import TrialRun
 
     settings, search = request.settings, journal.search
