@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
+from experiments.training.interrupt import HANGUP
 from experiments.tuning.follower import Order
 from experiments.tuning.journal import Journal
 from experiments.tuning.population import as_texts
 from experiments.tuning.progress import Progress
 from experiments.tuning.space import Space
-from experiments.tuning.stopping import Stop
 
 
 class Here:
@@ -64,6 +65,28 @@ class StopAll(Here, Stopper):
 
     def stop_all(self) -> bool:
         return self.journal.stopping
+
+
+class Stop:
+    """Ctrl-C, SIGTERM, SIGHUP as a request: trials save and end. A second Ctrl-C stops at once."""
+
+    def __init__(self, journal: Journal, progress: Progress) -> None:
+        self.journal, self.progress, self.signal = journal, progress, 0
+        self._taken = False
+
+    def take(self) -> None:
+        """Receive the signals, from whoever has set handlers of its own meanwhile."""
+        if not self._taken:
+            self._taken = True
+            for number in (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP])):
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal, self.journal.stopping = number, True
+        self.journal.search.stop.touch()
+        self.progress.say("stopping: the trials that run save what they have done")
 
 
 class Listener(Here, Callback):

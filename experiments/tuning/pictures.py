@@ -53,7 +53,7 @@ def _pictures(study: Any, journal: Journal) -> dict[str, Callable[[], Any]]:
     for place, name in enumerate(names):
         several = len(names) > 1
         target = partial(_value_of, place) if several else None
-        kinds: dict[str, Any] = {"history": plots.plot_optimization_history}
+        kinds: dict[str, Callable[..., Any]] = {"history": plots.plot_optimization_history}
         if len(varied) > 1:  # of one key there is nothing to compare
             kinds |= {"parallel": plots.plot_parallel_coordinate,
                       "importance": plots.plot_param_importances}  # fmt: skip

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from experiments.tuning.directory import FINISHED, RUNNING, Record
+from experiments.tuning.directory import RUNNING, Record
 from experiments.tuning.journal import Journal
 
 ROWS = 10
@@ -28,8 +28,6 @@ class Progress:
     def __init__(self, journal: Journal, console: Console, epochs: int) -> None:
         self.journal, self.console, self.epochs = journal, console, epochs
         self.now: dict[int, Mapping[str, Any]] = {}  # the last epoch of trials that run
-        self.durations: list[float] = []
-        self.begun: dict[int, float] = {}
         self._live: Live | None = None
         self._shown = 0.0
 
@@ -49,13 +47,10 @@ class Progress:
 
     def heard(self, number: int, result: Mapping[str, Any]) -> None:
         """An epoch of a trial is known."""
-        self.begun.setdefault(number, time.monotonic())
         self.now[number] = result
 
     def ended(self, record: Record) -> None:
         self.now.pop(record.number, None)
-        if record.number in self.begun:
-            self.durations.append(time.monotonic() - self.begun.pop(record.number))
         if self._live is None:
             self.say(f"{record.name} {record.status} {self.figures(record)} "
                      f"{' '.join(f'{k}={v}' for k, v in record.values.items())} "
@@ -103,8 +98,9 @@ class Progress:
         total = self.journal.total
         left = total - sum(n for status, n in counts.items() if status != RUNNING)
         text = f"{total} trials: {words or 'none yet'}"
-        if self.durations and counts[FINISHED]:
-            mean = sum(self.durations) / len(self.durations)
+        taken = [r.seconds for r in self.journal.records.values() if r.ended and r.seconds]
+        if taken and left:
+            mean = sum(taken) / len(taken)
             minutes = mean * left / max(counts[RUNNING], 1) / 60
             text += f"; about {minutes:.0f} minutes are left"
         return text

@@ -21,7 +21,6 @@ from experiments.tuning.population import as_numbers, keep_inside, mutations, se
 from experiments.tuning.progress import Progress
 from experiments.tuning.request import Request
 from experiments.tuning.space import Space
-from experiments.tuning.stopping import Stop
 
 OBJECT_STORE = 100 << 20  # bytes: results are small
 VARIABLES = {
@@ -86,7 +85,7 @@ def search_with_ray(request: Request, journal: Journal, progress: Progress, epoc
     """Run all trials; 0, or the signal that asked to stop."""
     from ray import tune
 
-    from experiments.tuning.callbacks import Listener, StopAll
+    from experiments.tuning.callbacks import Listener, Stop, StopAll
     from experiments.tuning.trainable import TrialRun
 
     settings, search = request.settings, journal.search

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.command_line import MULTIRUN, read_command_line
-from experiments.config.compose import compose_group, load_config
+from experiments.config.compose import compose_group
 from experiments.config.groups import CONFIG_DIR, group_options
-from experiments.config.keys import unknown_key
 from experiments.config.parse import build_group
 from experiments.config.schema import Config
 from experiments.errors import ConfigError, UserError, nearest
@@ -192,16 +191,11 @@ def refuse_own_keys(space: Space) -> None:
 
 
 # -------------------------------------------------------------------------------------- what counts
-def read_goals(request: Request) -> Goals:
-    """The objectives of a search as figures, from the config that all trials have.
+def goals_of(config: Config, names: Sequence[str] | None) -> Goals:
+    """The objectives of a search as figures; names None: what selects a run's best epoch.
 
     Raises: ConfigError for one that no trial reports.
     """
-    config = load_config(request.options.config_name, request.fixed)
-    return goals_of(config, request.settings.objectives)
-
-
-def goals_of(config: Config, names: Sequence[str] | None) -> Goals:
     row = task_row(config.task.name)
     known = {figure.name: figure for figure in row.monitors}
     costs = {name: Figure(name, maximise=False) for name in COSTS}
@@ -252,11 +246,6 @@ def setting_overrides(request: Request, goals: Goals) -> Iterator[str]:
 def fixed_keys(request: Request) -> set[str]:
     """The keys that the overrides of all trials name."""
     return {_key(word) for word in request.fixed}
-
-
-def unknown_setting(key: str) -> str:
-    """Say that a key of the group `tune` is none."""
-    return unknown_key(key, [f"tune.{f.name}" for f in fields(TuneConfig)])
 
 
 def describe_settings(settings: TuneConfig) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def records_of(count: int) -> list[Record]:
         status = "running" if number >= count - 20 else "failed" if number % 7 == 0 else "finished"
         figures = {"loss": 1.0 / (1 + number)}
         found.append(Record(number, {"optimizer.lr": f"{0.1 / (1 + number):.12g}"}, status=status,
-                            epochs=6, figures=figures))  # fmt: skip
+                            epochs=6, figures=figures, seconds=90.0))  # fmt: skip
     return found
 
 
@@ -43,7 +43,6 @@ def test_a_hundred_trials_take_ten_rows() -> None:
     with progress:
         for number in range(80, 100):
             progress.heard(number, {"epoch": 3, "loss": 0.5})
-        progress.durations = [60.0, 120.0]
         progress.refresh(force=True)
         table = progress.table()
         assert table.row_count == ROWS

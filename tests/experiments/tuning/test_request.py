@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from experiments.config.compose import load_config
 from experiments.config.groups import group_options
 from experiments.errors import ConfigError, UserError
 from experiments.tuning.checks import Composer, check_space
 from experiments.tuning.launch import main
-from experiments.tuning.request import read_goals, read_options, read_request, setting_overrides
+from experiments.tuning.request import (
+    Goals,
+    Request,
+    goals_of,
+    read_options,
+    read_request,
+    setting_overrides,
+)
 
 FIXED = ["data=digits", "trainer.epochs=3"]
 
@@ -18,6 +26,11 @@ FIXED = ["data=digits", "trainer.epochs=3"]
 def request_of(*words: str):
     options, rest = read_options(words)
     return read_request(options, [*FIXED, *rest])
+
+
+def read_goals(request: Request) -> Goals:
+    config = load_config(request.options.config_name, request.fixed)
+    return goals_of(config, request.settings.objectives)
 
 
 def check(*words: str) -> None:
