@@ -63,7 +63,7 @@ def match(
     target = size(name, given)
     plain = {key: value for key, value in values.items() if key not in MATCH}
     if width is None:
-        best_size, found = size(model, plain), {}
+        best_size, found, what = size(model, plain), {}, f"{model} has not"
         near = f"it has no width that could be changed, and {best_size:,} as it is"
     else:
         best, best_size = _search(
@@ -72,12 +72,11 @@ def match(
             int(values.get("groups", 1)),
             target,
         )
-        found, near = {width.name: best}, f"the nearest is {best!r} with {best_size:,}"
+        found, what = {width.name: best}, f"no {width.name} of {model} has"
+        near = f"the nearest is {best!r} with {best_size:,}"
     if abs(best_size / target - 1) > TOLERANCE:
-        what = model if width is None else f"no {width.name} of {model}"
-        has = "has not" if width is None else "has"
         raise ValueError(
-            f"{what} {has} the {target:,} {by} of {reference} to within {TOLERANCE:.0%}; {near}"
+            f"{what} the {target:,} {by} of {reference} to within {TOLERANCE:.0%}; {near}"
         )
     return Match({**plain, **found}, reference, by, best_size, target)
 

@@ -197,7 +197,8 @@ def _told(row: record.Row) -> str:
     name = f"{'/'.join(record.key_of(row)[:-1])} seed {row['seed']}"
     if row["status"] == record.FAILED:
         return f"{name} failed: {row['error']}"
-    return f"{name}: {row['test_accuracy']:.2%} in {duration(row['seconds'])}"
+    took = "" if row["seconds"] is None else f" in {duration(row['seconds'])}"
+    return f"{name}: {row['test_accuracy']:.2%}{took}"
 
 
 def _stopping(signal: int | None, waiting: int, active: int) -> str:

@@ -42,7 +42,8 @@ def row_of(setting: Setting, run: Run | None, error: str = "") -> Row:
         "parameters": manifest.get("parameters"),
         "macs": manifest.get("macs"),
         "images": images and images * run.config["trainer"]["epochs"],
-        "seconds": manifest.get("wall_seconds"),
+        # of a run that was taken up the manifest knows the last part alone
+        "seconds": None if manifest.get("resumed") else manifest.get("wall_seconds"),
         "threads": manifest.get("threads"),
         "cpu": (manifest.get("hardware") or {}).get("cpu"),
         "torch": (manifest.get("versions") or {}).get("torch"),

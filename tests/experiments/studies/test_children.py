@@ -135,9 +135,12 @@ def test_no_run_is_started_when_the_time_is_over(study):
 def test_a_run_that_finished_without_its_row_gets_it(study):
     study("kan")
     study.table.unlink()
+    (file,) = study.runs.glob("digits/kan/*/run-*/manifest.json")
+    file.write_text(json.dumps({**MANIFEST, "resumed": [{"time": "later"}]}))
     _, said = study("kan")
     assert len(study.calls()) == 1 and said[1].startswith("digits/kan seed 0 had finished")
-    assert study.rows()[0]["test_accuracy"] == 0.75
+    (row,) = study.rows()
+    assert row["test_accuracy"] == 0.75 and row["seconds"] is None  # the manifest knows a part
 
 
 def test_a_run_that_another_process_trains_is_passed_over(study):
