@@ -35,7 +35,7 @@ class ImageDataset(Protocol):
 
 
 class Datasets(NamedTuple):
-    """The three splits of a run, none of them empty.
+    """The three splits of a run, none of them empty; test is Unread where trainer.test is false.
 
     Test is evaluated once, at the end of the run; before it begins, 64 of its images and all labels
     that it offers are looked at, so that what cannot be read is told in time.

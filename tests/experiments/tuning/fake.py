@@ -1,8 +1,8 @@
 """An entry script whose run costs no torch: it writes what a run writes, of a made-up network.
 
 Its validation loss is (log10(lr) + 2)^2 / epoch. Of FAKE_* in the environment: TROUBLE, a JSON of
-what goes wrong ({"7": "raise"} for trial 7, see misbehave); SECONDS, what an epoch takes; WHOLE, to
-compose the config as a real run does.
+what goes wrong ({"7": "raise"} for trial 7, see misbehave); SECONDS, what an epoch takes; CONFIG, a
+file with a whole config, over which its arguments are laid.
 """
 
 from __future__ import annotations
@@ -47,20 +47,26 @@ def misbehave(kind: str, epoch: int, resumed: bool) -> None:
 
 
 def read_values() -> dict[str, Any]:
-    if "FAKE_WHOLE" in os.environ:
-        from experiments.config.compose import load_config
-        from experiments.config.parse import to_dict
-
-        return to_dict(load_config("cifar", sys.argv[1:]))
+    """The config that the arguments mean: their values over those of the file FAKE_CONFIG."""
     values: dict[str, Any] = {"optimizer": {"lr": LR}, "trainer": {"resume": None}}
+    if file := os.environ.get("FAKE_CONFIG"):
+        values = yaml.safe_load(Path(file).read_text())
     for word in sys.argv[1:]:
         key, _, text = word.partition("=")
         *groups, leaf = key.split(".")
         place = values
         for group in groups:
             place = place.setdefault(group, {})
-        place[leaf] = yaml.safe_load(text)
+        if not isinstance(place.get(leaf), dict):  # the choice of a group, as the file has it
+            place[leaf] = read_value(text)
     return values
+
+
+def read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip("'")
 
 
 def open_run(values: dict[str, Any]) -> Path:

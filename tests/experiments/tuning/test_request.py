@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from experiments.config.compose import load_config
 from experiments.config.groups import group_options
 from experiments.errors import ConfigError, UserError
+from experiments.tuning import request
 from experiments.tuning.checks import Composer, check_space
 from experiments.tuning.launch import main
 from experiments.tuning.request import (
@@ -23,20 +26,35 @@ from experiments.tuning.request import (
 FIXED = ["data=digits", "trainer.epochs=3"]
 
 
-def request_of(*words: str):
+composer_of = cache(lambda name, common: Composer(name, common))
+load = cache(load_config)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def composed_once() -> Iterator[None]:
+    """Most tests have the same words for all trials, and a composition takes half a second."""
+    group, line = cache(request.compose_group), cache(request.read_command_line)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(request, "compose_group", lambda g, n, o=(): dict(group(g, n, tuple(o))))
+    patch.setattr(request, "read_command_line", lambda name, words: line(name, tuple(words)))
+    yield
+    patch.undo()
+
+
+def request_of(*words: str) -> Request:
     options, rest = read_options(words)
     return read_request(options, [*FIXED, *rest])
 
 
-def read_goals(request: Request) -> Goals:
-    config = load_config(request.options.config_name, request.fixed)
-    return goals_of(config, request.settings.objectives)
+def read_goals(asked: Request) -> Goals:
+    config = load(asked.options.config_name, asked.fixed)
+    return goals_of(config, asked.settings.objectives)
 
 
 def check(*words: str) -> None:
-    request = request_of(*words)
-    common = list(setting_overrides(request, read_goals(request)))
-    check_space(request, Composer(request.options.config_name, common))
+    asked = request_of(*words)
+    common = list(setting_overrides(asked, read_goals(asked)))
+    check_space(asked, composer_of(asked.options.config_name, tuple(common)))
 
 
 def line(text: str) -> str:
@@ -44,19 +62,19 @@ def line(text: str) -> str:
 
 
 def test_words_are_the_searchs_or_every_trials() -> None:
-    request = request_of(
+    asked = request_of(
         "tune=kagn_small", "tune.trials=5", "tune.objectives=[accuracy,macs]",
         "tune.scheduler=none", "tune.space.model.degree=null",
         "tune.space.loss=choice(focal, bce)", "model.layer_sizes=[8,8,8,8]",
     )  # fmt: skip
-    assert request.settings.trials == 5 and request.name == "kagn_small"
-    assert set(request.space.keys) == {"optimizer.lr", "optimizer.weight_decay", "model.dropout",
+    assert asked.settings.trials == 5 and asked.name == "kagn_small"
+    assert set(asked.space.keys) == {"optimizer.lr", "optimizer.weight_decay", "model.dropout",
                                        "loss"}  # fmt: skip
-    assert request.fixed == (*FIXED, "model.layer_sizes=[8,8,8,8]")
-    goals = read_goals(request)
+    assert asked.fixed == (*FIXED, "model.layer_sizes=[8,8,8,8]")
+    goals = read_goals(asked)
     assert [(f.name, f.maximise) for f in goals.objectives] == [("accuracy", True), ("macs", False)]
     assert goals.one is None and goals.monitor.name == "accuracy"
-    assert list(setting_overrides(request, goals))[-3:] == [
+    assert list(setting_overrides(asked, goals))[-3:] == [
         "trainer.threads=1", "trainer.cpu=true", "trainer.monitor=accuracy"]  # fmt: skip
 
 
@@ -124,14 +142,21 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str) -> None:
 
 
 def test_objectives_are_what_trials_report() -> None:
-    request = request_of("tune=kagn_small", "tune.objectives=[acuracy]")
+    asked = request_of("tune=kagn_small", "tune.objectives=[acuracy]")
     with pytest.raises(ConfigError, match="did you mean 'accuracy'"):
-        read_goals(request)
+        read_goals(asked)
 
 
-@pytest.mark.parametrize("name", [n for n in group_options("tune") if n != "default"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("published") else ())
+        for name in group_options("tune")
+        if name != "default"
+    ],
+)
 def test_every_space_of_the_project_works(name: str) -> None:
     options, rest = read_options([f"tune={name}"])
-    request = read_request(options, rest)
-    common = list(setting_overrides(request, read_goals(request)))
-    check_space(request, Composer(options.config_name, common))
+    asked = read_request(options, rest)
+    common = list(setting_overrides(asked, read_goals(asked)))
+    check_space(asked, composer_of(options.config_name, tuple(common)))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.config.compose import load_config
+from experiments.config.parse import to_dict
 from experiments.tuning import launch
 from experiments.tuning.config import TuneConfig
 from experiments.tuning.directory import Record, SearchDirectory, run_directories
@@ -22,6 +24,14 @@ DEGREE = "tune.space.model.degree=choice(2, 3, 4)"
 
 
 @pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the config of all trials, which the fake runs would else each compose."""
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(load_config("cifar", ["data=digits"]))))
+    return path
+
+
+@pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
     with ray_running(TuneConfig(jobs=2)):
         yield
@@ -29,14 +39,14 @@ def ray() -> Iterator[None]:
 
 @pytest.fixture
 def search(
-    ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray: None, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., SearchDirectory]:
     """search("tune.trials=3", ..., trouble={"1": "raise"}) -> the directory of a search."""
-    names = ("FAKE_WHOLE", "FAKE_TROUBLE", "FAKE_SECONDS")
+    names = ("FAKE_CONFIG", "FAKE_TROUBLE", "FAKE_SECONDS")
     monkeypatch.setattr(launch, "ENVIRONMENT", (*launch.ENVIRONMENT, *names))
 
     def go(*words: str, trouble: dict[str, str] | None = None, seconds: float = 0) -> Any:
-        environment = {"FAKE_WHOLE": "1", "FAKE_TROUBLE": json.dumps(trouble or {})}
+        environment = {"FAKE_CONFIG": str(config), "FAKE_TROUBLE": json.dumps(trouble or {})}
         for name, value in {**environment, "FAKE_SECONDS": str(seconds)}.items():
             monkeypatch.setenv(name, value)
         code = launch.main([
@@ -84,18 +94,19 @@ def test_trials_train_with_what_was_suggested_and_failures_end_nothing(
 def test_a_finished_part_is_told_again_and_not_trained(
     search: Callable[..., SearchDirectory],
 ) -> None:
-    first = search(LR, "tune.trials=2", "tune.scheduler=asha", "tune.name=again")
+    first = search(LR, "tune.trials=1", "tune.scheduler=asha", "tune.name=again")
     trained = {p: p.read_text() for p in first.runs.rglob("trained.log")}
     values = [r.values for r in first.read_records()]
     first.write(status="interrupted")
-    second = search(LR, "tune.trials=3", "tune.scheduler=asha", "tune.name=again",
+    second = search(LR, "tune.trials=2", "tune.scheduler=asha", "tune.name=again",
                     "tune.resume=auto")  # fmt: skip
     assert second.path == first.path
     records = second.read_records()
-    assert [r.values for r in records[:2]] == values and len(records) == 3
+    assert [r.values for r in records[:1]] == values and len(records) == 2
     assert {p: p.read_text() for p in trained} == trained
 
 
+@pytest.mark.slow
 def test_a_population_takes_over_checkpoints_and_its_schedule_repeats(
     search: Callable[..., SearchDirectory], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +127,7 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_repeats(
     assert "weights after epoch 5: the same" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_grid_is_all_of_its_points(search: Callable[..., SearchDirectory]) -> None:
     found = search(DEGREE, "tune.search=grid", "tune.trials=null", "trainer.epochs=1")
     assert [r.values["model.degree"] for r in found.read_records()] == ["2", "3", "4"]
