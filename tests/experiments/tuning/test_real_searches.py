@@ -18,8 +18,9 @@ import yaml
 
 from experiments.config.compose import load_config
 from experiments.config.parse import to_dict
-from experiments.files import read_rows
+from experiments.files import read_rows, write_json
 from experiments.tuning.directory import SearchDirectory, run_directories
+from experiments.tuning.population import schedule_of
 from experiments.tuning.process import Child
 from tests.experiments.tuning.conftest import FAKE
 
@@ -129,9 +130,16 @@ def test_a_search_that_was_ended_goes_on(
 
 
 def test_a_population_repeats_to_the_same_weights(tmp_path: Path, tune: Tune) -> None:
-    ended(tune(*REAL, LR, "tune.trials=3", "tune.scheduler=pbt", "trainer.epochs=5"))
-    said = ended(tune("--replay", str(the_search(tmp_path).path)))
-    assert "weights after epoch 5: the same" in said
+    """Epochs last long enough for trials that do not start at the same moment to meet."""
+    ended(tune(*REAL, LR, "model.layer_sizes=[8,16,16,32]", "tune.trials=2", "tune.scheduler=pbt",
+               "trainer.epochs=16", "tune.interval=2"))  # fmt: skip
+    search = the_search(tmp_path)
+    schedules = [schedule_of(search, record) for record in search.read_records()]
+    longest = max(schedules, key=lambda schedule: len(schedule["segments"]))
+    assert len(longest["segments"]) > 1, "nobody took over a checkpoint"
+    write_json(search.schedule, longest)
+    said = ended(tune("--replay", str(search.path)))
+    assert "weights after epoch 16: the same" in said
 
 
 def test_two_objectives_have_a_front(tmp_path: Path, tune: Tune) -> None:
