@@ -32,6 +32,14 @@ SIZES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("*res*net*", "resnet", {"depth": 18}),
     ("rkan*", "timm", {"backbone": "resnet18", "stages": (4,)}),
     ("kaconvnet*", "kaconvnet_conv", {"width_scale": 0.5}),
+    *(
+        (
+            pattern,
+            "vit",
+            {"image_size": SIDE, "patch_size": 4, "width": 96, "heads": 3, "depth": 6},
+        )
+        for pattern in ("vit*", "kat*", "kan_deit*", "kit*")
+    ),
 )
 
 
