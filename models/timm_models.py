@@ -16,7 +16,6 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, r
 from torch import nn
 
 from models.create import create_model
-from models.features import feature_net
 from models.registry import list_models, model_options
 
 _RENAMED = {"drop_rate": "dropout_linear", "drop_path_rate": "drop_path", "img_size": "image_size"}
@@ -32,6 +31,8 @@ def _create(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Modu
     Raises: ValueError for pretrained=True where neither timm nor this library has weights, and
         what create_model raises.
     """
+    from models.features import feature_net  # which may be what imports timm
+
     has_source = any(arguments.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay"))
     if pretrained and "pretrained" in model_options(name):  # of the network within
         arguments["own_weights"], pretrained = True, False

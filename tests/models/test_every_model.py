@@ -262,9 +262,8 @@ def test_options_are_documented_and_their_defaults_valid(name: str) -> None:
         assert option.check(option.default) == option.default
 
 
-@pytest.mark.parametrize("name", ["simple_conv_kagn", "kaconvnet"])
-def test_compiles_to_one_graph(name: str) -> None:
-    check_compiled(name)
+def test_compiles_to_one_graph() -> None:
+    check_compiled("simple_conv_kagn")
 
 
 @pytest.mark.slow
@@ -273,10 +272,16 @@ def test_every_model_compiles_to_one_graph(name: str) -> None:
     check_compiled(name)
 
 
-def check_compiled(name: str) -> None:
+@pytest.mark.slow
+@some_models
+def test_compiles_to_machine_code(name: str) -> None:
+    check_compiled(name, backend="inductor")
+
+
+def check_compiled(name: str, backend: str = "aot_eager") -> None:
     torch._dynamo.reset()
-    model = small(name, noisy_gating=False if "moe" in name else None).double()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    model = calm(name).double()
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
     x = images().double()
     for mode in (True, False):
         model.train(mode)
@@ -284,3 +289,51 @@ def check_compiled(name: str) -> None:
         expected = copy.deepcopy(model)(x)
         torch.manual_seed(0)
         torch.testing.assert_close(compiled(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def calm(name: str) -> Any:
+    """A small network whose experts, which all compute once it is compiled, draw no numbers."""
+    return small(name, noisy_gating=False, dropout=0.0) if "moe" in name else small(name)
+
+
+# The smallest network of each family, and the side of its images.
+SMALLEST: dict[str, tuple[dict[str, Any], int]] = {
+    "simple_conv_kacn": ({"layer_sizes": (2, 2, 2, 2), "head": "linear"}, 8),
+    "vggkacn": ({"width_scale": 0.0625}, 16),
+    "reskacnet": ({"width_scale": 0.125, "blocks": (1, 1, 1, 1)}, 8),
+    "densekacnet": ({"width_scale": 0.125, "block_config": (1,), "head": "linear"}, 16),
+    "kacrdnet": ({"width_scale": 0.25, "size": "mini", "blocks": 1}, 16),
+    "kaconvnet": ({"width_scale": 0.0625, "blocks": 1, "stem_stride": 1}, 8),
+    "rkan": ({"backbone": "test_resnet"}, 32),
+    "timm": ({"architecture": "test_resnet"}, 32),
+}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    options, size = SMALLEST[name]
+    if "degree" in model_options(name):
+        options = {**options, "degree": 1}
+    model = create_model(name, num_classes=2, input_channels=3, **options)
+    check_onnx(model, images(size), tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@every_model
+def test_every_model_as_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    check_onnx(calm(name), images(), tmp_path / "model.onnx")
+
+
+def check_onnx(model: nn.Module, x: Tensor, file: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.onnx.export(model.eval(), (x,), file, dynamo=True, optimize=False, verbose=False)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_every_family_has_a_smallest_network() -> None:
+    builders = {name: _MODELS[name].build for name in list_models()}
+    assert {builders[name] for name in SMALLEST} == set(builders.values())

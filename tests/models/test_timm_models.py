@@ -21,6 +21,7 @@ LATER = """
 import sys, models
 from importlib.util import find_spec
 assert "timm" not in sys.modules and find_spec("timm")
+import models.features  # and timm with it
 import timm
 assert timm.list_models("reskagnet_18*") == ["reskagnet_18x32p"]
 assert not any(type(finder).__module__ == "models.timm_hook" for finder in sys.meta_path)
