@@ -3,7 +3,7 @@
 Importing this file registers them; models.timm_hook does so where timm and models are imported.
 timm's arguments in_chans, drop_rate, drop_path_rate and img_size are the options that they name
 here, num_classes=0 takes the head off, and all options of the network are taken besides. A name
-that timm has itself stays timm's.
+that timm has itself stays timm's; what a script registers with models.register is not told to it.
 """
 
 from __future__ import annotations

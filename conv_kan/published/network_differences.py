@@ -9,8 +9,9 @@ NETWORKS = (
         "VGG networks, by default of create_model",
         "instance norm without affine, average to 7x7, unscaled functions; `fast_vggkan`: 5 "
         "centres in [-1, 1], GELU",
-        "the norm of the family (batch), affine, average to 1x1, functions of unit scale, the "
-        "layer's own centres and SiLU; models.published makes the published ones",
+        "the norm of the family (batch; layer where a mixture holds whole convolutions), affine, "
+        "average to 1x1, functions of unit scale, the layer's own centres and SiLU; "
+        "models.published makes the published ones",
         "defaults suit images of 32x32, on which a 7x7 average repeats every feature 49 times",
     ),
     Difference(

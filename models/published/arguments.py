@@ -13,8 +13,8 @@ from conv_kan.published.arguments import activation_of
 from models.options import advise
 from models.registry import model_options
 
-HEADS = {"Linear": "linear", "VGG": "vgg", "Matryoshka": "matryoshka", "KAN": "kan",
-         "HiddenKAN": "hidden_kan", "KANtryoshka": "kantryoshka"}  # fmt: skip
+_HEADS = {"Linear": "linear", "VGG": "vgg", "Matryoshka": "matryoshka", "KAN": "kan",
+          "HiddenKAN": "hidden_kan", "KANtryoshka": "kantryoshka"}  # fmt: skip
 _NORMS: dict[Any, str] = {
     None: "none",
     nn.BatchNorm2d: "batch",
@@ -64,12 +64,12 @@ def head_name(head_type: str) -> str:
 
     Raises: ValueError for an unknown one, which gives a network without a head there.
     """
-    if head_type not in HEADS:
+    if head_type not in _HEADS:
         raise ValueError(
-            f"head_type={head_type!r} is not known; {advise(head_type, HEADS)}. Features without a "
-            "head come from model.reset_classifier(0)"
+            f"head_type={head_type!r} is not known; {advise(head_type, _HEADS)}. Features without "
+            "a head come from model.reset_classifier(0)"
         )
-    return HEADS[head_type]
+    return _HEADS[head_type]
 
 
 def _form(is_bottleneck: bool) -> str:

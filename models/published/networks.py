@@ -21,7 +21,7 @@ from models.rows.common import KAN_HEADS
 
 _FAMILIES = (baselines, reskanet, densekanet, vggkan, rdnet)
 _OPTIONS = {name: chosen for family in _FAMILIES for name, chosen in family.PUBLISHED.items()}
-# Published classes -> our names, where they differ; numbers of layers come before the first ones.
+# Published classes -> our names: those of 4 and 8 layers, by kind, and others.
 _KINDS = {
     "Conv": "conv",
     "ConvKAN": "conv_kan",
