@@ -18,11 +18,12 @@ NETWORKS = (
 # Patterns of others.
 MORE_NETWORKS = ("*resk*net*", "*densek*net*", "kagrdnet_*")
 # Patterns of published networks that are not built here.
-UNBUILT = ("[Uu]*[Kk]*[Nn]et*", "fast_u*kanet*", "u2net*", "PEFT*", "kat_*patch*")
+UNBUILT = ("[Uu]*[Kk]*[Nn]et*", "fast_u*kanet*", "u2net*", "PEFT*")
 # Patterns of other published names -> where it is here.
 OTHERS: dict[str, str] = {
     "*Res*KA*": "models.published.reskagnet_18x32p and others: models.list_models('*res*net*')",
     "*Dense*KA*": "models.published.densekagnet121 and others: models.list_models('*dense*net*')",
+    "k[ai]t_*patch*": "models.create_model: see models.list_models('k*t_*patch*')",
     "*RDNet*": "models.published.kagrdnet_tiny and others: models.list_models('*rdnet*')",
     "*ConvND*": "conv_kan.KANConv(..., basis=..., ndim=...)",
     "WaveletConv*": "conv_kan.WavKANConv",
