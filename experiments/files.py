@@ -36,6 +36,23 @@ def parse_mapping(content: bytes, *, is_yaml: bool = False) -> dict[str, Any]:
     return value
 
 
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a file such as metrics.jsonl, which has none while it is missing.
+
+    A line that a kill has cut off is skipped.
+    """
+    rows = []
+    if Path(path).exists():
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it onto `path` when the block ends well.

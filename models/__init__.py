@@ -1,6 +1,8 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
-With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`.
+With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`. Published
+networks by their own calls: `models.published`. timm has all of them once both are imported:
+`timm.create_model("reskagnet_18x32p", num_classes=10)`.
 
 Names and options are known without torch, which comes with the first model.
 """
@@ -13,15 +15,28 @@ from conv_kan.lazy import lazy_names
 from models.create import create_model
 from models.options import Option
 from models.registry import check_options, list_models, model_options, register
+from models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
-    from models import baselines, densekanet, foreign, kaconv, rdnet, reskanet, rkan, vggkan
+    from models import (
+        baselines,
+        densekanet,
+        foreign,
+        kaconv,
+        published,
+        rdnet,
+        reskanet,
+        rkan,
+        vggkan,
+    )
     from models.description import Description
     from models.hub import from_pretrained, push_to_hub, save_pretrained
 else:
     _HUB = ("from_pretrained", "push_to_hub", "save_pretrained")
     _ORIGINS = {"Description": "models.description", **dict.fromkeys(_HUB, "models.hub")}
     __getattr__, __dir__ = lazy_names(__name__, _ORIGINS)
+
+register_with_timm()
 
 __all__ = [
     "Description",
@@ -35,6 +50,7 @@ __all__ = [
     "kaconv",
     "list_models",
     "model_options",
+    "published",
     "push_to_hub",
     "rdnet",
     "register",

@@ -16,7 +16,7 @@ from torch import nn
 from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import build_head
 from models.kits import ConvKit, KANKit, create_kit
-from models.published import published_baseline
+from models.layouts import published_baseline
 
 
 def build_baseline(

@@ -19,7 +19,7 @@ from models.blocks import CONVS, ConvNet, check_groups, pooled_norm_problem
 from models.checkpointing import recompute_in_backward
 from models.heads import build_head, head_layers, with_outer_dropout
 from models.kits import ConvKit, KANKit, create_kit
-from models.published import published_densekanet
+from models.layouts import published_densekanet
 from models.rows.densekanet import DEPTHS
 from models.stems import build_stem, stem_reduction
 

@@ -22,8 +22,9 @@ class Entry:
 
     `build` is "module:function", imported when a model is made and not before, or the function
     itself. It is called as `build(num_classes=..., input_channels=..., **arguments, **options)`
-    with a value for every option. `basis` says whose options the model has, for error messages;
-    None: it has no basis.
+    with a value for every option. `basis` says whose functions the model learns, and so whose
+    options it has; None: it learns none. `has_twins`: a network without a width that is as large
+    as its twins.
 
     Raises: ValueError if two options share a name.
     """
@@ -33,6 +34,7 @@ class Entry:
     options: Sequence[Option]
     basis: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    has_twins: bool = False
 
     def __post_init__(self) -> None:
         if len(self.by_name) != len(self.options):

@@ -24,6 +24,7 @@ from models.heads import Mlp, build_head
 from models.kinds import KINDS, chosen_arguments
 from models.options import nearest_names
 from models.probe import last_of_every_size, probe
+from models.registry import list_models
 
 # What a constructor of torchvision is told so that it returns one output.
 _ONE_OUTPUT: dict[str, dict[str, Any]] = {
@@ -125,13 +126,13 @@ def with_head(body: Body, num_classes: int, options: Mapping[str, Any]) -> Forei
         options["head"],
         body.num_features,
         dropout=options["dropout_linear"],
-        mlp=_head_layers(options),
+        mlp=chosen_head_layers(options),
     )
     is_linear = options["head"] == "linear"
     return ForeignNet(body, make_head, num_classes=num_classes, linear=is_linear)
 
 
-def _head_layers(options: Mapping[str, Any]) -> Mlp | None:
+def chosen_head_layers(options: Mapping[str, Any]) -> Mlp | None:
     """What makes the layers of a KAN head, its hidden ones included."""
     kind, hidden = options["head_kind"], options["head_sizes"]
     given = {
@@ -194,7 +195,7 @@ def _timm_body(
     options: Mapping[str, Any],
 ) -> Body:
     name, _, tag = architecture.partition(".")
-    _check_name("timm", name, timm.list_models())
+    _check_name("timm", name, sorted(set(timm.list_models()) - set(list_models())))
     if tag:
         _check_name("timm", architecture, timm.list_pretrained(f"{name}.*"))
     given = {"img_size": options.get("image_size"), "drop_path_rate": options.get("drop_path")}
@@ -256,8 +257,8 @@ def _check_name(library: str, name: str, known: Sequence[str]) -> None:
         close = nearest_names(name, known, 3)
         hint = f"; the nearest are {', '.join(close)}" if close else ""
         raise ValueError(
-            f"architecture={name!r} is not known to {library}{hint}; it has {len(known)}, which "
-            f"{library}'s list_models() names"
+            f"{name!r} is not known to {library}{hint}; it has {len(known)}, which {library}'s "
+            "list_models() names"
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from conv_kan.interop import load_published, published_norm
 from models.create import create_model
 from models.description import Description, Preprocessing, note_of_weights, read_note
+from models.published.networks import OURS, find_network, published_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,21 +32,6 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # How published networks were evaluated on ImageNet.
 _IMAGENET = Preprocessing(224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Published argument -> our option; what has no effect on a loaded network is left out.
-_ARGUMENTS = {
-    "groups": "groups",
-    "degree": "degree",
-    "dropout": "dropout",
-    "dropout_linear": "dropout_linear",
-    "vgg_type": "vgg_type",
-    "width_scale": "width_scale",
-    "expected_feature_shape": "feature_shape",
-    "last_attention": "last_attention",
-    "sa_inner_projection": "sa_inner_projection",
-}
-_HEADS = {"Linear": "linear", "VGG": "vgg", "Matryoshka": "matryoshka", "KAN": "kan",
-          "HiddenKAN": "hidden_kan", "KANtryoshka": "kantryoshka"}  # fmt: skip
-_KAN_HEADS = ("KAN", "HiddenKAN", "KANtryoshka")
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, description: Description) -> Path:
@@ -138,26 +125,22 @@ def _published(
     if not isinstance(arguments, Mapping) or "vgg_type" not in arguments:
         raise ValueError(f"{CONFIG} describes no network of this library, nor a published VGG")
     name = name or _network_of(state)
-    options = {ours: arguments[key] for key, ours in _ARGUMENTS.items() if key in arguments}
-    head = arguments.get("head_type", "Linear")
-    options |= {"head": _HEADS.get(head, head), "scale": "none", **published_norm(state)}
-    if head in _KAN_HEADS:
-        options["head_activation"] = "gelu"
+    known = signature(find_network(name)).parameters
+    name = OURS.get(name, name)
+    given = {key: value for key, value in arguments.items() if key in known}
+    sizes = {"input_channels": 3, "num_classes": 1000}
+    options = {**sizes, **published_options(name, given), **published_norm(state)}
+    input_channels, num_classes = (options.pop(size) for size in sizes)
     description = Description(
         model=name,
         options=options,
-        num_classes=arguments.get("num_classes", 1000),
-        input_channels=arguments.get("input_channels", 3),
-        input_shape=(arguments.get("input_channels", 3), 224, 224),
+        num_classes=num_classes,
+        input_channels=input_channels,
+        input_shape=(input_channels, 224, 224),
         task="classification",
         preprocessing=_IMAGENET,
     )
-    model = create_model(
-        name,
-        num_classes=description.num_classes,
-        input_channels=description.input_channels,
-        **options,
-    )
+    model = create_model(name, num_classes=num_classes, input_channels=input_channels, **options)
     load_published(model, state)
     return _described(model, description)
 

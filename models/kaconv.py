@@ -19,7 +19,9 @@ from conv_kan.interop.rules import Layout
 from conv_kan.layers import KAConv
 from conv_kan.layers.norm import make_norm
 from models.blocks import CONVS, ConvBlock, ConvNet
-from models.published import block_parts, published_kaconvnet
+from models.forms import maker_of
+from models.kinds import KINDS
+from models.layouts import block_parts, published_kaconvnet
 from models.rows.kaconv import SIZES, STEM_STRIDES
 
 _SQUEEZE = 4
@@ -81,7 +83,7 @@ class Residual(nn.Sequential):
 
 
 def build_kaconvnet(
-    *, has_functions: bool, num_classes: int, input_channels: int, **options: Any
+    *, kind: str | None, num_classes: int, input_channels: int, **options: Any
 ) -> ConvNet:
     """Stem, then four stages with half the size between them, average over all positions, head."""
     ndim = options["ndim"]
@@ -89,7 +91,7 @@ def build_kaconvnet(
     channels = tuple(max(1, round(c * options["width_scale"])) for c in channels)
     blocks = blocks if options["blocks"] is None else (options["blocks"],) * len(blocks)
     strides = STEM_STRIDES[options["stem_stride"]]
-    mixer: Mixer = partial(_mixer, has_functions, ndim)
+    mixer: Mixer = partial(_mixer, kind, ndim)
     block = partial(KABlock, mixer=mixer, ndim=ndim, drop_path=options["drop_path"])
     features = nn.Sequential(_stem(mixer, input_channels, channels[0], strides, ndim))
     info: list[dict[str, Any]] = []
@@ -111,13 +113,16 @@ def build_kaconvnet(
 
 
 def _mixer(
-    has_functions: bool, ndim: int, c_in: int, c_out: int, kernel_size: int, stride: int = 1
+    kind: str | None, ndim: int, c_in: int, c_out: int, kernel_size: int, stride: int = 1
 ) -> nn.Module:
-    """KAConv, or a plain convolution, which a norm follows in either case."""
+    """KAConv, a plain convolution, or one of the kind, which a norm follows in any case."""
     padding = kernel_size // 2
-    if has_functions:
-        return KAConv(c_in, c_out, kernel_size, ndim=ndim, stride=stride, padding=padding)
-    return CONVS[ndim - 1](c_in, c_out, kernel_size, stride, padding)
+    if kind is None:
+        return CONVS[ndim - 1](c_in, c_out, kernel_size, stride, padding)
+    given: dict[str, Any] = {"ndim": ndim, "stride": stride, "padding": padding}
+    if kind == "kaconv":
+        return KAConv(c_in, c_out, kernel_size, **given)
+    return maker_of(KINDS[kind]).conv(c_in, c_out, kernel_size, norm=None, **given)
 
 
 def _stem(

@@ -141,6 +141,8 @@ def kind_options(name: str | None, form: str = "plain") -> tuple[Option, ...]:
     """
     kind = None if name is None else KINDS[name]
     norm = "batch" if kind is None else kind.norm or "none"
+    if form == "experts":  # an expert may see a single image of a batch, whose statistics are none
+        norm = "layer"
     options = [
         Option("norm", str, norm, "norm of the convolutions", choices=(*NORMS, "none")),
         Option("affine", bool, True, "whether norms learn a scale and a shift"),
@@ -191,9 +193,14 @@ def form_values(form: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen_arguments(
-    given: Mapping[str, Any], known: Mapping[str, Sequence[str]], kind: str, prefix: str = ""
+    given: Mapping[str, Any],
+    known: Mapping[str, Sequence[str]],
+    kind: str,
+    prefix: str = "",
+    choice: str = "kind",
 ) -> dict[str, Any]:
-    """The given arguments that are not null; `known` has those of every kind.
+    """The given arguments that are not null; `known` has those of every kind, which is an option
+    called prefix + choice.
 
     Raises: ValueError for an argument that this kind does not have, naming the kinds that do.
     """
@@ -202,7 +209,7 @@ def chosen_arguments(
         if name not in known[kind]:
             having = [other for other, names in known.items() if name in names]
             raise ValueError(
-                f"{prefix}{name}={value!r} has no effect with {prefix}kind={kind}; leave it out, "
-                f"or choose {prefix}kind={' or '.join(having)}"
+                f"{prefix}{name}={value!r} has no effect with {prefix}{choice}={kind}; leave it "
+                f"out, or choose {prefix}{choice}={' or '.join(having)}"
             )
     return chosen

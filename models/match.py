@@ -48,15 +48,13 @@ def match(
 
     reference is a name, or "name option=value ..."; options are those of `model`, whose width (its
     layer_sizes or width_scale) is scaled as a whole. Multiply-accumulates (by="macs") are those of
-    one input of input_shape, (C, *S).
+    one input of input_shape, (C, *S). A network without a width must have the size as it is.
 
-    Raises: ValueError for a network without a width, an unknown reference, and where no width comes
-        within 2 %: the nearest is named.
+    Raises: ValueError for an unknown reference, and where no width comes within 2 %: the nearest is
+        named.
     """
     values = check_options(model, options)
     width = next((o for o in model_options(model).values() if o.is_width), None)
-    if width is None:
-        raise ValueError(f"{model} has no width that could be matched")
 
     def size(name: str, given: Mapping[str, Any]) -> int:
         return _size(name, given, by, num_classes, input_shape)
@@ -64,18 +62,23 @@ def match(
     name, given = parse_reference(reference)
     target = size(name, given)
     plain = {key: value for key, value in values.items() if key not in MATCH}
-    best, best_size = _search(
-        lambda tried: size(model, {**plain, width.name: tried}),
-        values[width.name],
-        int(values.get("groups", 1)),
-        target,
-    )
+    if width is None:
+        best_size, found, what = size(model, plain), {}, f"{model} has not"
+        near = f"it has no width that could be changed, and {best_size:,} as it is"
+    else:
+        best, best_size = _search(
+            lambda tried: size(model, {**plain, width.name: tried}),
+            values[width.name],
+            int(values.get("groups", 1)),
+            target,
+        )
+        found, what = {width.name: best}, f"no {width.name} of {model} has"
+        near = f"the nearest is {best!r} with {best_size:,}"
     if abs(best_size / target - 1) > TOLERANCE:
         raise ValueError(
-            f"no {width.name} of {model} has the {target:,} {by} of {reference} to within "
-            f"{TOLERANCE:.0%}; the nearest is {best!r} with {best_size:,}"
+            f"{what} the {target:,} {by} of {reference} to within {TOLERANCE:.0%}; {near}"
         )
-    return Match({**plain, width.name: best}, reference, by, best_size, target)
+    return Match({**plain, **found}, reference, by, best_size, target)
 
 
 def _search(size: Callable[[Any], int], width: Any, multiple: int, target: int) -> tuple[Any, int]:

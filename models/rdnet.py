@@ -23,7 +23,7 @@ from models.blocks import ConvNet, pooled_norm_problem
 from models.heads import build_head
 from models.kinds import BOTTLENECK, EXPERTS, KINDS
 from models.kits import KANKit, Kit, create_kit
-from models.published import published_rdnet
+from models.layouts import published_rdnet
 from models.rows.rdnet import SIZES
 
 _EPS = 1e-6  # of layer norms, but that of the head

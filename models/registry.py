@@ -12,6 +12,7 @@ import yaml
 from models.entry import Entry
 from models.options import Option, advise, nearest_names
 from models.rows import ROWS
+from models.rows.common import KAN_HEADS
 from models.rows.published import OPTIONS as PUBLISHED_OPTIONS
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ _SIZES = (
     Option("num_classes", int, None, "logits per image", minimum=1),
     Option("input_channels", int, None, "channels of the images", minimum=1),
 )
-# What every network with a width can be told beside its own options.
+# What networks with a width or with twins can be told beside their own options.
 _MATCHING = (
     Option("match", str | None, None, "a model, or 'NAME option=value ...', whose size this one is "
-           "given by its width"),
+           "given by its width; one without a width must have it already"),
     Option("match_by", str, "parameters", "the size that match compares",
            choices=("parameters", "macs")),
 )  # fmt: skip
@@ -35,7 +36,7 @@ _MODELS: dict[str, Entry] = {}
 
 
 def _add(entry: Entry) -> None:
-    if any(option.is_width for option in entry.options):
+    if entry.has_twins or any(option.is_width for option in entry.options):
         entry = replace(entry, options=(*entry.options, *_MATCHING))
     if entry.name in _MODELS:
         raise ValueError(f"model {entry.name!r} is registered already; choose another name")
@@ -108,6 +109,14 @@ def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
         given[key] = yaml.safe_load(value)
     values = check_options(name, given)
     return name, {key: value for key, value in values.items() if key not in MATCH}
+
+
+def is_kan(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a model learns functions, in its body or in the head that its options name.
+
+    Raises: ValueError for an unknown model, naming the nearest ones.
+    """
+    return _entry(name).basis is not None or options.get("head") in KAN_HEADS
 
 
 def build_model(

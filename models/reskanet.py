@@ -17,7 +17,7 @@ from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import build_head
 from models.kinds import kind_options
 from models.kits import ConvKit, KANKit, create_kit
-from models.published import published_reskanet
+from models.layouts import published_reskanet
 from models.rows.reskanet import DEPTHS
 from models.stems import build_stem, stem_reduction
 

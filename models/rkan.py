@@ -17,13 +17,15 @@ from conv_kan.interop.layouts import layouts_of
 from conv_kan.interop.rules import Layout
 from conv_kan.layers import KANConv
 from conv_kan.ops.maths.norms import subtracts_means
+from models.blocks import CONVS, ConvBlock
 from models.foreign import Body, ForeignNet, make_body, with_head
 from models.kinds import KINDS, chosen_arguments
 from models.probe import Seen, probe, stages_of
 
 
 class Branch(nn.Module):
-    """y = norm(expand(f(reduce(x)))), f one KAN kernel of 3x3 functions for all channels alike.
+    """y = norm(expand(f(reduce(x)))), f one kernel for all channels alike: 3x3 functions of
+    a KAN, or a plain 3x3 convolution and a SiLU.
 
     reduce and expand are convolutions of 1x1 without bias, with c_in // reduction channels between
     them; norm is a batch norm.
@@ -31,7 +33,7 @@ class Branch(nn.Module):
     Shapes: x (B, c_in, H, W) -> y (B, c_out, H / stride, W / stride), rounded up.
     """
 
-    def __init__(self, kernel: KANConv, c_in: int, c_out: int, reduction: float) -> None:
+    def __init__(self, kernel: nn.Module, c_in: int, c_out: int, reduction: float) -> None:
         super().__init__()
         inner = max(1, int(c_in / reduction))
         self.reduce = nn.Conv2d(c_in, inner, 1, bias=False)
@@ -42,7 +44,9 @@ class Branch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         u = self.reduce(x)
         maps = u.flatten(0, 1).unsqueeze(1)  # every channel is an image of its own
-        v = self.kernel(maps, centered=subtracts_means(self.norm)).squeeze(1)
+        is_kan = isinstance(self.kernel, KANConv)
+        told = {"centered": subtracts_means(self.norm)} if is_kan else {}
+        v = self.kernel(maps, **told).squeeze(1)
         y: Tensor = self.norm(self.expand(v.unflatten(0, u.shape[:2])))
         return y
 
@@ -70,7 +74,7 @@ def build_rkan(*, num_classes: int, input_channels: int, **options: Any) -> Fore
     aliases: dict[str, str] = {}
     for number in sorted(set(options["stages"])):
         stage = _stage(found, number, options["backbone"])
-        aliases |= _add_branch(body, stage, _basis(options), options)
+        aliases |= _add_branch(body, stage, options)
     body.aliases = aliases
     return with_head(body, num_classes, options)
 
@@ -96,20 +100,26 @@ def _basis(options: Mapping[str, Any]) -> Basis:
     return TimesInput(basis, scale=options["scale"]) if options["times_input"] else basis
 
 
-def _add_branch(body: Body, seen: Seen, basis: Basis, options: Mapping[str, Any]) -> dict[str, str]:
+def _add_branch(body: Body, seen: Seen, options: Mapping[str, Any]) -> dict[str, str]:
     """Put a branch beside a stage; returns the aliases of the parameters in both."""
     stage, path = body.net.get_submodule(seen.path), seen.path
-    base = options["base"]
-    kernel = KANConv(
-        1, 1, 3, basis=basis, base=None if base == "none" else base, norm=None, activation=None,
-        stride=-(-seen.before[-1] // seen.behind[-1]), padding=1, backend=options["backend"],
-    )  # fmt: skip
-    branch = Branch(kernel, seen.before[1], seen.behind[1], options["reduction"])
+    stride = -(-seen.before[-1] // seen.behind[-1])
+    branch = Branch(_kernel(stride, options), seen.before[1], seen.behind[1], options["reduction"])
     own = [name for name, _ in stage.named_parameters()]
     body.net.set_submodule(path, SideBranch(stage, branch))
     aliases = {f"{path}.stage.{name}": f"{path}.{name}" for name in own}
     last = f"{path}.{own[-1]}"
     return aliases | {f"{path}.branch.{name}": last for name, _ in branch.named_parameters()}
+
+
+def _kernel(stride: int, options: Mapping[str, Any]) -> nn.Module:
+    if options["kind"] is None:
+        return ConvBlock(CONVS[1](1, 1, 3, stride, 1), None, nn.SiLU())
+    base = None if options["base"] == "none" else options["base"]
+    return KANConv(
+        1, 1, 3, basis=_basis(options), base=base, norm=None, activation=None, stride=stride,
+        padding=1, backend=options["backend"],
+    )  # fmt: skip
 
 
 @layouts_of.register

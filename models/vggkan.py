@@ -17,7 +17,7 @@ from torch import nn
 from models.blocks import ConvNet, check_groups, pooled_norm_problem
 from models.heads import build_head, head_layers
 from models.kits import KANKit, Kit, create_kit
-from models.published import published_vgg
+from models.layouts import published_vgg
 from models.rows.vggkan import VGG_TYPES
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)

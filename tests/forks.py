@@ -192,6 +192,9 @@ def execute(arguments: list[str]) -> None:
 if __name__ == "__main__":
     import experiments.runs.session  # noqa: F401 - what nearly every command imports, for all of them
 
+    # Whoever runs the tests may ignore them (nohup, a shell's background), which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     gc.collect()
     gc.freeze()  # forks would copy every page of these objects to look for garbage at their end
     command = serve()

@@ -27,6 +27,7 @@ LEVELS = [
     ("models", 9),
     ("experiments.errors", 8),
     ("experiments.files", 8),
+    ("experiments.machine", 8),
     ("experiments.config", 7),
     ("experiments.tasks.rows", 7),
     ("experiments.data", 6),
@@ -35,6 +36,8 @@ LEVELS = [
     ("experiments.training", 4),
     ("experiments.runs", 3),
     ("experiments.benchmarks", 1),
+    ("experiments.studies", 1),
+    ("experiments.tuning", 1),
     ("experiments", 2),
     ("", 0),
 ]

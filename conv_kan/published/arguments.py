@@ -89,6 +89,15 @@ def say_once(text: str) -> None:
     warnings.warn(text, stacklevel=4)
 
 
+def no_decay(name: str, decay: float) -> str:
+    """What a builder says of a published weight decay, which no published layer acts on."""
+    return (
+        f"{name}={decay} does nothing in the layers; penalize the weights of all of them "
+        f"with penalty.l1_decay={decay} of a run, or add {name} * "
+        "conv_kan.layers.regularization.l1_weight_norm(model) to your loss."
+    )
+
+
 def _name_ignored(row: Row, kwargs: Mapping[str, Any]) -> None:
     """Say once which keywords a network does nothing with, for one of them may be misspelt."""
     known = [*row.parameters, *row.keywords]

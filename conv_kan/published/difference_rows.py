@@ -1,7 +1,4 @@
-"""What published code does otherwise than this one, as rows: names, there, here, why.
-
-A table, and longer than other files for that.
-"""
+"""What published layers do otherwise than those of this library: names, there, here, why."""
 
 from __future__ import annotations
 
@@ -297,78 +294,3 @@ STATES = (
         "logits that are silently off are worse than an error",
     ),
 )
-
-NETWORKS_THERE = (
-    Difference(
-        "VGG networks, by default",
-        "instance norm without affine, average to 7x7, unscaled functions; `fast_vggkan`: 5 "
-        "centres in [-1, 1], GELU",
-        "the norm of the family (batch), affine, average to 1x1, functions of unit scale, the "
-        "layer's own centres and SiLU; the published ones are options (models.rows.vggkan)",
-        "defaults suit images of 32x32, on which a 7x7 average repeats every feature 49 times",
-    ),
-    Difference(
-        "VGG networks, KAN heads",
-        "mlp_... with GELU throughout (`vggkan fast_vggkan`: base_activation)",
-        "the layer's own activations by default; head_activation=gelu is the published head, and "
-        "weights of it load into no other",
-        "old runs keep what they were trained with",
-    ),
-    Difference(
-        "options of networks",
-        "head_type, expected_feature_shape, norm_layer, base_activation, dim_reduction, l1_decay",
-        "head, feature_shape, norm, base, reduction, penalty.l1_decay of a run; create_model names "
-        "ours for every published one",
-        "values that a config file and a command line can hold, the same words for all networks",
-    ),
-    Difference(
-        "networks of mixtures",
-        "forward(x, **ignored) returns (logits, loss); the loss of baselines is always 0",
-        "forward(x) returns logits; penalty.load_balance or mixture_penalty(model) is the loss",
-        "one interface for all networks",
-    ),
-    Difference(
-        "VGG networks, attention",
-        "projections drop channels as convolutions do",
-        "projections drop nothing",
-        "queries and keys of two dropouts seldom meet; in eval mode there is no difference",
-    ),
-    Difference(
-        "degree_out=1 of the baselines",
-        "makes a linear head",
-        "head=linear does; degree_out is 2 or more",
-        "an option says what it does",
-    ),
-    Difference(
-        "an instance norm at the end, averaged over all positions (`vggkacn vgg_wav_kan`, last "
-        "attention)",
-        "is trained, and stays at chance",
-        "is built and evaluated; its training is refused",
-        "every image has the same features",
-    ),
-    Difference(
-        "groups and widths that do not divide, images too small",
-        "fail in a layer",
-        "are refused with the values that work",
-        "found before any work",
-    ),
-    Difference(
-        "`from_pretrained`, `push_to_hub`",
-        "of PyTorchModelHubMixin, without the norm in the config",
-        "load_published(model, state); published_norm(state) reads the norm off the keys",
-        "weights alone do not say what network they are of",
-    ),
-    Difference(
-        "`wav_version`",
-        "three spellings of one function, of other speed",
-        "one function, weights of all three load",
-        "nothing to choose",
-    ),
-)
-
-SECTIONS: dict[str, tuple[Difference, ...]] = {
-    "Calls": CALLS,
-    "Values": VALUES,
-    "State dicts": STATES,
-    "Networks": NETWORKS_THERE,
-}

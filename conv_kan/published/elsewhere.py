@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-_FAMILIES = {
-    "ConvKAN": "conv_kan",
-    "FastConvKAN": "conv_fastkan",
-    "ConvKALN": "conv_kaln",
-    "ConvKACN": "conv_kacn",
-    "ConvKAGN": "conv_kagn",
-    "ConvWavKAN": "conv_wavkan",
-    "MoEConvKAGNBN": "conv_moe_kagn_bn",
-    "Conv": "conv",
-}
-_VGGS = {
-    "VGGKAN": "vggkan",
-    "FastVGGKAN": "fast_vggkan",
-    "VGGKALN": "vggkaln",
-    "VGGKACN": "vggkacn",
-    "VGGKAGN": "vggkagn",
-    "VGGKAGN_BN": "vggkagn_bn",
-    "MoE_VGGKAGN_BN": "moe_vggkagn_bn",
-    "WavVVGKAN": "vgg_wav_kan",
-}
-# Published networks, by class and by function, and their names in models.
-NETWORKS: dict[str, str] = {
-    **_VGGS,
-    **{name: name for name in _VGGS.values()},
-    **{f"Simple{theirs}": f"simple_{ours}" for theirs, ours in _FAMILIES.items()},
-    **{f"EightSimple{theirs}": f"eight_simple_{ours}" for theirs, ours in _FAMILIES.items()},
-}
-# Patterns of published networks that keep their names.
-KEPT = ("*resk*net*", "*densek*net*", "kagrdnet_*")
-# Patterns of published networks that are not built here.
-UNBUILT = (
-    "[Uu]*[Kk]*[Nn]et*",
-    "fast_u*kanet*",
-    "u2net*",
-    "*AutoKA*",
-    "moe_vggkagn",
-    "MoEVGGKAGN",
-    "PEFT*",
-    "kat_*patch*",
+_LAYERS = ("Conv", "ConvKAN", "FastConvKAN", "ConvKALN", "ConvKACN", "ConvKAGN", "ConvWavKAN",
+           "MoEConvKAGNBN")  # fmt: skip
+# Published networks, by class and by function; models.published has them.
+NETWORKS = (
+    *(f"Simple{layers}" for layers in _LAYERS),
+    *(f"EightSimple{layers}" for layers in _LAYERS),
+    *("VGGKAN", "FastVGGKAN", "VGGKALN", "VGGKACN", "VGGKAGN", "VGGKAGN_BN", "MoEVGGKAGN"),
+    *("MoE_VGGKAGN_BN", "WavVVGKAN", "vggkan", "fast_vggkan", "vggkaln", "vggkacn", "vggkagn"),
+    *("vggkagn_bn", "moe_vggkagn", "moe_vggkagn_bn", "vgg_wav_kan", "AutoKAN", "TinyAutoKAGN"),
 )
+# Patterns of others.
+MORE_NETWORKS = ("*resk*net*", "*densek*net*", "kagrdnet_*")
+# Patterns of published networks that are not built here.
+UNBUILT = ("[Uu]*[Kk]*[Nn]et*", "fast_u*kanet*", "u2net*", "PEFT*")
 # Patterns of other published names -> where it is here.
 OTHERS: dict[str, str] = {
-    "*Res*KA*": "models.create_model: see models.list_models('*res*net*')",
-    "*Dense*KA*": "models.create_model: see models.list_models('*dense*net*')",
-    "*RDNet*": "models.create_model: see models.list_models('*rdnet*')",
+    "*Res*KA*": "models.published.reskagnet_18x32p and others: models.list_models('*res*net*')",
+    "*Dense*KA*": "models.published.densekagnet121 and others: models.list_models('*dense*net*')",
+    "k[ai]t_*patch*": "models.create_model: see models.list_models('k*t_*patch*')",
+    "*RDNet*": "models.published.kagrdnet_tiny and others: models.list_models('*rdnet*')",
     "*ConvND*": "conv_kan.KANConv(..., basis=..., ndim=...)",
     "WaveletConv*": "conv_kan.WavKANConv",
     "*SelfKANtentionND": "conv_kan.SelfAttention(channels, layer=..., ndim=...)",
@@ -69,15 +45,21 @@ OTHERS: dict[str, str] = {
     "*[Rr]ational*": "conv_kan.GroupRational, or conv_kan.published.KAT_Group",
     "*Loss": "loss= of a run: cross_entropy, focal or bce",
 }
-_CALL = "models.create_model({!r}, num_classes=..., input_channels=...)"
+
+
+def is_network(name: str) -> bool:
+    """Whether a published name is that of a network which models.published has."""
+    return name in NETWORKS or _fits(name, MORE_NETWORKS)
 
 
 def find_elsewhere(name: str) -> str | None:
     """Where what a published name stands for is found, in words; None for a name that is none."""
-    if name in NETWORKS:
-        return f"networks are made by {_CALL.format(NETWORKS[name])}"
-    if any(fnmatchcase(name, pattern) for pattern in KEPT):
-        return f"networks are made by {_CALL.format(name)}"
-    if any(fnmatchcase(name, pattern) for pattern in UNBUILT):
-        return "it is none of the networks that models.create_model makes: see models.list_models()"
+    if is_network(name):
+        return f"networks are made by models.published.{name}"
+    if _fits(name, UNBUILT):
+        return "it is not built here: see models.published.list_published() and list_models()"
     return next((where for pattern, where in OTHERS.items() if fnmatchcase(name, pattern)), None)
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

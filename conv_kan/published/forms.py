@@ -17,7 +17,7 @@ from conv_kan.layers.mixture import MixtureOfExperts, WithPenalty
 from conv_kan.published.arguments import REQUIRED, Row, layer_norm, norm_of
 from conv_kan.published.conv import BATCH, DEGREE, GEOMETRY, INNER, INSTANCE, SIZES
 from conv_kan.published.family_init import published_init_
-from conv_kan.published.init import init_bottleneck_, init_mixture_
+from conv_kan.published.init import init_mixture_, init_mixture_in_bottleneck_
 from conv_kan.published.linear import build_linear
 
 Rows = Mapping[str, Row]
@@ -80,11 +80,9 @@ def build_mixture_in_bottleneck(
     def mixture(c_in: int, c_out: int, kernel_size: int, **arguments: Any) -> nn.Module:
         gate = _pre_gate(c_in) if pregate else None
         make = partial(expert, c_in, kernel_size, arguments)
-        layer = MixtureOfExperts(
+        return MixtureOfExperts(
             c_in, expert=make, num_experts=num_experts, k=k, noisy=noisy_gating, pre_gate=gate
         )
-        init_mixture_(layer, copies=False)
-        return layer
 
     sizes = [options.pop(name) for name in SIZES]
     dropout, reduction = options.pop("dropout"), options.pop("dim_reduction")
@@ -96,19 +94,8 @@ def build_mixture_in_bottleneck(
         *sizes, ndim=ndim, basis=basis, layer=mixture, reduction=reduction, min_inner=least,
         norm=norm, **options,
     )  # fmt: skip
-    _init_around(layer)
+    init_mixture_in_bottleneck_(layer)
     return WithPenalty(layer)
-
-
-def _init_around(layer: Bottleneck) -> None:
-    """Initial weights of the bottleneck; those of the experts, which it resets, once more."""
-    init_bottleneck_(layer, "gram")
-    mixture = layer.inner
-    assert isinstance(mixture, MixtureOfExperts)
-    for expert in mixture.experts:
-        published_init_(expert, "gram")  # type: ignore[arg-type]
-    if not isinstance(mixture.pre_gate, nn.Identity):
-        published_init_(mixture.pre_gate, "gram")  # type: ignore[arg-type]
 
 
 def _pre_gate(channels: int) -> nn.Module:

@@ -88,3 +88,15 @@ def init_mixture_(mixture: MixtureOfExperts, copies: bool) -> None:
             state = copy.deepcopy(mixture.experts[0].state_dict())
             for expert in mixture.experts:
                 expert.load_state_dict(state)
+
+
+def init_mixture_in_bottleneck_(layer: Bottleneck) -> None:
+    """Initial weights of the bottleneck, its gates and its experts, which differ."""
+    init_bottleneck_(layer, "gram")
+    mixture = layer.inner
+    assert isinstance(mixture, MixtureOfExperts)
+    init_mixture_(mixture, copies=False)
+    for expert in mixture.experts:
+        published_init_(expert, "gram")  # type: ignore[arg-type]
+    if not isinstance(mixture.pre_gate, nn.Identity):
+        published_init_(mixture.pre_gate, "gram")  # type: ignore[arg-type]

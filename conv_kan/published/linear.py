@@ -20,7 +20,7 @@ from conv_kan.layers.radial import RadialFunctions
 from conv_kan.layers.rational import GroupRational
 from conv_kan.layers.wavkan import WavKANLinear
 from conv_kan.names import ACTIVATIONS
-from conv_kan.published.arguments import activation_of, say_once
+from conv_kan.published.arguments import activation_of, no_decay, say_once
 from conv_kan.published.family_init import published_init_
 from conv_kan.published.init import init_bottleneck_linear_, init_wavelets_linear_
 
@@ -125,11 +125,7 @@ def build_network(
 ) -> nn.Module:
     """A KAN network of published layers. l1_decay is accepted, and none of them acts on it."""
     if l1_decay:
-        say_once(
-            f"l1_decay={l1_decay} does nothing in the layers; penalize the weights of all of them "
-            f"with penalty.l1_decay={l1_decay} of a run, or add l1_decay * "
-            "conv_kan.layers.regularization.l1_weight_norm(model) to your loss."
-        )
+        say_once(no_decay("l1_decay", l1_decay))
     first = first_dropout and dropout > 0
     shared = {"dropout": dropout if len(layers_hidden) > 2 or first else 0.0}
     shared["first_dropout"] = first

@@ -30,8 +30,16 @@ SIZES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("*rdnet*", "rdnet", {"size": "mini", "width_scale": 0.5}),
     ("*dense*net*", "densenet", {"depth": 35, "width_scale": 0.5}),
     ("*res*net*", "resnet", {"depth": 18}),
-    ("rkan", "timm", {"backbone": "resnet18", "stages": (4,)}),
+    ("rkan*", "timm", {"backbone": "resnet18", "stages": (4,)}),
     ("kaconvnet*", "kaconvnet_conv", {"width_scale": 0.5}),
+    *(
+        (
+            pattern,
+            "vit",
+            {"image_size": SIDE, "patch_size": 4, "width": 96, "heads": 3, "depth": 6},
+        )
+        for pattern in ("vit*", "kat*", "kan_deit*", "kit*")
+    ),
 )
 
 

@@ -21,7 +21,8 @@ class DataConfig:
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
-    workers: int = 0
+    fit: str = "train"  # train | all: on the validation images too, and nothing is selected
+    workers: int = 0  # processes that read images, and no more than the machine has cores
     mean: list[float] | None = None  # per channel, in [0, 1]; None: the dataset's own
     std: list[float] | None = None
     num_classes: int | None = None  # None: counted from the dataset
@@ -37,6 +38,7 @@ class DataConfig:
         require(0 <= self.workers <= 256, "data.workers", self.workers, rule)
         require(self.root != "", "data.root", self.root, "must be a directory; type . for this one")
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
+        require_choice("data.fit", self.fit, ("train", "all"))
         require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
         for key in ("image_size", "train_size", "num_classes", "channels"):
             value = getattr(self, key)

@@ -20,8 +20,9 @@ CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 
 def list_groups() -> list[str]:
-    """The names of the config groups."""
-    return sorted({"model", *(path.name for path in CONFIG_DIR.iterdir() if path.is_dir())})
+    """The names of the config groups of a run; `tune`, of a search over runs, is none of them."""
+    folders = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+    return sorted({"model", *folders} - {"tune"})
 
 
 def group_options(group: str) -> list[str]:

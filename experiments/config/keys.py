@@ -42,6 +42,7 @@ INSTEAD: dict[str, str] = {
     "gpu": _DEVICE,
     "gpus": "`accelerate launch --num_processes N` starts a process for each of N GPUs",
     "patience": _STOPPING,
+    "tune": "`python tune.py tune=NAME` searches over settings",
 }
 
 

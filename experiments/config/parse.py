@@ -43,7 +43,7 @@ def parse_config(values: dict[str, Any]) -> Config:
     _reject_unknown("", values, [f.name for f in fields(Config)])
     parsed: dict[str, Any] = {"model": parse_model(_section(values, "model"))}
     for group, cls in PLAIN_GROUPS.items():
-        parsed[group] = _build(cls, _section(values, group), group)
+        parsed[group] = build_group(cls, _section(values, group), group)
     for group, table in NAMED_GROUPS.items():
         parsed[group] = _build_named(table, _section(values, group), group)
     parsed.update(parse_task(values))
@@ -81,9 +81,9 @@ def parse_task(values: dict[str, Any]) -> dict[str, Any]:
     if loss.get("name") not in row.losses:
         _refuse_loss(row, loss)
     return {
-        "task": _build(row.options, section, "task"),
+        "task": build_group(row.options, section, "task"),
         "loss": _build_named(row.losses, loss, "loss") if row.losses else None,
-        "metrics": _build(row.metrics, values.get("metrics") or {}, "metrics"),
+        "metrics": build_group(row.metrics, values.get("metrics") or {}, "metrics"),
     }
 
 
@@ -162,10 +162,14 @@ def _build_named(table: Mapping[str, type], values: dict[str, Any], group: str) 
                 f"{group}.{key} is an option of {', '.join(owners)}, not of {name}; "
                 f"the options of {name}: {', '.join(sorted(known))}"
             )
-    return _build(table[name], values, group)
+    return build_group(table[name], values, group)
 
 
-def _build(cls: type[T], values: dict[str, Any], group: str) -> T:
+def build_group(cls: type[T], values: dict[str, Any], group: str) -> T:
+    """The dataclass of a group from its values.
+
+    Raises ConfigError: a key that it does not have, a wrong type, a broken rule.
+    """
     assert is_dataclass(cls)
     hints = get_type_hints(cls)
     _reject_unknown(f"{group}.", values, hints)

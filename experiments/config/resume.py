@@ -36,6 +36,7 @@ RESUME: dict[str, str] = {
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,
     "data.split_seed": REFUSED,
+    "data.fit": REFUSED,
     "data.workers": FREE,
     "data.mean": REFUSED,
     "data.std": REFUSED,
@@ -67,6 +68,7 @@ RESUME: dict[str, str] = {
     "trainer.monitor": REFUSED,
     "trainer.limit_steps": REFUSED,
     "trainer.overfit_batches": REFUSED,
+    "trainer.test": REFUSED,  # a run that was not to see test images is not tested later
     "trainer.progress": FREE,
     "tracker": FREE,
 }

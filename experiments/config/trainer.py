@@ -30,6 +30,7 @@ class TrainerConfig:
     monitor: str | None = None  # what selects the best weights; null: the task's first figure
     limit_steps: int | None = None  # optimizer steps per epoch at most; for debugging
     overfit_batches: int = 0  # train and validate on that many fixed batches; for debugging
+    test: bool = True  # false: the test images are never looked at, and there is no test.json
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -68,6 +69,7 @@ class TrackerConfig:
     name: str = "local"  # local | wandb | tensorboard; the local files are always written
     project: str = "kan-images"
     entity: str | None = None
+    group: str | None = None  # of wandb: runs that belong together
 
     def __post_init__(self) -> None:
         require_choice("tracker.name", self.name, ("local", "wandb", "tensorboard"))

@@ -12,13 +12,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from experiments.config.schema import Config
-from experiments.data.containers import Admitted, Datasets, in_memory, locate, offered_targets
+from experiments.data.containers import (
+    Admitted,
+    Datasets,
+    Unread,
+    in_memory,
+    locate,
+    offered_targets,
+)
 from experiments.data.decoded import keep_decoded
 from experiments.data.images import KEEP, require_unit_range
 from experiments.data.loader import check_batches
 from experiments.data.notes import join_names, say
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.data.seeding import preserved_generators
+from experiments.data.splits import join
 from experiments.errors import DataError, shortage
 
 SAMPLE = 64  # items of each split that are looked at, evenly spaced
@@ -47,16 +55,25 @@ def admit(splits: Any, config: Config) -> Datasets:
 
     Raises: DataError or ConfigError -> what was found, the rule, and what to type.
     """
-    parts = [
-        Admitted(_as_map(dataset, split), split, config.data.alpha)
+    train, validation, test = (
+        _as_map(dataset, split)
         for split, dataset in zip(Datasets._fields, _three(splits), strict=True)
+    )
+    fit_all = config.data.fit == "all"
+    given = join(train, validation) if fit_all else train, validation
+    parts = [
+        Admitted(dataset, split, config.data.alpha)
+        for split, dataset in zip(
+            Datasets._fields, (*given, test if config.trainer.test else Unread()), strict=True
+        )
     ]
     check_batches(config.trainer, len(parts[0]), _world_size())
     with preserved_generators():  # a dataset may draw from them: weights must not depend on that
         for part in parts:
             _look_at(part)
         if config.data.cache is not None:
-            keep_decoded(parts[:2], config.data.cache)  # test is read once
+            # test is read once, and validation not at all where it is part of train
+            keep_decoded(parts[: 1 if fit_all else 2], config.data.cache)
     return Datasets(*parts)
 
 

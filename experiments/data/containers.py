@@ -35,7 +35,7 @@ class ImageDataset(Protocol):
 
 
 class Datasets(NamedTuple):
-    """The three splits of a run, none of them empty.
+    """The three splits of a run, none of them empty; test is Unread where trainer.test is false.
 
     Test is evaluated once, at the end of the run; before it begins, 64 of its images and all labels
     that it offers are looked at, so that what cannot be read is told in time.
@@ -87,6 +87,44 @@ class Part:
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         return self.base[int(self.indices[index])]
+
+
+class Joined:
+    """The images of several datasets, one after the other, with what is known of the first."""
+
+    def __init__(self, *bases: ImageDataset) -> None:
+        self.bases = bases
+        self.ends = np.cumsum([len(base) for base in bases])
+        for name in KNOWN:
+            if hasattr(bases[0], name):
+                setattr(self, name, getattr(bases[0], name))
+        offered = [offered_targets(base) for base in bases]
+        if all(isinstance(targets, np.ndarray) for targets in offered):
+            self.targets = np.concatenate(offered)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def place(self, index: int) -> tuple[Any, int]:
+        """The dataset that has an image, and its index there."""
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        base = self.bases[part]
+        return base, index - int(self.ends[part]) + len(base)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        base, own = self.place(index)
+        item: tuple[Any, Any] = base[own]
+        return item
+
+
+class Unread:
+    """The test split of a run with trainer.test=false: it has no images that one could look at."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        raise DataError("the test split is not read: this run has trainer.test=false")
 
 
 class SupportsItems(Protocol):
@@ -223,6 +261,8 @@ def locate(dataset: Any, index: int) -> str:
     share = part_of(dataset)
     if share is not None:
         return locate(share[0], int(share[1][index]))
+    if isinstance(dataset, Joined):
+        return locate(*dataset.place(index))
     if isinstance(dataset, FileImages):
         return dataset.locate(index)
     samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)

@@ -29,6 +29,7 @@ from experiments.data.file_images import FileImages
 from experiments.data.notes import say
 from experiments.errors import DataError
 from experiments.files import atomic_path
+from experiments.machine import usable_cores
 
 MEMORY = "memory"
 CHUNK = 512  # images of a file
@@ -184,8 +185,7 @@ def _decode(
     source: Admitted, parts: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (pixels, table) of each part; Pillow decodes in as many threads as there are cores."""
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
-    with ThreadPoolExecutor(len(affinity(0)) if affinity else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for part in parts:
             arrays = list(pool.map(lambda index: _array(source[index][0]), part.tolist()))
             sizes = np.array([array.size for array in arrays])

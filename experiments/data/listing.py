@@ -10,9 +10,10 @@ from pathlib import Path
 from experiments.data.notes import say
 from experiments.errors import DataError, shortage
 
-# What Pillow reads on every platform; of files with several pictures (gif, webp, tif) the first.
+# What Pillow reads on every platform; of files with several pictures (webp, tif) the first.
+# No .gif: 256 colours of a palette, most often an animation; it is counted among those passed over.
 EXTENSIONS = (
-    ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
     ".ppm", ".tga", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 # What systems and programs leave in folders; names that begin with a dot are passed over as well.

@@ -16,6 +16,7 @@ from experiments.data.reader import BatchKey, BatchReader
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.seeding import derive_seed
 from experiments.errors import ConfigError, DataError, UserError, in_words, shortage
+from experiments.machine import usable_cores
 
 
 class _Plan:
@@ -47,11 +48,14 @@ def _next(items: Iterator[Any]) -> Any:
 
 
 class _Batches:
-    """Reads the batches of a plan in this process or in data.workers others."""
+    """Reads the batches of a plan in this process or in up to data.workers others.
+
+    There are no more of them than cores: they would only wait for each other.
+    """
 
     def __init__(self, reader: BatchReader, workers: int) -> None:
         self._reader = reader
-        self._workers = workers
+        self._workers = min(workers, usable_cores())
         self.close()
 
     def read(self, keys: Iterable[BatchKey]) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.config.data import DataConfig
-from experiments.data.containers import Datasets, ImageDataset, Part, labels_of
+from experiments.data.containers import Datasets, ImageDataset, Joined, Part, labels_of
 from experiments.data.seeding import derive_seed
 from experiments.errors import DataError
 
@@ -53,6 +53,13 @@ def hold_out(dataset: ImageDataset, fraction: float, seed: int, purpose: str) ->
     chosen = stratified_sample(targets, size, derive_seed(seed, _PURPOSES[purpose]))
     rest = np.setdiff1d(np.arange(len(targets)), chosen)
     return Part(dataset, rest), Part(dataset, chosen)
+
+
+def join(train: ImageDataset, validation: ImageDataset) -> ImageDataset:
+    """All images of two splits; of parts of one dataset a part again, in that dataset's order."""
+    if isinstance(train, Part) and isinstance(validation, Part) and train.base is validation.base:
+        return Part(train.base, np.union1d(train.indices, validation.indices))
+    return Joined(train, validation)
 
 
 def split_off_test(dataset: ImageDataset) -> tuple[Part, Part]:

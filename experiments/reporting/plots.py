@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure  # used without pyplot: no window, no global state, Agg only
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.files import atomic_path
+from experiments.files import atomic_path, read_rows
 from experiments.reporting.text import show_as_it_is
 from experiments.tasks import rows as task_rows
 
@@ -20,20 +19,6 @@ COLOURS = {"train": "tab:blue", "validation": "tab:orange"}
 
 
 # ------------------------------------------------------------------------------------------- curves
-def read_rows(path: str | Path) -> Rows:
-    """Rows of a metrics.jsonl; a line cut off by a kill is skipped, a missing file has no rows."""
-    rows = []
-    if Path(path).exists():
-        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-    return rows
-
-
 def plot_curves(
     metrics_path: str | Path, png_path: str | Path, shown: Sequence[task_rows.Figure]
 ) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 from experiments.config.resume import FREE, complete, flatten, policy
 from experiments.errors import UserError
-from experiments.files import read_mapping
-from experiments.reporting.plots import read_rows
+from experiments.files import read_mapping, read_rows
 from experiments.tasks.rows import TASKS, Figure
 
 

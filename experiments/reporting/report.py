@@ -1,6 +1,7 @@
 """One table over several runs: python -m experiments.report RUN_DIR... [--format markdown]
 
-Runs whose configs differ only in the seed (and in keys that change no result) share a row.
+Runs whose configs differ only in the seed (and in keys that change no result) share a row. Beside a
+KAN stands its plain twin of equal size (`model.match`), and below the table where the KAN loses.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from experiments.config.resume import flatten
 from experiments.errors import UserError, in_words, shortage
 from experiments.files import atomic_path
 from experiments.reporting.read import Run, find_runs, number, read_run
+from experiments.reporting.twins import find_twins, learns_functions, tell
 from experiments.tasks.rows import Figure
 
 # column of the CSV -> (heading, how a value is written in text and markdown)
@@ -41,6 +43,8 @@ BEFORE: Columns = {
 }
 AFTER: Columns = {"best_epoch": ("best epoch", "{}"), "status": ("status", "{}")}
 MIN_WIDTH = 130  # characters; below it the text table would lose columns
+TWIN_WIDTH = 36  # what the columns of twins add
+MAY_LACK = ("settings", "twin_test", "twin_difference")  # columns that are left out if empty
 ROW_NAMES = ("model.name", "data.name", "task.name")
 Row = dict[str, Any]
 
@@ -53,11 +57,24 @@ def summarize(runs: Sequence[Run]) -> list[Row]:
     status tells of every run. Figures are means over seeds, the standard deviation the sample's
     (n - 1). Time and memory are left empty where the seeds ran on unequal hardware.
     """
+    return summarize_with_twins(runs)[0]
+
+
+def summarize_with_twins(runs: Sequence[Run]) -> tuple[list[Row], list[str]]:
+    """The rows, and what is to be said of KANs and their twins below them."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         key = json.dumps(run.settings, sort_keys=True, default=str) if run.config else str(run.path)
         groups.setdefault(key, []).append(run)
-    return [_row(group, _peculiar(group, list(groups.values()))) for group in groups.values()]
+    found = list(groups.values())
+    rows = [_row(group, _peculiar(group, found)) for group in found]
+    seeds = [_one_per_seed(group) for group in found]
+    twins = find_twins(seeds)
+    kans = [learns_functions(group[0]) for group in seeds]
+    for row, twin, is_kan in zip(rows, twins, kans, strict=True):
+        if is_kan:
+            row |= {"twin": "none"} if twin is None else twin.columns()
+    return rows, tell(rows, twins, sum(kans))
 
 
 def _row(group: list[Run], settings: str) -> Row:
@@ -97,16 +114,31 @@ def _figures(
 
 
 def columns_of(runs: Sequence[Run]) -> Columns:
-    """The columns of a table over runs: what all have, and the figures of their tasks."""
+    """The columns of a table over runs: what all have, the figures of their tasks, and twins."""
     columns = dict(BEFORE)
     for figure in dict.fromkeys(figure for run in runs for figure in run.columns):
-        heading, form = figure.heading or figure.name, "{:.4f}"
-        if figure.percent:
-            heading, form = f"{heading}%", "{:.2%}"
+        heading, form = _heading(figure)
         columns[f"validation_{figure.name}"] = (f"valid. {heading}", form)
         columns[f"test_{figure.name}"] = (f"test {heading}", form)
         columns[f"test_{figure.name}_std"] = ("std", form)
+    first = next((run.columns[0] for run in runs if run.columns), None)
+    if first is not None and any(map(learns_functions, runs)):
+        heading, form = _heading(first)
+        columns |= {
+            "twin": ("twin", "{}"),
+            "twin_seeds": ("twin seeds", "{}"),
+            "twin_test": (f"twin {heading}", form),
+            "twin_test_std": ("std", form),
+            "twin_difference": ("difference", form.replace(":", ":+")),
+            "twin_difference_std": ("std", form),
+            "twin_verdict": ("verdict", "{}"),
+        }
     return columns | AFTER
+
+
+def _heading(figure: Figure) -> tuple[str, str]:
+    heading = figure.heading or figure.name
+    return (f"{heading}%", "{:.2%}") if figure.percent else (heading, "{:.4f}")
 
 
 def _one_per_seed(group: list[Run]) -> list[Run]:
@@ -141,7 +173,7 @@ def render(rows: list[Row], columns: Columns, form: str, width: int = MIN_WIDTH)
     """The table as text of that width at most, csv (fractions and all digits) or markdown."""
     buffer = io.StringIO()
     if form == "csv":
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return buffer.getvalue()
@@ -151,7 +183,7 @@ def render(rows: list[Row], columns: Columns, form: str, width: int = MIN_WIDTH)
         return "".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |\n" for line in lines)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in headings:
-        words = heading in ("model", "data", "settings", "status")
+        words = heading in ("model", "data", "settings", "status", "twin")
         align: Any = "left" if words else "right"  # only words are broken where it gets narrow
         table.add_column(
             heading.replace(" ", "\n"),
@@ -167,15 +199,19 @@ def render(rows: list[Row], columns: Columns, form: str, width: int = MIN_WIDTH)
 
 
 def _cells(rows: list[Row], columns: Columns) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells for people: percent, mean ± std in one cell, no empty settings column."""
-    empty = set() if any(r["settings"] for r in rows) else {"settings"}
-    keys = [key for key in columns if key not in empty and not key.endswith("_std")]
+    """Headings and cells for people: percent, mean ± std in one cell, no empty columns that may be.
+
+    What the lines below a table say of twins is left out.
+    """
+    empty = {key for key in MAY_LACK if not any(row.get(key) for row in rows)}
+    said = {"twin_seeds", "twin_verdict"}
+    keys = [key for key in columns if key not in empty | said and not key.endswith("_std")]
     cells = []
     for row in rows:
         line = {key: _text(columns[key][1], row.get(key)) for key in keys}
         for key in keys:
             if row.get(f"{key}_std") is not None:
-                line[key] += f" ± {_text(columns[key][1], row[f'{key}_std'])}"
+                line[key] += f" ± {_text(columns[f'{key}_std'][1], row[f'{key}_std'])}"
         cells.append(list(line.values()))
     return [columns[key][0] for key in keys], cells
 
@@ -212,8 +248,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     runs = [read_run(path) for path in find_runs(options.runs)]
-    width = max(Console().width, MIN_WIDTH)
-    text = render(summarize(runs), columns_of(runs), options.format, width)
+    rows, lines = summarize_with_twins(runs)
+    width = max(Console().width, MIN_WIDTH + (TWIN_WIDTH if lines else 0))
+    text = render(rows, columns_of(runs), options.format, width)
+    if lines and options.format != "csv":  # whose verdict column says it
+        text += "\n" + "".join(f"- {line}\n" for line in lines)
     if options.output is None:
         print(text, end="")
         return 0

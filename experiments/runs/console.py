@@ -41,10 +41,13 @@ def print_start(
     directory: RunDirectory,
 ) -> None:
     unit = task_row(config.task.name).unit
+    tested = f"{len(data.test)} test {unit}s" if config.trainer.test else "no test"
+    trained = " (of them" if config.data.fit == "all" else ","
+    closed = ")" if config.data.fit == "all" else ""
     console.print(
         f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters, "
-        f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training, "
-        f"{len(data.validation)} validation, {len(data.test)} test {unit}s"
+        f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training{trained} "
+        f"{len(data.validation)} validation{closed}, {tested}"
     )
     console.print(f"run directory: {directory.path}")
 

@@ -20,6 +20,7 @@ import torch
 from conv_kan.ops.backend import forget_backends
 from experiments.config.checks import require_choice
 from experiments.files import read_mapping, write_json
+from experiments.machine import usable_cores
 from experiments.tasks.rows import TaskRow
 
 STATUSES = ("running", "finished", "interrupted", "failed")
@@ -125,10 +126,9 @@ def package_versions() -> dict[str, str | None]:
 
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, memory in bytes and GPUs of this machine; unknown entries None."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux: the cores this process may use
     return {
         "cpu": _cpu_model(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_bytes": _memory_bytes(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }

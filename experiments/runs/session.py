@@ -51,11 +51,12 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
+from models.registry import is_kan
 
 
 @dataclass
 class Result:
-    """What a run has produced. `test` is None where the run was stopped before its end."""
+    """What a run has produced. `test` is None where the run was not to be tested."""
 
     run_dir: Path
     best_epoch: int
@@ -86,6 +87,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     manifest |= {
         "script": script_of(get_data),
         "description": describe(config.model["name"], options, task).to_dict(),
+        "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
     }
     facts = run_facts(accelerator, data, manifest["versions"])
@@ -121,6 +123,7 @@ class Session:
         train_loader = training_loader(config, task, data.train, **self.ranks())
         overfit = config.trainer.overfit_batches
         validation = train_loader.seen_images() if overfit else data.validation
+        selects = config.data.fit == "train"
         total_steps = train_loader.steps_per_epoch * config.trainer.epochs
         task.attach(model)
         self.trainer = Trainer(
@@ -132,7 +135,7 @@ class Session:
             optimizer=build_optimizer(model, config.optimizer),
             make_scheduler=lambda opt: build_scheduler(opt, config.scheduler, total_steps),
             train_loader=train_loader,
-            validation_loader=self.evaluation_loader(validation),
+            validation_loader=self.evaluation_loader(validation) if selects else None,
             run_config=to_dict(config),
             facts=facts,
         )
@@ -182,6 +185,7 @@ class Session:
             epochs=config.trainer.epochs,
             batch_size=config.trainer.batch_size,
             progress=config.trainer.progress,
+            validated=config.data.fit == "train",
             console=self.console,
             tracker=tracker,
         )
@@ -233,7 +237,7 @@ class Session:
             self.begin(opened)
             self.fit()
             self.log.tell_waiting()
-            result = self.test()
+            result = self.test() if self.config.trainer.test else self.leave_untested()
             status = "finished"
             return result
         except Interrupted:
@@ -267,6 +271,16 @@ class Session:
         if self.directory.checkpoints.last() is None:
             return "There is no checkpoint yet: start again."
         return f"Resume with the same command and trainer.resume={self.directory.path}"
+
+    def leave_untested(self) -> Result:
+        """The end of a run with trainer.test=false."""
+        directory, epoch = self.directory, self.trainer.progress.best_epoch
+        on_first(
+            self.accelerator, lambda: draw_pictures(self.task, directory, {}, self.console.print)
+        )
+        self.console.print(f"not tested (trainer.test=false); weights of epoch {epoch}: "
+                           f"{directory.best}")  # fmt: skip
+        return Result(directory.path, epoch, None)
 
     def test(self) -> Result:
         """Load the best weights, read the test split once, write results and pictures.

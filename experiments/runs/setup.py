@@ -22,6 +22,7 @@ from experiments.config.schema import Config
 from experiments.data import TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
+from experiments.machine import usable_cores
 from experiments.runs.directory import read_config
 from experiments.runs.manifest import build_manifest, now
 from experiments.runs.opening import Opened
@@ -72,10 +73,8 @@ def set_threads(wanted: int | None, processes: int) -> None:
     """
     launched = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
     if wanted is None and launched and os.environ.get("OMP_NUM_THREADS") == "1":
-        affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-        wanted = max(cores // local, 1)
+        wanted = max(usable_cores() // local, 1)
     if wanted is not None:
         torch.set_num_threads(wanted)
 

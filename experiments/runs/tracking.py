@@ -55,9 +55,10 @@ class RunLog:
         progress: bool,
         console: Console,
         tracker: GeneralTracker | None = None,
+        validated: bool = True,
     ) -> None:
         self.run, self.main, self.tracker, self.console = run, main, tracker, console
-        self.task = row
+        self.task, self.validated = row, validated
         self.steps_per_epoch, self.epochs, self.batch_size = steps_per_epoch, epochs, batch_size
         self.step_seconds: list[float] = []
         self.epoch_seconds: list[float] = []
@@ -191,13 +192,15 @@ class RunLog:
     def _print_row(self, split: str, epoch: int, values: dict[str, float]) -> None:
         if split == "train":
             self._train = values
-            return
+            if self.validated:
+                return
         train = self._train
+        judged = f"{split} {self._figures(values)}  " if self.validated else ""
         seconds = self.median_step()
         rate = self.batch_size / seconds if seconds else 0.0
         self.console.print(
             f"epoch {epoch:>3}/{self.epochs}  train {self._figures(train)}  "
-            f"{split} {self._figures(values)}  lr {train.get('lr', math.nan):.2e}  "
+            f"{judged}lr {train.get('lr', math.nan):.2e}  "
             f"{rate:.0f} {self.task.unit}s/s  data {100 * self._data_share:.0f} %",
             highlight=False,
         )
@@ -270,6 +273,7 @@ def _start(
         config.project,
         name=f"{name}-{run.path.name}",
         entity=config.entity,
+        group=config.group,
         id=run_id,
         resume="allow",
         dir=str(run.path),

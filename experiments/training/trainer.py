@@ -37,7 +37,7 @@ from models.description import note_of_weights
 
 
 class Trainer(TrainingState):
-    """Trains one model.
+    """Trains one model. Without a validation loader nothing is selected: the last weights count.
 
     A step is one optimizer step: `accumulation` micro-batches on each process, their gradients
     averaged, so losses, schedules and results do not depend on how a batch is divided.
@@ -47,7 +47,7 @@ class Trainer(TrainingState):
         self, config: TrainerConfig, *, seed: int, accelerator: Accelerator, model: nn.Module,
         task: Task, optimizer: torch.optim.Optimizer,
         make_scheduler: Callable[[torch.optim.Optimizer], Any], train_loader: TrainLoader,
-        validation_loader: EvaluationLoader, run_config: dict[str, Any],
+        validation_loader: EvaluationLoader | None, run_config: dict[str, Any],
         facts: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.seed, self.accelerator = config, seed, accelerator
@@ -92,7 +92,8 @@ class Trainer(TrainingState):
     def close(self) -> None:
         """End the worker processes and remove the hooks."""
         self.train_loader.close()
-        self.validation_loader.close()
+        if self.validation_loader is not None:
+            self.validation_loader.close()
         self.task.close()
 
     # --------------------------------------------------------------------------------------- loop
@@ -258,16 +259,21 @@ class Trainer(TrainingState):
         train |= {"lr": progress.lr}
         epoch = progress.epoch + 1
         # Both rows after both are known: what stops in between is done again after a resume.
-        values, _ = self.evaluate(self.validation_loader)
+        loader = self.validation_loader
+        values = None if loader is None else self.evaluate(loader)[0]
 
         def write_rows() -> None:
             self.log.row("train", epoch, progress.step, train)
-            self.log.row("validation", epoch, progress.step, values)
+            if values is not None:
+                self.log.row("validation", epoch, progress.step, values)
 
         on_first(self.accelerator, write_rows)
-        if not math.isfinite(values["loss"]):
+        if values is None:
+            self.keep(epoch, "without validation")
+        elif math.isfinite(values["loss"]):
+            self.keep_best(epoch, values)
+        else:
             raise self.lost_state() or self.lost(f"the validation loss is {values['loss']}")
-        self.keep_best(epoch, values)
         progress.epoch, progress.step_in_epoch = epoch, 0
         self.totals.zero_()
         self.save()
@@ -284,10 +290,13 @@ class Trainer(TrainingState):
         if not (first or value > self.progress.best_value):  # written so that NaN is never better
             return
         self.progress.best_value = -math.inf if math.isnan(value) else value
+        self.keep(epoch, f"validation {monitor} {values[monitor]!r}")
+
+    def keep(self, epoch: int, why: str) -> None:
+        """Make the weights of this epoch the best ones."""
         self.progress.best_epoch = epoch
         if self.accelerator.is_main_process:  # save() writes it, after the checkpoint
-            text = f"epoch {epoch}: validation {monitor} {values[monitor]!r}"
-            self.progress.best_note = note_of_weights(text, self.description)
+            self.progress.best_note = note_of_weights(f"epoch {epoch}: {why}", self.description)
             weights = self.evaluated_module().state_dict()
             self.best = pack_tensors(weights, self.progress.best_note)
             self.progress.best_sha256 = hashlib.sha256(self.best).hexdigest()

@@ -11,8 +11,9 @@ from models.rows import (
     rdnet,
     reskanet,
     rkan,
+    transformer,
     vggkan,
 )
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign)
+FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

@@ -1,4 +1,8 @@
-"""Networks of 4, 8, 12 and 16 layers of a kind, and their twins of plain convolutions."""
+"""Networks of 4, 8, 12 and 16 layers of a kind, and their twins of plain convolutions.
+
+PUBLISHED holds what the published ones of 4 and 8 layers were made with, where the default here is
+another: scale none, and in mixtures a quarter of the channels in the bottlenecks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 from models.entry import Entry
 from models.kinds import basis_of, kind_options
 from models.options import Option
-from models.rows.common import DROPOUT, GROUPS, KINDS_BY_SUFFIX, NDIM
+from models.rows.common import DROPOUT, GROUPS, KINDS_BY_SUFFIX, NDIM, PUBLISHED_LAYERS
 
 # Name -> stride and default channels of every layer. 4, 8 and 16 layers are published; 12 halves
 # the image where 16 does, at layers 2, 4, 8 and 12 (from 1), of which it has the first three.
@@ -48,9 +52,28 @@ def _options(layer_sizes: tuple[int, ...], kind: str | None, form: str) -> list[
     return options
 
 
+def _name(depth: str, suffix: str) -> str:
+    return depth + (f"_{suffix}" if suffix else "")
+
+
+def _as_published(suffix: str) -> dict[str, Any]:
+    kind, form = KINDS_BY_SUFFIX[suffix]
+    options: dict[str, Any] = {} if kind in (None, "wavelet") else {"scale": "none"}
+    if kind == "legendre":
+        options |= PUBLISHED_LAYERS[kind]
+    return {**options, "reduction": 4.0} if "bottleneck" in form else options
+
+
+_PUBLISHED = ("", "kan", "fastkan", "kaln", "kacn", "kagn", "wavkan", "moe_kagn_bn")
+# Our name of a published network -> options that make exactly it, which its weights fit.
+PUBLISHED = {
+    _name(depth, suffix): _as_published(suffix)
+    for depth in ("simple_conv", "eight_simple_conv")
+    for suffix in _PUBLISHED
+}
 ROWS = tuple(
     Entry(
-        name + (f"_{suffix}" if suffix else ""),
+        _name(name, suffix),
         "models.baselines:build_baseline",
         _options(layer_sizes, kind, form),
         basis_of(kind),

@@ -76,7 +76,7 @@ def _options(kind: str | None, form: str) -> list[Option]:
         Option("block_config", tuple[int, ...] | None, None, "layers of every block; null: those "
                "of the depth", minimum=1),
         Option("width_scale", float, 1.0, "factor on growth_rate and num_init_features",
-               minimum=0.01),
+               minimum=0.01, is_width=True),
         Option("growth_rate", int | None, None, "channels that a layer adds; null: 48 for depth "
                "161, else 32", minimum=1),
         Option("bn_size", int, 4, "channels between the two convolutions of a layer, in multiples "

@@ -1,4 +1,7 @@
-"""KAConvNet: stages of KAConv layers with squeeze and excitation, and a twin of convolutions.
+"""KAConvNet: stages of KAConv layers with squeeze and excitation, and its twins.
+
+The twins have other layers in the places of KAConv: plain convolutions, or those that share one
+learned function (SV-KAN).
 
 Published default -> default here, where they differ (`PUBLISHED` has what makes a network exactly
 the published one): head factored -> linear, which is the same set of functions (two linear layers
@@ -12,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.entry import Entry
+from models.kinds import basis_of
 from models.options import Option
 from models.rows.common import NDIM
 
@@ -25,12 +29,14 @@ SIZES = {
 STEM_STRIDES = {1: (1, 1), 2: (2, 1), 4: (2, 2)}
 HEADS = ("linear", "factored")
 
-_NAMES = {
-    "kaconvnet": ("small", True),
-    "kaconvnet_s": ("small", True),
-    "kaconvnet_b": ("base", True),
-    "kaconvnet_l": ("large", True),
-    "kaconvnet_conv": ("small", False),
+# Name -> size, and what mixes positions: kaconv, a kind of models.kinds, or None, which is plain.
+_NAMES: dict[str, tuple[str, str | None]] = {
+    "kaconvnet": ("small", "kaconv"),
+    "kaconvnet_s": ("small", "kaconv"),
+    "kaconvnet_b": ("base", "kaconv"),
+    "kaconvnet_l": ("large", "kaconv"),
+    "kaconvnet_conv": ("small", None),
+    "kaconvnet_svkan": ("small", "shared_spline"),
 }
 PUBLISHED: dict[str, dict[str, Any]] = {
     name: {"head": "factored", "drop_path": 0.1, "dropout_linear": 0.25}
@@ -42,7 +48,8 @@ def _options(size: str) -> list[Option]:
     return [
         NDIM,
         Option("size", str, size, "channels and blocks of the stages", choices=tuple(SIZES)),
-        Option("width_scale", float, 1.0, "factor on the channels", minimum=0.01),
+        Option("width_scale", float, 1.0, "factor on the channels", minimum=0.01,
+               is_width=True),
         Option("blocks", int | None, None, "of every stage, instead of the size's", minimum=1),
         Option("stem_stride", int, 4, "pixels of the image along an axis for one of the first "
                "stage", choices=tuple(STEM_STRIDES)),
@@ -58,7 +65,8 @@ ROWS = tuple(
         name,
         "models.kaconv:build_kaconvnet",
         _options(size),
-        arguments={"has_functions": has_functions},
+        kind if kind == "kaconv" else basis_of(kind),
+        arguments={"kind": kind},
     )
-    for name, (size, has_functions) in _NAMES.items()
+    for name, (size, kind) in _NAMES.items()
 )

@@ -74,7 +74,8 @@ def _options(kind: str | None, form: str, size: str) -> list[Option]:
     return [
         NDIM,
         Option("size", str, size, "channels and number of the stages", choices=tuple(SIZES)),
-        Option("width_scale", float, 1.0, "factor on the channels", minimum=0.01),
+        Option("width_scale", float, 1.0, "factor on the channels", minimum=0.01,
+               is_width=True),
         Option("blocks", int, 3, "of every stage", minimum=1),
         Option("patch_size", int, 4, "kernel and stride of the stem", minimum=1),
         Option("head", str, "linear", "classifier", choices=heads),

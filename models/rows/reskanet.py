@@ -3,7 +3,8 @@
 A name for every kind of layer takes any `depth`; the published names are the same networks with
 other defaults: depth, stem, dropout, and the wide stem of the mixtures are the published ones.
 PUBLISHED holds what else a published network was made with, where the default here is another:
-norm batch, affine true and scale unit, as in models.rows.vggkan.
+norm batch (layer where a mixture holds whole convolutions), affine true and scale unit, as in
+models.rows.vggkan.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def _options(kind: str | None, form: str) -> list[Option]:
         Option("depth", int, 18, text, choices=tuple(DEPTHS)),
         Option("blocks", tuple[int, int, int, int] | None, None, "of the four stages; null: those "
                "of the depth", minimum=1),
-        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01),
+        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01,
+               is_width=True),
         Option("base_width", int | None, None, "channels of the 3x3 in blocks of three, in 64ths "
                "of the stage's; null: 64", minimum=1),
         *stem_options(_SMALL),

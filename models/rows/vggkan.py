@@ -1,18 +1,18 @@
 """VGG networks of KAN convolutions, and their plain twin.
 
-Published default -> default here, where they differ: norm instance -> the family's ("batch"),
-affine False -> True, feature_shape (7, 7) -> (1, 1), scale none -> unit. The published ones were
-chosen for images of 224x224; at 32x32 an instance norm sees maps of 2x2 or less, and a 7x7 average
-of those repeats every feature 49 times. Published networks are reached by options, for example
-`norm="instance", affine=False, feature_shape=(7, 7), scale="none"` for vggkagn; fast_vggkan also
-had grid_size=5, grid_range=(-1, 1), base="gelu", and vggkaln squash="minmax". KAN heads are the
-published ones with head_activation="gelu" (vggkan and fast_vggkan: the same as base); published
-weights are refused by any other.
+Published default -> default here, where they differ: norm instance -> the family's ("batch";
+"layer" where a mixture holds whole convolutions), affine False -> True, feature_shape (7, 7) ->
+(1, 1), scale none -> unit. The published ones were chosen for images of 224x224; at 32x32 an
+instance norm sees maps of 2x2 or less, and a 7x7 average of those repeats every feature 49 times.
+PUBLISHED holds what makes a network exactly the published one, and models.published has them by
+their own calls. KAN heads are the published ones with head_activation="gelu" (vggkan and
+fast_vggkan: the same as base); published weights are refused by any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from models.entry import Entry
 from models.kinds import basis_of, kind_options
@@ -24,6 +24,7 @@ from models.rows.common import (
     KINDS_BY_SUFFIX,
     LINEAR_HEADS,
     NDIM,
+    PUBLISHED_LAYERS,
     head_activation_options,
 )
 
@@ -37,8 +38,14 @@ _ENDINGS = {"": "", "v2": " M 128 128", "v3": " M 128 256", "v4": " M 256 256"}
 # Which pools, counted from 0, have a self-attention before them.
 _ATTENTION = {"sa": ("", (2, 3)), "v4sa": ("v4", (3, 4))}
 
-# Published names that do not follow the others.
-_PUBLISHED = {"fastkan": "fast_vggkan", "wavkan": "vgg_wav_kan", "moe_kagn_bn": "moe_vggkagn_bn"}
+_KINDS = {**KINDS_BY_SUFFIX, "moe_kagn": ("gram", "experts")}
+# Names that do not follow the others.
+_NAMES = {
+    "fastkan": "fast_vggkan",
+    "wavkan": "vgg_wav_kan",
+    "moe_kagn": "moe_vggkagn",
+    "moe_kagn_bn": "moe_vggkagn_bn",
+}
 
 
 def _size_tables() -> dict[str, tuple[str, ...]]:
@@ -91,13 +98,27 @@ def _options(kind: str | None, form: str) -> list[Option]:
     ]
 
 
+def _name(suffix: str) -> str:
+    return _NAMES.get(suffix, "vgg" + suffix)
+
+
+def _as_published(kind: str) -> dict[str, Any]:
+    options = {"norm": "instance", "affine": False, "feature_shape": (7, 7)}
+    scale = {} if kind == "wavelet" else {"scale": "none"}
+    return {**options, **scale, **PUBLISHED_LAYERS.get(kind, {})}
+
+
+_PUBLISHED = ("kan", "fastkan", "kaln", "kacn", "kagn", "wavkan", "kagn_bn", "moe_kagn",
+              "moe_kagn_bn")  # fmt: skip
+# Published name -> options that make exactly its network, which its weights fit.
+PUBLISHED = {_name(suffix): _as_published(_KINDS[suffix][0] or "") for suffix in _PUBLISHED}
 ROWS = tuple(
     Entry(
-        _PUBLISHED.get(suffix, "vgg" + suffix),
+        _name(suffix),
         "models.vggkan:build_vgg",
         _options(kind, form),
         basis_of(kind),
         {"kind": kind},
     )
-    for suffix, (kind, form) in KINDS_BY_SUFFIX.items()
+    for suffix, (kind, form) in _KINDS.items()
 )

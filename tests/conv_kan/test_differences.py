@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from conv_kan.published.difference_rows import SECTIONS
-from conv_kan.published.differences import TARGET, differences_page
+from conv_kan.published.differences import SECTIONS, TARGET, differences_page
 
 ROOT = Path(__file__).parents[2]
 

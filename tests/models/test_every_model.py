@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from conv_kan.interop import export_published
 from models import Option, check_options, create_model, list_models, model_options
+from models.features import feature_net
 from models.registry import _MODELS
 from models.rows.common import KINDS_BY_SUFFIX
 
@@ -27,6 +29,8 @@ SMALL_FOREIGN: dict[str, dict[str, Any]] = {
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
     "rkan": {"backbone": "test_resnet", "stages": (3, 4)},
 }
+# Transformers, which are made for images of one size.
+SMALL_TRANSFORMER = {"image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "depth": 2}
 # Depths that differ in their numbers of layers alone.
 ALIKE = {34: 18, 101: 50, 152: 50, 161: 121, 169: 121, 201: 121}
 # Networks to try what depends on a kind of layer, not on what is built of them.
@@ -40,6 +44,7 @@ OF_EVERY_FAMILY = [
     "kaconvnet",
     "rkan",
     "timm",
+    "kat",
 ]
 
 
@@ -50,6 +55,7 @@ def sizes_of(name: str) -> dict[str, Any]:
         sizes["layer_sizes"] = [8] * len(known["layer_sizes"].default)
     if known.get("blocks") is not None and "blocks" not in sizes and fits(known["blocks"], 1):
         sizes["blocks"] = 1
+    sizes |= SMALL_TRANSFORMER if "heads" in known else {}
     return sizes | SMALL_FOREIGN.get(name, {})
 
 
@@ -137,18 +143,40 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
         assert model(x).shape == (4, 7) and model.num_classes == 7
         model.reset_classifier(0)
         torch.testing.assert_close(model(x), pooled, rtol=0, atol=0)
-    seen: dict[str, torch.Size] = {}
-    for info in model.feature_info:
-        module = model.get_submodule(info["module"])
-        module.register_forward_hook(
-            lambda m, args, y, key=info["module"]: seen.update({key: y.shape})
-        )
+    net = feature_net(model)
+    channels, reductions = net.feature_info.channels(), net.feature_info.reduction()
+    assert len(channels) > 1
     with torch.no_grad():
-        model(x)
-    assert len(model.feature_info) > 1
-    for info in model.feature_info:
-        side = -(-32 // info["reduction"])
-        assert seen[info["module"]] == (4, info["num_chs"], side, side)
+        for maps, width, reduction in zip(net(x), channels, reductions, strict=True):
+            assert maps.shape == (4, width, *[-(-32 // reduction)] * 2)
+
+
+# A network of each family whose head may hold KAN layers, and how it is told.
+KAN_HEADED: dict[str, dict[str, Any]] = {
+    "simple_conv_kagn": {"degree_out": 2},
+    "vggkagn": {"head": "kantryoshka", "head_activation": "gelu"},
+    "densekagnet": {},
+    "tiny_densekagnet_bn": {},
+    "kagrdnet": {"head": "kan"},
+    "rkan": {"head": "kan", "head_kind": "chebyshev", "head_degree": 2},
+    "timm": {"head": "kan", "head_kind": "efficient", "head_sizes": (4,)},
+}
+
+
+@pytest.mark.parametrize("name", KAN_HEADED)
+def test_another_classifier_is_a_kan_like_the_first(name: str) -> None:
+    def make(num_classes: int) -> Any:
+        options = {**sizes_of(name), **KAN_HEADED[name]}
+        return create_model(name, num_classes=num_classes, input_channels=3, **options)
+
+    with torch.device("meta"):
+        model, other = make(5), make(7)
+        assert any("KAN" in type(module).__name__ for module in model.head.modules())
+        model.reset_classifier(7)
+    assert repr(model.head) == repr(other.head)
+    shapes = [{key: t.shape for key, t in m.state_dict().items()} for m in (model, other)]
+    assert shapes[0] == shapes[1]
+    assert set(export_published(model)) == set(export_published(other))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +210,15 @@ def test_prediction_does_not_depend_on_the_batch(name: str) -> None:
         torch.testing.assert_close(model(images().double()), alone, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["moe_vggkagn", "moe_reskalnet_18x64p"])
+def test_an_image_trains_alike_in_any_batch_of_a_mixture(name: str) -> None:
+    """Experts see few images of a batch, and all of them where the network is compiled."""
+    calm = {"noisy_gating": False, "dropout_linear": 0.0, "num_experts": 3}
+    model, x = small(name, **calm).double(), images().double()
+    alone = torch.cat([model(image[None]) for image in x])
+    torch.testing.assert_close(model(x), alone, rtol=1e-9, atol=1e-9)
+
+
 @some_models
 def test_channels_last_images_give_the_same(name: str) -> None:
     model = small(name).double().eval()
@@ -195,10 +232,11 @@ def test_fits_a_batch(name: str) -> None:
     calm = {"dropout_linear": 0.0} | ({"noisy_gating": False} if "moe" in name else {})
     torch.manual_seed(0)
     model, labels = small(name, **calm), torch.arange(4)
+    x = images(32 if "heads" in model_options(name) else 16)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses: list[float] = []
     while len(losses) < 100 and not (losses and losses[-1] < 0.5 * losses[0]):
-        loss = nn.functional.cross_entropy(model(images(size=16)), labels)
+        loss = nn.functional.cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -210,9 +248,10 @@ def test_fits_a_batch(name: str) -> None:
 def test_no_weight_decay_names_the_learned_shapes(name: str) -> None:
     model = small(name)
     names = {key for key, _ in model.named_parameters()}
-    shapes = {key for key in names if ".basis." in key}
-    assert model.no_weight_decay() == shapes
-    learning = ("kagn", "kagr", "relukan", "grkan", "svkan")
+    shapes = {key for key in names if ".basis." in key or ".act1." in key or ".act2." in key}
+    tokens = {"pos_embed", "cls_token", "reg_token", "dist_token"} & names
+    assert model.no_weight_decay() & names == shapes | tokens
+    learning = ("kagn", "kagr", "relukan", "grkan", "svkan", "kat")
     assert bool(shapes) == any(word in name for word in learning)
 
 
@@ -223,9 +262,8 @@ def test_options_are_documented_and_their_defaults_valid(name: str) -> None:
         assert option.check(option.default) == option.default
 
 
-@pytest.mark.parametrize("name", ["simple_conv_kagn", "kaconvnet"])
-def test_compiles_to_one_graph(name: str) -> None:
-    check_compiled(name)
+def test_compiles_to_one_graph() -> None:
+    check_compiled("simple_conv_kagn")
 
 
 @pytest.mark.slow
@@ -234,10 +272,16 @@ def test_every_model_compiles_to_one_graph(name: str) -> None:
     check_compiled(name)
 
 
-def check_compiled(name: str) -> None:
+@pytest.mark.slow
+@some_models
+def test_compiles_to_machine_code(name: str) -> None:
+    check_compiled(name, backend="inductor")
+
+
+def check_compiled(name: str, backend: str = "aot_eager") -> None:
     torch._dynamo.reset()
-    model = small(name, noisy_gating=False if "moe" in name else None).double()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    model = calm(name).double()
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
     x = images().double()
     for mode in (True, False):
         model.train(mode)
@@ -245,3 +289,53 @@ def check_compiled(name: str) -> None:
         expected = copy.deepcopy(model)(x)
         torch.manual_seed(0)
         torch.testing.assert_close(compiled(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def calm(name: str) -> Any:
+    """A small network whose experts, which all compute once it is compiled, draw no numbers."""
+    return small(name, noisy_gating=False, dropout=0.0) if "moe" in name else small(name)
+
+
+# The smallest network of each family, and the side of its images.
+SMALLEST: dict[str, tuple[dict[str, Any], int]] = {
+    "simple_conv_kacn": ({"layer_sizes": (2, 2, 2, 2), "head": "linear"}, 8),
+    "vggkacn": ({"width_scale": 0.0625}, 16),
+    "reskacnet": ({"width_scale": 0.125, "blocks": (1, 1, 1, 1)}, 8),
+    "densekacnet": ({"width_scale": 0.125, "block_config": (1,), "head": "linear"}, 16),
+    "kacrdnet": ({"width_scale": 0.25, "size": "mini", "blocks": 1}, 16),
+    "kaconvnet": ({"width_scale": 0.0625, "blocks": 1, "stem_stride": 1}, 8),
+    "rkan": ({"backbone": "test_resnet"}, 32),
+    "timm": ({"architecture": "test_resnet"}, 32),
+    "kat": ({**SMALL_TRANSFORMER, "image_size": 8, "patch_size": 4, "depth": 1}, 8),
+}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    options, size = SMALLEST[name]
+    known = model_options(name)
+    if "degree" in known and known["degree"].default is not None:
+        options = {**options, "degree": 1}
+    model = create_model(name, num_classes=2, input_channels=3, **options)
+    check_onnx(model, images(size), tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@every_model
+def test_every_model_as_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    check_onnx(calm(name), images(), tmp_path / "model.onnx")
+
+
+def check_onnx(model: nn.Module, x: Tensor, file: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.onnx.export(model.eval(), (x,), file, dynamo=True, optimize=False, verbose=False)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_every_family_has_a_smallest_network() -> None:
+    builders = {name: _MODELS[name].build for name in list_models()}
+    assert {builders[name] for name in SMALLEST} == set(builders.values())

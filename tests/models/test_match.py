@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models import create_model
+from models import create_model, model_options
 from models.complexity import count_macs, count_parameters
 from models.match import match
 
@@ -42,6 +42,25 @@ def test_sizes_agree_within_two_percent(
         assert width or found.options[key] == value
 
 
+@pytest.mark.parametrize(("model", "reference", "options"), [
+    ("ressvkanet", "reskagnet width_scale=0.5", {}),
+    ("densenet", "densekagnet growth_rate=7 num_init_features=14 head=linear", {}),
+    ("rdnet", "kagrdnet size=mini", {"size": "mini"}),
+    ("kaconvnet_svkan", "kaconvnet width_scale=0.1", {}),
+    ("rkan_conv", "rkan", {}),
+    ("rkan", "rkan kind=gram", {"kind": "shared_spline"}),
+])  # fmt: skip
+def test_every_family_has_twins(model: str, reference: str, options: dict[str, Any]) -> None:
+    common = {
+        "blocks": [1, 1, 1, 1] if "res" in model else 1, "block_config": [2, 2],
+        "backbone": "test_resnet",
+    }  # fmt: skip
+    small = {key: value for key, value in common.items() if key in model_options(model)}
+    given = "".join(f" {key}={json.dumps(value).replace(' ', '')}" for key, value in small.items())
+    found = match(model, reference + given, input_shape=(1, 28, 28), **options, **small)
+    assert abs(found.size / found.reference_size - 1) <= 0.02
+
+
 def test_a_model_is_made_at_the_width_that_matches() -> None:
     twin = create_model("simple_conv", num_classes=10, input_channels=3, match=SMALL)
     target = create_model("simple_conv_kagn", num_classes=10, input_channels=3, head="linear",
@@ -58,10 +77,14 @@ def test_a_model_is_made_at_the_width_that_matches() -> None:
         ({"reference": "simple_conv_kagn degree=0"}, "must be 1 or more"),
         ({"reference": "simple_conv_kagn", "degree": 3}, "degree is an option of"),
         ({"reference": "vgg", "layer_sizes": [1] * 4}, "no layer_sizes of simple_conv has"),
+        (
+            {"model": "rkan_conv", "reference": "vgg", "backbone": "test_resnet"},
+            "rkan_conv has not the 579,786 parameters of vgg",
+        ),
         ({"reference": "simple_conv_moe_kagn_bn", "by": "macs"}, "match parameters"),
     ],
 )
 def test_what_cannot_be_matched(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:
-        match("simple_conv", **options)
+        match(**{"model": "simple_conv", **options})
     assert words in str(caught.value)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from torch import nn
 
-from conv_kan.published.elsewhere import NETWORKS, find_elsewhere
 from models import Option, check_options, create_model, list_models, model_options, register
 from models.registry import _MODELS
 from models.rows.published import OPTIONS as PUBLISHED_OPTIONS
@@ -143,14 +142,6 @@ def test_values_of_another_type(kind: Any, value: Any, words: str) -> None:
     with pytest.raises(ValueError) as caught:
         Option("size", kind, None, "").check(value)
     assert str(caught.value) == f"size={value!r} must be {words}"
-
-
-def test_published_networks_are_told_by_the_names_they_have_here() -> None:
-    assert set(NETWORKS.values()) <= set(list_models())
-    said = {name: find_elsewhere(name) or "" for name in list_models()}
-    unbuilt = [name for name, text in said.items() if "none of the networks" in text]
-    assert not unbuilt, "these are built now: conv_kan/published/elsewhere.py says they are not"
-    assert "create_model('reskagnet_18x32p'" in said["reskagnet_18x32p"]
 
 
 def test_published_options_are_nobodys_here() -> None:

@@ -1,50 +1,40 @@
-"""Parameters of the published networks, from their tables."""
-
-from typing import Any
+"""Parameters of the published networks, made by their published calls, from their tables."""
 
 import pytest
 import torch
 
 from conv_kan.bases.rbf import RBF
 from conv_kan.layers import Bottleneck, MixtureOfExperts
-from models import create_model
-from models.rows import densekanet, reskanet
+from models import published
 
-# Published layers of radial functions hold their grid_size centres as frozen parameters; here those
-# are numbers, and the tables say how many to take off.
-BASELINES = {  # name: (kan head, linear head, published centres in each)
-    "simple_conv_kan": (3_515_449, 3_494_958, 0, 0),
-    "simple_conv_fastkan": (3_515_480, 3_494_480, 5 * 8, 4 * 8),
-    "simple_conv_kaln": (1_953_460, 1_943_210, 0, 0),
-    "simple_conv_kacn": (1_562_944, 1_555_274, 0, 0),
-    "simple_conv_kagn": (1_953_480, 1_943_226, 0, 0),
-    "eight_simple_conv_kan": (40_737_581, 40_696_610, 0, 0),
-    "eight_simple_conv_fastkan": (40_737_640, 40_695_648, 9 * 8, 8 * 8),
-    "eight_simple_conv_kaln": (22_633_572, 22_613_082, 0, 0),
-    "eight_simple_conv_kacn": (18_107_552, 18_092_202, 0, 0),
-    "eight_simple_conv_kagn": (22_633_608, 22_613_114, 0, 0),
-    "simple_conv_wavkan": (960_340, 952_650, 0, 0),
-    "eight_simple_conv_wavkan": (10_747_572, 10_732_202, 0, 0),
+FOUR, EIGHT = (32, 64, 128, 256), (16, 32, 64, 128, 256, 256, 512, 512)
+BASELINES = {  # kan head, linear head
+    "SimpleConvKAN": (3_515_449, 3_494_958),
+    "SimpleFastConvKAN": (3_515_480, 3_494_480),
+    "SimpleConvKALN": (1_953_460, 1_943_210),
+    "SimpleConvKACN": (1_562_944, 1_555_274),
+    "SimpleConvKAGN": (1_953_480, 1_943_226),
+    "SimpleConvWavKAN": (960_340, 952_650),
+    "SimpleMoEConvKAGNBN": (3_543_457, 3_533_203),
+    "EightSimpleConvKAN": (40_737_581, 40_696_610),
+    "EightSimpleFastConvKAN": (40_737_640, 40_695_648),
+    "EightSimpleConvKALN": (22_633_572, 22_613_082),
+    "EightSimpleConvKACN": (18_107_552, 18_092_202),
+    "EightSimpleConvKAGN": (22_633_608, 22_613_114),
+    "EightSimpleConvWavKAN": (10_747_572, 10_732_202),
+    "EightSimpleMoEConvKAGNBN": (29_357_537, 29_337_043),
 }
-# (kan head, linear head, inner channels of all layers together): published layers have a second,
-# dead pair of gates of 16 experts.
-MIXTURES = {
-    "simple_conv_moe_kagn_bn": (3_543_457, 3_533_203, 3 + 16 + 32 + 64),
-    "eight_simple_conv_moe_kagn_bn": (29_357_537, 29_337_043, 3 + 16 + 16 + 32 + 2 * 64 + 2 * 128),
-}
-TWINS = {"simple_conv": 391_946, "eight_simple_conv": 4_531_338}
-PUBLISHED_VGG: dict[str, Any] = {"norm": "instance", "affine": False, "feature_shape": (7, 7)}
-VGG_DEFAULTS: dict[
-    str, tuple[int, dict[str, Any], int]
-] = {  # name: (published count, options, published numbers without effect)
-    "vggkan": (5_250_626, {}, 0),
-    "fast_vggkan": (3_521_362, {"grid_size": 5, "grid_range": (-1, 1), "base": "gelu"}, 8 * 5),
-    "vggkaln": (2_944_890, {}, 0),
-    "vggkagn": (2_944_922, {}, 0),
-    "vggkacn": (2_368_458, {}, 0),
-    "vgg_wav_kan": (1_418_698, {"norm": "batch"}, 0),
-    "vggkagn_bn": (723_799, {"norm": "batch"}, 0),
-    "moe_vggkagn_bn": (1_179_163, {"norm": "batch"}, 2 * 7 * 16 * 8),  # dead gates of 7 layers
+TWINS = {"SimpleConv": 391_946, "EightSimpleConv": 4_531_338}
+VGGS = {
+    "vggkan": 5_250_626,
+    "fast_vggkan": 3_521_362,
+    "vggkaln": 2_944_890,
+    "vggkagn": 2_944_922,
+    "vggkacn": 2_368_458,
+    "vgg_wav_kan": 1_418_698,
+    "vggkagn_bn": 723_799,
+    "moe_vggkagn": 23_114_078,
+    "moe_vggkagn_bn": 1_179_163,
 }
 # vgg_type: (Gram, Gram in bottlenecks)
 VGGKAGN_SIZES = {
@@ -61,14 +51,7 @@ VGGKAGN_SIZES = {
     "VGG16v4": (9_024_950, 2_051_955),
     "VGG19v4": (10_683_842, 2_421_631),
 }
-IMAGENET: dict[str, Any] = {
-    "vgg_type": "VGG11v2",
-    "degree": 5,
-    "width_scale": 2,
-    "norm": "instance",
-}
-
-# Residual and dense networks, 10 classes, as published.
+# Residual and dense networks.
 RESIDUAL_AND_DENSE = {
     "reskanet_18x32p": 788_278,
     "fast_reskanet_18x32p": 525_822,
@@ -125,74 +108,80 @@ RESIDUAL_AND_DENSE = {
 }
 
 
-def count(name: str, num_classes: int = 10, **options: Any) -> int:
+# is_bottleneck: True, False
+RDNET = {"kagrdnet_tiny": (23_172_899, 28_572_727)}
+
+
+def count(name: str, *arguments: object, **options: object) -> int:
+    """Parameters of a network, with what only published ones hold.
+
+    There, centres of radial functions are parameters, and mixtures in bottlenecks have gates
+    that nothing reads.
+    """
     with torch.device("meta"):
-        model = create_model(name, num_classes=num_classes, input_channels=3, **options)
-    return sum(parameter.numel() for parameter in model.parameters())
+        model = published.get_published(name)(*arguments, **options)
+    found = sum(parameter.numel() for parameter in model.parameters())
+    for module in model.modules():
+        if isinstance(module, RBF):
+            found += module.num_functions
+        if isinstance(module, Bottleneck) and isinstance(module.inner, MixtureOfExperts):
+            found += 2 * module.inner.channels * module.inner.num_experts
+    return found
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_baseline(name: str) -> None:
-    kan, linear, kan_centres, linear_centres = BASELINES[name]
-    assert count(name) == kan - kan_centres
-    assert count(name, head="linear") == linear - linear_centres
-
-
-@pytest.mark.parametrize("name", MIXTURES)
-def test_mixture_baseline(name: str) -> None:
-    kan, linear, inner = MIXTURES[name]
-    published = {"num_experts": 16, "active_experts": 4, "reduction": 4}
-    dead = 2 * 16 * inner
-    assert count(name, **published) == kan - dead
-    assert count(name, head="linear", **published) == linear - dead
+    sizes = EIGHT if name.startswith("Eight") else FOUR
+    assert (count(name, sizes, 10, 3), count(name, sizes, 10, 3, degree_out=1)) == BASELINES[name]
 
 
 @pytest.mark.parametrize("name", TWINS)
 def test_plain_baseline(name: str) -> None:
-    assert count(name) == TWINS[name]
+    assert count(name, EIGHT if name.startswith("Eight") else FOUR, 10, 3) == TWINS[name]
 
 
 @pytest.mark.filterwarnings("ignore:an instance norm at the output")
-@pytest.mark.parametrize("name", VGG_DEFAULTS)
-def test_vgg_with_published_defaults(name: str) -> None:
-    published, options, dead = VGG_DEFAULTS[name]
-    assert count(name, **{**PUBLISHED_VGG, **options}) == published - dead
+@pytest.mark.parametrize("name", VGGS)
+def test_vgg(name: str) -> None:
+    assert count(name, 3, 10) == VGGS[name]
 
 
 @pytest.mark.parametrize("vgg_type", VGGKAGN_SIZES)
 def test_vgg_size_table(vgg_type: str) -> None:
-    counts = [count(name, vgg_type=vgg_type, affine=False) for name in ("vggkagn", "vggkagn_bn")]
+    shape = {"vgg_type": vgg_type, "expected_feature_shape": (1, 1)}
+    counts = [count(name, 3, 10, **shape) for name in ("vggkagn", "VGGKAGN_BN")]
     assert counts == list(VGGKAGN_SIZES[vgg_type])
 
 
 @pytest.mark.parametrize(
-    ("vgg_type", "published"), [("VGG11v2", 24_652_420), ("VGG11v4", 41_424_516)]
+    ("name", "vgg_type", "norm", "wanted"),
+    [
+        ("VGGKAGN", "VGG11v2", torch.nn.InstanceNorm2d, 24_652_420),
+        ("VGGKAGN", "VGG11v4", torch.nn.InstanceNorm2d, 41_424_516),
+        ("VGGKAGN_BN", "VGG11v4", torch.nn.BatchNorm2d, 7_252_115),
+    ],
 )
-def test_published_imagenet_checkpoint(vgg_type: str, published: int) -> None:
-    options = {**IMAGENET, "vgg_type": vgg_type}
-    assert count("vggkagn", num_classes=1000, **options) == published
-
-
-def test_published_imagenet_checkpoint_of_bottlenecks() -> None:
-    options = {**IMAGENET, "vgg_type": "VGG11v4", "norm": "batch"}
-    assert count("vggkagn_bn", num_classes=1000, **options) == 7_252_115
+def test_published_imagenet_checkpoints(name: str, vgg_type: str, norm: type, wanted: int) -> None:
+    """All arguments by position."""
+    start, end = (3, 1000, 1, 5, 0.0, 0, 0.25), ("Linear", (1, 1), 2, True, norm)
+    assert count(name, *start, vgg_type, *end) == wanted
 
 
 @pytest.mark.filterwarnings("ignore:an instance norm at the output")
 @pytest.mark.parametrize("name", RESIDUAL_AND_DENSE)
 def test_residual_and_dense_networks(name: str) -> None:
-    """Published counts hold centres of radial functions, and gates that nothing reads."""
-    published = reskanet.PUBLISHED | densekanet.PUBLISHED
-    with torch.device("meta"):
-        model = create_model(name, num_classes=10, input_channels=3, **published[name])
-    dead = 0
-    for module in model.modules():
-        if isinstance(module, RBF):
-            dead += module.num_functions
-        if isinstance(module, Bottleneck) and isinstance(module.inner, MixtureOfExperts):
-            dead += 2 * module.inner.channels * module.inner.num_experts
-    assert sum(p.numel() for p in model.parameters()) == RESIDUAL_AND_DENSE[name] - dead
+    assert count(name, 3, 10) == RESIDUAL_AND_DENSE[name]
 
 
-def test_every_published_residual_and_dense_network_is_counted() -> None:
-    assert set(RESIDUAL_AND_DENSE) == set(reskanet.PUBLISHED | densekanet.PUBLISHED)
+@pytest.mark.parametrize("name", RDNET)
+def test_rdnet(name: str) -> None:
+    assert (count(name, 3, 10), count(name, 3, 10, False)) == RDNET[name]
+
+
+def test_every_published_network_is_counted() -> None:
+    """But for the classes whose functions are, and sizes whose weights nobody has."""
+    counted = {*BASELINES, *TWINS, *VGGS, *RESIDUAL_AND_DENSE, *RDNET}
+    rest = {name for name in published.list_published() if name not in counted}
+    classes = {"VGGKAN", "FastVGGKAN", "VGGKALN", "VGGKACN", "VGGKAGN", "VGGKAGN_BN", "MoEVGGKAGN"}
+    classes |= {"MoE_VGGKAGN_BN", "WavVVGKAN", "AutoKAN", "TinyAutoKAGN"}
+    assert rest - classes == {"kagrdnet_small", "kagrdnet_base", "kagrdnet_large"}

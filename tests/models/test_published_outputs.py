@@ -23,44 +23,10 @@ from conv_kan.interop import export_published, load_published
 from conv_kan.interop.plan import without_wrappers
 from models import create_model, list_models, model_options
 from models.heads import MatryoshkaHead
-from models.rows import densekanet, reskanet
+from models.published import get_published
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = json.loads((FOLDER / "models.json").read_text())
-FOUR, EIGHT = {"layer_sizes": [8, 16, 16, 32]}, {"layer_sizes": [8, 8, 16, 16, 16, 16, 32, 32]}
-PUBLISHED_VGG = {"norm": "instance", "feature_shape": (1, 1)}
-# Published factory -> our model and options.
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "SimpleConvKAGN": ("simple_conv_kagn", FOUR),
-    "EightSimpleConvKAGN": ("eight_simple_conv_kagn", EIGHT),
-    "SimpleConvKAN": ("simple_conv_kan", FOUR),
-    "SimpleConvKACN": ("simple_conv_kacn", FOUR),
-    "SimpleConvKALN": ("simple_conv_kaln", {**FOUR, "squash": "minmax"}),
-    "SimpleFastConvKAN": ("simple_conv_fastkan", FOUR),
-    "vggkagn": (
-        "vggkagn",
-        {"vgg_type": "VGG11v4", "width_scale": 2, "degree": 5, "affine": True, **PUBLISHED_VGG},
-    ),
-    "vggkagn_bn": (
-        "vggkagn_bn",
-        {"vgg_type": "VGG11v4", "width_scale": 2, "degree": 5, "affine": True},
-    ),
-    "vggkan": ("vggkan", {"affine": False, **PUBLISHED_VGG}),
-    "vggkaln": (
-        "vggkaln",
-        {
-            **{"vgg_type": "VGG13", "affine": False, **PUBLISHED_VGG, "squash": "minmax"},
-            **{"head": "kan", "head_activation": "gelu"},
-        },
-    ),
-}
-
-# Residual and dense networks have their published names here, and these options as published.
-MODELS |= {
-    name: (name, options)
-    for name, options in (reskanet.PUBLISHED | densekanet.PUBLISHED).items()
-    if name in GOLDEN
-}
 
 
 def draw(key: str, shape: list[int]) -> torch.Tensor:
@@ -78,9 +44,11 @@ def draw(key: str, shape: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("factory", GOLDEN)
 def test_logits_of_published_weights(factory: str) -> None:
-    golden, (name, options) = GOLDEN[factory], MODELS[factory]
-    options = {"scale": "none", **options}
-    model = create_model(name, num_classes=10, input_channels=3, **options).eval()
+    golden = GOLDEN[factory]
+    arguments = {"input_channels": 3, "num_classes": 10, **golden["kwargs"]}
+    if "norm_layer" in arguments:
+        arguments["norm_layer"] = getattr(nn, arguments["norm_layer"])
+    model = get_published(factory)(**arguments).eval()
     state = {key: draw(key, shape) for key, shape in golden["state"].items()}
     load_published(model, state)
     exported = export_published(model)
@@ -93,7 +61,7 @@ def test_logits_of_published_weights(factory: str) -> None:
     seed = torch.Generator().manual_seed(golden["input_seed"])
     x = torch.randn(golden["input_shape"], generator=seed)
     tolerance = 1e-5
-    deep = name in reskanet.PUBLISHED | densekanet.PUBLISHED
+    deep = "net" in factory
     if factory == "vggkaln" or deep:  # recorded in float32, whose errors deep networks magnify
         model, x, tolerance = model.double(), x.double(), 3e-5
     with torch.no_grad():
@@ -113,6 +81,7 @@ MLPS: dict[str, Callable[..., nn.Module]] = {
     "vggkacn": published.mlp_kacn,
     "vggkagn": published.mlp_kagn,
     "vggkagn_bn": published.mlp_kagn,
+    "moe_vggkagn": published.mlp_kagn,
     "moe_vggkagn_bn": published.mlp_kagn,
     "vgg_wav_kan": published.mlp_wav_kan,
 }
@@ -124,6 +93,7 @@ AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "vggkaln": {"squash": "minmax", "head_activation": "gelu"},
     "vggkagn": {"head_activation": "gelu"},
     "vggkagn_bn": {"head_activation": "gelu"},
+    "moe_vggkagn": {"head_activation": "gelu"},
     "moe_vggkagn_bn": {"head_activation": "gelu"},
 }
 UNPUBLISHED = ("vggkajn", "vggkabn", "vggrelukan", "vggsvkan", "vgggrkan", "vggfourierkan",

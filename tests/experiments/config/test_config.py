@@ -6,17 +6,24 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
-from experiments.config.compose import check_overrides, load_config
-from experiments.config.groups import CONFIG_DIR
+from experiments.config import compose
+from experiments.config.compose import check_overrides, load_config, store_rows
+from experiments.config.groups import CONFIG_DIR, list_groups
 from experiments.config.losses import LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
-from experiments.config.parse import to_dict
+from experiments.config.parse import parse_model, to_dict
 from experiments.errors import ConfigError
 from models import list_models
 
 ENTRIES = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
-GROUP_FILES = [p for p in sorted(CONFIG_DIR.glob("*/*.yaml")) if not p.stem.startswith("_")]
+GROUP_FILES = [
+    p
+    for p in sorted(CONFIG_DIR.glob("*/*.yaml"))
+    if not p.stem.startswith("_") and p.parent.name in list_groups()
+]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -34,9 +41,26 @@ def test_group_file_composes(file: Path) -> None:
         assert section["name"] == file.stem
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_every_registered_model_is_a_config(name: str) -> None:
+@pytest.mark.parametrize("name", ["simple_conv", "moe_vggkagn_bn", "reskagnet50", "rkan", "timm"])
+def test_a_registered_model_is_a_config(name: str) -> None:
     assert load_config("cifar", [f"model={name}"]).model["name"] == name
+
+
+def test_the_options_of_every_registered_model_are_what_its_checks_take() -> None:
+    store_rows()
+    for name in list_models():
+        node = ConfigStore.instance().load(f"model/{name}.yaml").node
+        values = OmegaConf.to_container(node)
+        assert parse_model(values) == values and values["name"] == name
+
+
+def test_a_composition_makes_the_chosen_model_alone(monkeypatch) -> None:
+    """Of hundreds that Hydra would copy each time."""
+    made = []
+    options = compose.model_options
+    monkeypatch.setattr(compose, "model_options", lambda name: made.append(name) or options(name))
+    load_config("cifar", ["model=vggkagn"])
+    assert made == ["vggkagn"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def known() -> list[str]:
     ("grid_size", "did you mean 'model.grid_size'?"),
     ("trainer.patience", "there is no early stopping: the weights of the best epoch"),
     ("device", "trainer.cpu=true takes the CPU"),
+    ("tune", "`python tune.py tune=NAME` searches over settings"),
     ("trainer.frobnicate", "trainer.frobnicate is not a known key\nThe keys of trainer: acc"),
     ("trainer.epochs.x", "trainer.epochs.x is not a known key\n--help lists"),
     ("frobnicate", "frobnicate is not a known key\n--help lists"),

@@ -25,7 +25,7 @@ from experiments.config.resume import (
     policy,
 )
 from experiments.config.schema import Config
-from experiments.reporting.plots import read_rows
+from experiments.files import read_rows
 from experiments.tasks.rows import TASKS
 from tests.experiments.conftest import Ended, command
 

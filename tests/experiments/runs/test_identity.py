@@ -10,7 +10,7 @@ import pytest
 
 from experiments.app import run
 from experiments.config.compose import load_config
-from experiments.reporting.plots import read_rows
+from experiments.files import read_rows
 from experiments.reporting.read import read_run
 from tests.experiments.conftest import TINY, Ended, command
 

@@ -86,6 +86,7 @@ def test_a_run_records_what_was_matched(tiny_run: Run) -> None:
     assert found["reference"] == SMALL and found["by"] == "parameters"
     assert manifest["parameters"] == found["size"]
     assert found["size"] == pytest.approx(found["reference_size"], rel=0.02)
+    assert manifest["is_kan"] is False
     options = manifest["description"]["options"]
     assert options["layer_sizes"] == found["options"]["layer_sizes"] and "match" not in options
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reporting.plots import read_rows
+from experiments.files import read_rows
 from tests.experiments.conftest import TINY, command
 from tests.experiments.runs.side_by_side import process, side_by_side
 

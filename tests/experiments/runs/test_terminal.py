@@ -77,8 +77,6 @@ def hung_up(self, batches):
 Trainer.train_step = hung_up
 """
     nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + hang_up
-    # Whoever runs these tests may have started them with nohup, which children inherit.
-    hang_up = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + hang_up
     befores = {"closed": (close, 0), "hung": (hang_up, 129), "nohup": (nohup, 0)}
     (ended,) = side_by_side([
         process(*TINY, f"runs_dir={tmp_path}/{name}", before=before)

@@ -11,8 +11,7 @@ import pytest
 from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.errors import CheckpointError
-from experiments.files import write_json
-from experiments.reporting.plots import read_rows
+from experiments.files import read_rows, write_json
 from experiments.runs.session import Result
 from experiments.training.checkpoint import sha256_of
 from tests.experiments.conftest import TINY

@@ -14,7 +14,7 @@ import pytest
 
 from experiments.data import reader
 from experiments.errors import DataError
-from experiments.reporting.plots import read_rows
+from experiments.files import read_rows
 from experiments.runs import directory
 from experiments.runs.session import Result
 from experiments.training.checkpoint import CheckpointStore

@@ -27,7 +27,7 @@ _HEADS_WITH_BASE = ("legendre", "gram")
 # Kind and form of the layers of published networks.
 _PLAIN = {(kind, "plain") for kind in ("bspline", "rbf", "legendre", "chebyshev", "gram")}
 _BASELINES = {*_PLAIN, ("wavelet", "plain"), ("gram", "bottleneck_experts")}
-_VGGS = {*_BASELINES, ("gram", "bottleneck")}
+_VGGS = {*_BASELINES, ("gram", "bottleneck"), ("gram", "experts")}
 _DENSE = {*_PLAIN, ("gram", "bottleneck"), ("gram", "bottleneck_experts")}
 _RESIDUAL = {*_DENSE, ("legendre", "experts")}
 _UNSHOWN = ", which weights do not show; "
@@ -35,8 +35,13 @@ _UNSHOWN = ", which weights do not show; "
 
 def published_baseline(kind: str | None, options: Mapping[str, Any]) -> Published:
     """Of the 4- and 8-layer networks."""
-    paths = {"features": "layers", **_head_paths(options.get("head", "linear"), "output")}
-    if kind is None or (kind, options["form"]) not in _BASELINES:
+    if kind is None:  # convolution, norm and ReLU in a row, and a dropout elsewhere
+        paths = {"head.1": "output"}
+        for i in range(len(options["layer_sizes"])):
+            paths |= block_parts(f"features.{i}", f"layers.{3 * i}", f"layers.{3 * i + 1}")
+        return Published(paths)
+    paths = {"features": "layers", **_head_paths(options["head"], "output")}
+    if (kind, options["form"]) not in _BASELINES:
         return Published(paths)
     return Published(paths, _other_norm(options), _other_layers(kind, options))
 

@@ -1,0 +1,1 @@
+"""Studies: many settings, each trained by the entry script, and a table of what came out."""

@@ -1,0 +1,196 @@
+"""Trained weights of ViT and KAT find their places; what was taken, resized and left is told."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.utils import CheckpointSaver
+from torch import Tensor, nn
+
+from conv_kan.interop import export_published
+from models import create_model
+from models.weights import take_weights
+
+SIZE: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2}
+OURS: dict[str, Any] = {"image_size": 16, "patch_size": 4, "width": 24, "depth": 2, "heads": 3}
+
+
+def plain(num_classes: int = 5, **options: Any) -> Any:
+    torch.manual_seed(1)
+    net = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=num_classes, **{**SIZE, "num_heads": 3, **options}
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():  # away from zeros, of the size that training gives them
+            parameter += 0.1 * torch.randn_like(parameter)
+    return net.eval()
+
+
+def kat(num_classes: int = 5, **options: Any) -> Any:
+    torch.manual_seed(2)
+    given = {**OURS, "activation": "gelu", **options}
+    return create_model("kat", num_classes=num_classes, input_channels=3, **given).eval()
+
+
+def images(side: int = 16) -> Tensor:
+    return torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def relative(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def test_a_vit_becomes_a_kat_that_predicts_the_same(tmp_path: Path) -> None:
+    vit, model = plain(), kat()
+    torch.save(vit.state_dict(), tmp_path / "vit.pth")
+    told = take_weights(model, tmp_path / "vit.pth")
+    with torch.no_grad():
+        wanted = vit(images())
+        assert relative(model(images()), wanted) < 1e-2
+        for block in model.blocks:
+            block.mlp.act2 = nn.GELU()
+        assert relative(model(images()), wanted) < 1e-5
+    assert set(told.taken) == set(vit.state_dict()) and not told.resized and not told.unused
+    assert set(told.left) == {
+        f"blocks.{i}.mlp.act{j}.weight_{part}"
+        for i in range(2) for j in (1, 2) for part in ("numerator", "denominator")
+    }  # fmt: skip
+    assert f"{len(told.taken)} tensors taken" in str(told) and "act1.weight_numerator" in str(told)
+
+
+class Named(nn.Module):
+    """A network that is saved under published names, as the published one is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def state_dict(self, **options: Any) -> Any:
+        return export_published(self.network)
+
+
+@pytest.mark.parametrize("ema", [True, False])
+@pytest.mark.parametrize("names", [Named, nn.Identity()])
+def test_files_of_the_saver_of_timm(tmp_path: Path, ema: bool, names: Any) -> None:
+    trained, averaged = kat(), kat()
+    with torch.no_grad():
+        for parameter in averaged.parameters():
+            parameter.fill_(0.25)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
+    saver = CheckpointSaver(
+        names(trained), optimizer, args=argparse.Namespace(lr=0.1, model="kat"),
+        checkpoint_dir=str(tmp_path),
+    )  # fmt: skip
+    saver.model_ema = names(averaged)
+    saver.save_checkpoint(0, metric=1.0)
+    (file,) = tmp_path.glob("checkpoint-0.pth.tar")
+    model = kat(**{"activation": "swish"})
+    told = take_weights(model, file, ema=ema)
+    source = (averaged if ema else trained).state_dict()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, source[key]), key
+    assert not told.left and not told.unused
+
+
+def test_positions_patches_channels_and_head_of_another_size() -> None:
+    vit = plain(img_size=24, patch_size=4)
+    model = create_model("kat", num_classes=7, input_channels=1, **{**OURS, "patch_size": 2})
+    told = take_weights(model, vit.state_dict())
+    assert told.resized == {
+        "pos_embed": ((1, 37, 24), (1, 65, 24)),
+        "patch_embed.proj.weight": ((24, 3, 4, 4), (24, 1, 2, 2)),
+    }
+    assert told.left["head.weight"] == "5x24 there, 7x24 here" and "head.bias" in told.unused
+    assert model(images()[:, :1]).shape == (4, 7)
+    assert torch.equal(model.pos_embed[:, 0], vit.pos_embed[:, 0])
+
+
+def test_a_class_token_without_a_position_takes_it_into_itself() -> None:
+    vit = plain()
+    options = {**OURS, "position": "patches", "feed_forward": "mlp"}
+    model = create_model("vit", num_classes=5, input_channels=3, **options).eval()
+    told = take_weights(model, vit.state_dict())
+    with torch.no_grad():
+        assert relative(model(images()), vit(images())) < 1e-5
+    assert not told.left and "pos_embed" in told.resized
+
+
+def test_a_distillation_token_keeps_its_position() -> None:
+    source = create_model("vit", num_classes=5, input_channels=3, **OURS, distilled=True)
+    model = create_model("vit", num_classes=5, input_channels=3, **OURS)
+    told = take_weights(model, source.state_dict())
+    assert torch.equal(model.pos_embed, source.pos_embed[:, [0, *range(2, 18)]])
+    assert set(told.unused) == {"dist_token", "head_dist.weight", "head_dist.bias"}
+
+
+def test_files_of_google(tmp_path: Path) -> None:
+    vit = plain()
+    np.savez(tmp_path / "vit.npz", **google_names(vit))
+    model = create_model("vit", num_classes=5, input_channels=3, **OURS).eval()
+    told = take_weights(model, tmp_path / "vit.npz")
+    assert not told.left
+    with torch.no_grad():
+        assert relative(model(images()), vit(images())) < 1e-5
+
+
+def google_names(vit: Any) -> dict[str, np.ndarray]:
+    """The layout that timm's loader reads: kernels (in, out), heads apart."""
+    state = {key: value.numpy() for key, value in vit.state_dict().items()}
+    named = {
+        "cls": state["cls_token"],
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+        "head/kernel": state["head.weight"].T,
+        "head/bias": state["head.bias"],
+    }
+    for i in range(len(vit.blocks)):
+        ours, theirs = f"blocks.{i}.", f"Transformer/encoderblock_{i}/"
+        attention = theirs + "MultiHeadDotProductAttention_1/"
+        for norm, n in (("norm1", 0), ("norm2", 2)):
+            named[f"{theirs}LayerNorm_{n}/scale"] = state[f"{ours}{norm}.weight"]
+            named[f"{theirs}LayerNorm_{n}/bias"] = state[f"{ours}{norm}.bias"]
+        weights, biases = (np.split(state[f"{ours}attn.qkv.{t}"], 3) for t in ("weight", "bias"))
+        for name, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            named[f"{attention}{name}/kernel"] = weight.T.reshape(24, 3, 8)
+            named[f"{attention}{name}/bias"] = bias.reshape(3, 8)
+        named[f"{attention}out/kernel"] = state[f"{ours}attn.proj.weight"].T.reshape(3, 8, 24)
+        named[f"{attention}out/bias"] = state[f"{ours}attn.proj.bias"]
+        for n in (0, 1):
+            named[f"{theirs}MlpBlock_3/Dense_{n}/kernel"] = state[f"{ours}mlp.fc{n + 1}.weight"].T
+            named[f"{theirs}MlpBlock_3/Dense_{n}/bias"] = state[f"{ours}mlp.fc{n + 1}.bias"]
+    return named
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    (tmp_path / "broken.npz").write_bytes(b"no weights")
+    save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    for name, words in [
+        ("absent.pth", "is no file; give one, or timm:NAME"),
+        ("broken.pth", "broken.pth holds no weights that can be read"),
+        ("broken.npz", "broken.npz holds no weights that can be read"),
+        ("other.safetensors", "no weights of such a transformer: they hold conv1.weight"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            take_weights(kat(), tmp_path / name)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Planted:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": {"cls_token": Planted()}}, tmp_path / "planted.pth")
+    with pytest.raises(ValueError, match=r"planted\.pth holds no weights that can be read"):
+        take_weights(kat(), tmp_path / "planted.pth")
+    assert not (tmp_path / "ran").exists()
