@@ -33,6 +33,7 @@ _MATCHING = (
 )  # fmt: skip
 MATCH = tuple(option.name for option in _MATCHING)
 _MODELS: dict[str, Entry] = {}
+_LISTENERS: list[Callable[[str], None]] = []  # called with the name of a model that is added
 
 
 def _add(entry: Entry) -> None:
@@ -53,16 +54,24 @@ def register(
     """Return a decorator that adds a builder under name.
 
     The builder is called as `build(num_classes=..., input_channels=..., **options)` with every
-    option of the table given. basis says whose options the model has, for error messages.
+    option of the table given. basis says whose options the model has, for error messages. timm
+    knows the model from then on, too.
 
     Raises: ValueError if the name is taken or two options share a name.
     """
 
     def add(build: Builder) -> Builder:
         _add(Entry(name, build, options, basis))
+        for listener in _LISTENERS:
+            listener(name)
         return build
 
     return add
+
+
+def follow(listener: Callable[[str], None]) -> None:
+    """Call a function with the name of every model that is registered from now on."""
+    _LISTENERS.append(listener)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -3,26 +3,39 @@
 Importing this file registers them; models.timm_hook does so where timm and models are imported.
 timm's arguments in_chans, drop_rate, drop_path_rate and img_size are the options that they name
 here, num_classes=0 takes the head off, and all options of the network are taken besides. A name
-that timm has itself stays timm's; what a script registers with models.register is not told to it.
+that timm has itself stays timm's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
+from timm.models import (
+    DefaultCfg,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    is_model,
+    register_model,
+)
 from torch import nn
 
 from models.create import create_model
-from models.registry import list_models, model_options
+from models.registry import follow, list_models, model_options
 
 _RENAMED = {"drop_rate": "dropout_linear", "drop_path_rate": "drop_path", "img_size": "image_size"}
-_NAMES = [name for name in list_models() if not is_model(name)]
 # What register_model reads: nothing is known of weights, or of images that a network wants.
-default_cfgs = generate_default_cfgs({name: {} for name in _NAMES})
+default_cfgs: dict[str, DefaultCfg] = {}
 __all__: list[str] = []
+
+
+def add(names: Iterable[str]) -> None:
+    """Register networks of this library with timm, but for names that timm has itself."""
+    new = [name for name in names if not is_model(name)]
+    default_cfgs.update(generate_default_cfgs({name: {} for name in new}))
+    for name in new:
+        globals()[name] = register_model(_entrypoint(name))
 
 
 def _create(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
@@ -81,5 +94,5 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     return create
 
 
-for _name in _NAMES:
-    globals()[_name] = register_model(_entrypoint(_name))
+add(list_models())
+follow(lambda name: add([name]))

@@ -109,7 +109,12 @@ RESIDUAL_AND_DENSE = {
 
 
 # is_bottleneck: True, False
-RDNET = {"kagrdnet_tiny": (23_172_899, 28_572_727)}
+RDNET = {
+    "kagrdnet_tiny": (23_172_899, 28_572_727),
+    "kagrdnet_small": (203_574_444, 245_358_684),
+    "kagrdnet_base": (354_341_920, 427_822_480),
+    "kagrdnet_large": (768_329_366, 920_351_862),
+}
 
 
 def count(name: str, *arguments: object, **options: object) -> int:
@@ -179,9 +184,9 @@ def test_rdnet(name: str) -> None:
 
 
 def test_every_published_network_is_counted() -> None:
-    """But for the classes whose functions are, and sizes whose weights nobody has."""
+    """But for the classes whose functions are."""
     counted = {*BASELINES, *TWINS, *VGGS, *RESIDUAL_AND_DENSE, *RDNET}
     rest = {name for name in published.list_published() if name not in counted}
     classes = {"VGGKAN", "FastVGGKAN", "VGGKALN", "VGGKACN", "VGGKAGN", "VGGKAGN_BN", "MoEVGGKAGN"}
     classes |= {"MoE_VGGKAGN_BN", "WavVVGKAN", "AutoKAN", "TinyAutoKAGN"}
-    assert rest - classes == {"kagrdnet_small", "kagrdnet_base", "kagrdnet_large"}
+    assert rest <= classes

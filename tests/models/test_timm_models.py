@@ -26,10 +26,23 @@ import timm
 assert timm.list_models("reskagnet_18*") == ["reskagnet_18x32p"]
 assert not any(type(finder).__module__ == "models.timm_hook" for finder in sys.meta_path)
 """
+OWN = """
+import models
+def build(num_classes, input_channels, width):
+    import torch
+    return torch.nn.Linear(input_channels * width, num_classes)
+models.register("before", options=[models.Option("width", int, 4, "channels")])(build)
+import timm
+models.register("after", options=[models.Option("width", int, 4, "channels")])(build)
+for name in ("before", "after"):
+    assert timm.create_model(name, num_classes=3, in_chans=2, width=5).weight.shape == (3, 10)
+"""
 
 
-def test_timm_has_all_networks_when_it_is_imported_later() -> None:
-    command = [sys.executable, "-W", "error::UserWarning", "-c", LATER]
+@pytest.mark.parametrize("code", [LATER, OWN])
+def test_timm_has_all_networks_when_it_is_imported_later(code: str) -> None:
+    """Those of a script among them, registered before and after."""
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
 
