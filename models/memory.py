@@ -10,7 +10,7 @@ from torch import nn
 from models.simulation import Bytes, simulate_steps
 
 # What glibc leaves unused beside blocks that come and go, as a share of them: see forecast_memory.
-HOLES = 0.71
+HOLES = 0.63
 # Pages of libraries that a first step reads: torch's kernels and oneDNN's.
 CODE = 20 << 20
 
@@ -55,9 +55,9 @@ def forecast_memory(
     what oneDNN and others take beside them adds 1 to 5 % where it was traced. The process is
     larger: glibc searches an aligned block with 96 bytes more than it will have, so that one that
     was freed does not do for the next of its size unless its neighbour is free, too, and small
-    objects lie between them. What comes and goes in a step then takes 1.5 to 2 times its bytes,
-    and up to 12 % more or less in two equal processes; 1 + HOLES is the middle over fifteen
-    networks, which it meets to within 15 % of their growth. What stays lies without holes.
+    objects lie between them. What comes and goes in a step then takes 1.4 to 1.9 times its bytes,
+    and up to 12 % more or less in two equal processes; with 1 + HOLES the forecast comes nearest
+    to the growth of ten networks, the farthest of them 15 % away. What stays lies without holes.
 
     It holds for float32 on a CPU with glibc, and from the third step on, when the holes are made.
     experiments/results/bench_memory.csv has what was measured, with AdamW. On a GPU the tensors are
