@@ -54,7 +54,11 @@ def match(
         named.
     """
     values = check_options(model, options)
-    width = next((o for o in model_options(model).values() if o.is_width), None)
+    # one that is null, as in a feed-forward without hidden channels, scales nothing
+    width = next(
+        (o for o in model_options(model).values() if o.is_width and values[o.name] is not None),
+        None,
+    )
 
     def size(name: str, given: Mapping[str, Any]) -> int:
         return _size(name, given, by, num_classes, input_shape)
@@ -69,7 +73,7 @@ def match(
         best, best_size = _search(
             lambda tried: size(model, {**plain, width.name: tried}),
             values[width.name],
-            int(values.get("groups", 1)),
+            int(values.get("groups") or 1),
             target,
         )
         found, what = {width.name: best}, f"no {width.name} of {model} has"

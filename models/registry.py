@@ -121,11 +121,18 @@ def parse_reference(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def is_kan(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether a model learns functions, in its body or in the head that its options name.
+    """Whether a model learns functions, in its body or where its options say so.
 
     Raises: ValueError for an unknown model, naming the nearest ones.
     """
-    return _entry(name).basis is not None or options.get("head") in KAN_HEADS
+    entry = _entry(name)
+    defaults = {key: option.default for key, option in entry.by_name.items()}
+    values = {**defaults, **options}
+    return (
+        entry.basis is not None
+        or values.get("head") in KAN_HEADS
+        or values.get("feed_forward", "mlp") != "mlp"
+    )
 
 
 def build_model(

@@ -1,97 +1,89 @@
 """The zoo: every family of networks beside its plain and its SV-KAN twin of equal parameters.
 
-    python -m experiments.studies.zoo [--data mnist5k] [--only RDNet] [--jobs 2] [--seconds 3600]
-    python -m experiments.studies.zoo --draw      the picture and the tables again, nothing trained
+The plain twin has convolutions in the places of KAN layers, the SV-KAN twin layers that share one
+learned function. The plain twin of RKAN keeps its side branches, with a convolution in each.
 
-Every run is a row of experiments/results/zoo.csv, which several days and machines can share: what
-has finished there is not run again, and what was stopped goes on where it was.
+One recipe for all: AdamW at 3e-3 with a one-cycle schedule, batches of 64, label smoothing 0.1, no
+augmentation, one thread. KAConvNet and its twins learn at 1e-2, where all three have a higher
+validation accuracy on digits (97.9, 99.3 and 99.3 % of seed 0, not 88.9, 98.6 and 98.6 %). Every
+run ends at an image budget of about 22,000, which takes a network here about 90 seconds of one
+thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.errors import UserError
-from experiments.studies import record
-from experiments.studies.children import ROOT, Place, Queue
-from experiments.studies.setting import Setting
-from experiments.studies.zoo_settings import DATA, absent, settings
-from experiments.studies.zoo_tables import draw, tables
+from experiments.studies.command import run
+from experiments.studies.study import Data, Family, Study
 
-TABLE = ROOT / "experiments" / "results" / "zoo.csv"
-PICTURE = ROOT / "docs" / "zoo.png"
-RUNS = ROOT / "runs" / "zoo"
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m experiments.studies.zoo", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    text = "of DATA/SIZE/FAMILY/KIND, or a part of it: 'mnist5k/small/*', VGGKAN; default: all"
-    add("--data", nargs="+", default=list(DATA), choices=list(DATA), help="default: all")
-    add("--only", default="*", metavar="PATTERN", help=text)
-    add("--jobs", type=int, default=1, metavar="N", help="runs at once, of one thread each")
-    add("--seconds", type=float, metavar="N", help="start no run after that many")
-    add("--draw", action="store_true", help="draw and print what is in the table; train nothing")
-    add("--table", type=Path, default=TABLE, metavar="FILE", help=f"default: {_short(TABLE)}")
-    add("--picture", type=Path, default=PICTURE, metavar="FILE", help=f"default: {_short(PICTURE)}")
-    add("--runs", type=Path, default=RUNS, metavar="DIR", help=f"default: {_short(RUNS)}")
-    chosen = parser.parse_args(arguments)
-    if chosen.jobs < 1:
-        parser.error(f"--jobs {chosen.jobs} must be 1 or more")
-    return chosen
+FASHION_MNIST = (Path("/usr/share/datasets/fashion-mnist"),)  # of Debian's dataset-fashion-mnist
+RECIPE = (
+    "augment=none",
+    "optimizer=adamw",
+    "optimizer.lr=3e-3",
+    "optimizer.weight_decay=1e-2",
+    "scheduler=onecycle",
+    "loss.label_smoothing=0.1",
+    "trainer.batch_size=64",
+    "trainer.threads=1",
+    "trainer.cpu=true",
+)
+KINDS = {"kan": "KAN", "plain": "plain twin", "svkan": "SV-KAN twin"}
+DATA = {
+    "digits": Data("digits", ("data=digits", "data.image_size=16", "trainer.epochs=17")),
+    "mnist5k": Data("MNIST-5k", ("data=mnist5k", "trainer.epochs=6"), ("small", "large")),
+    "fashion_mnist": Data(
+        "Fashion-MNIST",
+        ("data=fashion_mnist", "data.validation_fraction=0.02", "data.train_size=11000",
+         "trainer.epochs=2"),
+        places=FASHION_MNIST,
+    ),
+}  # fmt: skip
 
 
-def choose(data: Sequence[str], pattern: str) -> list[Setting]:
-    """The settings of these data whose name fits. Raises: UserError if none does."""
-    found = [s for s in settings(data) if fnmatch.fnmatch(s.name, f"*{pattern}*")]
-    if not found:
-        raise UserError(
-            f"--only {pattern!r} fits no row; they are called DATA/SIZE/FAMILY/KIND, for example "
-            "mnist5k/small/RDNet/kan"
-        )
-    return found
+def _models(kan: str, plain: str, svkan: str) -> dict[str, str]:
+    return dict(zip(KINDS, (kan, plain, svkan), strict=True))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train what is missing, then draw. Returns the exit code."""
-    chosen, code = parse(arguments), 0
-    if not chosen.draw:
-        todo = choose(chosen.data, chosen.only)
-        for name in dict.fromkeys(setting.labels["data"] for setting in todo):
-            if reason := absent(name):
-                print(f"{name} is skipped: {reason}")
-                todo = [setting for setting in todo if setting.labels["data"] != name]
-        place = Place(chosen.table.resolve(), chosen.runs.resolve())
-        code = Queue(place, chosen.jobs, chosen.seconds, _say).work(todo)
-    rows = record.read(chosen.table)
-    if any(row["status"] == record.FINISHED for row in rows):
-        print(tables(rows))
-        print(f"picture: {_short(draw(rows, chosen.picture))}")
-    return code
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _short(path: Path) -> str:
-    path = path.resolve()
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
+# Gram polynomials of degree 3, but for KAConvNet, whose functions are its own.
+FAMILIES = {
+    "ResKANet": Family(
+        _models("reskagnet", "resnet", "ressvkanet"),
+        ("blocks=[1,1,1,1]", "stem_stride=2"),
+        widths={"small": ("width_scale=0.5",), "large": ("width_scale=1.0",)},
+    ),
+    "DenseKANet": Family(
+        _models("densekagnet", "densenet", "densesvkanet"),
+        ("block_config=[2,2]", "stem_kernel=3", "stem_stride=2", "stem_pool=true", "head=linear"),
+        widths={
+            "small": ("growth_rate=7", "num_init_features=14"),
+            "large": ("growth_rate=13", "num_init_features=26"),
+        },
+    ),
+    "VGGKAN": Family(
+        _models("vggkagn", "vgg", "vggsvkan"),
+        widths={"small": ("width_scale=0.15",), "large": ("width_scale=0.25",)},
+    ),
+    "RDNet": Family(
+        _models("kagrdnet", "rdnet", "sv_kardnet"),
+        ("size=mini", "blocks=1"),
+        widths={"small": ("width_scale=1.0",), "large": ("width_scale=1.75",)},
+    ),
+    "KAConvNet": Family(
+        _models("kaconvnet", "kaconvnet_conv", "kaconvnet_svkan"),
+        ("blocks=1", "stem_stride=2"),
+        widths={"small": ("width_scale=0.1",), "large": ("width_scale=0.15",)},
+        recipe=("optimizer.lr=1e-2",),
+    ),
+    "RKAN": Family(
+        _models("rkan", "rkan_conv", "rkan"),
+        ("stages=[1,2,3,4]",),
+        sizes={"small": ("backbone=test_byobnet",), "large": ("backbone=test_resnet",)},
+        own={"kan": ("kind=gram",), "svkan": ("kind=shared_spline",)},
+    ),
+}
+ZOO = Study("zoo", __doc__ or "", DATA, KINDS, FAMILIES, RECIPE)
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(2) from problem
-    except KeyboardInterrupt:
-        print("stopped at once; the next call takes up what was saved", file=sys.stderr)
-        raise SystemExit(130) from None
+    raise SystemExit(run(ZOO))

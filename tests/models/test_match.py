@@ -49,11 +49,12 @@ def test_sizes_agree_within_two_percent(
     ("kaconvnet_svkan", "kaconvnet width_scale=0.1", {}),
     ("rkan_conv", "rkan", {}),
     ("rkan", "rkan kind=gram", {"kind": "shared_spline"}),
+    ("vit", "kat patch_size=7 width=24 depth=1", {"patch_size": 7, "width": 24, "depth": 1}),
 ])  # fmt: skip
 def test_every_family_has_twins(model: str, reference: str, options: dict[str, Any]) -> None:
     common = {
         "blocks": [1, 1, 1, 1] if "res" in model else 1, "block_config": [2, 2],
-        "backbone": "test_resnet",
+        "backbone": "test_resnet", "image_size": 28,
     }  # fmt: skip
     small = {key: value for key, value in common.items() if key in model_options(model)}
     given = "".join(f" {key}={json.dumps(value).replace(' ', '')}" for key, value in small.items())
@@ -81,6 +82,7 @@ def test_a_model_is_made_at_the_width_that_matches() -> None:
             {"model": "rkan_conv", "reference": "vgg", "backbone": "test_resnet"},
             "rkan_conv has not the 579,786 parameters of vgg",
         ),
+        ({"model": "kan_deit", "reference": "vgg"}, "kan_deit has not the 579,786 parameters"),
         ({"reference": "simple_conv_moe_kagn_bn", "by": "macs"}, "match parameters"),
     ],
 )

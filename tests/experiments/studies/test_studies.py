@@ -1,16 +1,20 @@
-"""The zoo: which networks it has, that its twins are twins, and what it shows of its rows."""
+"""Studies: which networks they have, that twins are twins, and what they show of their rows."""
 
 import shlex
 
 import pytest
 
+from experiments.config.compose import load_config
 from experiments.errors import UserError
-from experiments.studies import record, zoo
-from experiments.studies.zoo_settings import DATA, FAMILIES, KINDS, RECIPE, settings
-from experiments.studies.zoo_tables import cells, tables
+from experiments.studies import command, record
+from experiments.studies.study import Study
+from experiments.studies.tables import cells, tables
+from experiments.studies.transformers import TRANSFORMERS
+from experiments.studies.zoo import FAMILIES, KINDS, ZOO
 from models.registry import is_kan, model_options, parse_reference
 
-ALL = list(settings())
+ALL = list(ZOO.settings())
+FIRST = [(study, s) for study in (ZOO, TRANSFORMERS) for s in study.settings() if s.seed == 0]
 
 
 def chosen(setting):
@@ -28,34 +32,49 @@ def test_six_families_of_three_kinds_on_three_datasets():
     assert len(sizes) == 4 and ("mnist5k", "large") in sizes
 
 
-@pytest.mark.parametrize("setting", ALL[: len(ALL) // 3], ids=lambda setting: setting.name)
-def test_a_setting_is_one_network_and_the_common_recipe(setting):
+def test_four_feed_forwards_on_three_datasets():
+    assert len(list(TRANSFORMERS.settings())) == 4 * 3 * 3
+
+
+@pytest.mark.parametrize(("study", "setting"), FIRST, ids=lambda one: one.name)
+def test_a_setting_is_one_network_and_the_common_recipe(study, setting):
     model, options, match = chosen(setting)
     assert set(options) <= set(model_options(model))
     assert is_kan(model, options) == (setting.labels["kind"] != "plain")
-    assert setting.overrides[-len(RECIPE) :] == RECIPE
-    kan = next(s for s in ALL if s.labels == {**setting.labels, "kind": "kan"})
-    name, own, none = chosen(kan)
+    recipe = (*study.recipe, *study.families[setting.labels["family"]].recipe)
+    assert setting.overrides[-len(recipe) :] == recipe
+    labels = {**setting.labels, "kind": next(iter(study.kinds))}
+    first = next(s for s in study.settings() if s.labels == labels)
+    name, own, none = chosen(first)
     assert none is None
-    if setting is not kan:
+    if setting.labels != labels:
         words = [f"{key}={value}" for key, value in own.items()]
         assert match == f'"{" ".join((name, *words))}"'
         assert parse_reference(match.strip('"'))[0] == name
 
 
+def test_a_setting_composes(tmp_path):
+    """One of every kind of transformer; the zoo's rows are in its table."""
+    for setting in TRANSFORMERS.settings(["digits"]):
+        config = load_config("cifar", [*setting.command])
+        assert config.trainer.threads == 1 and config.seed == setting.seed
+
+
 def test_rows_are_chosen_by_a_part_of_their_name():
-    assert {s.labels["family"] for s in zoo.choose(list(DATA), "VGGKAN")} == {"VGGKAN"}
-    assert len(zoo.choose(["mnist5k"], "small/*/kan")) == 6 * 3
+    assert {s.labels["family"] for s in command.choose(ZOO, (), "VGGKAN")} == {"VGGKAN"}
+    assert len(command.choose(ZOO, ["mnist5k"], "small/*/kan")) == 6 * 3
     with pytest.raises(UserError, match="fits no row"):
-        zoo.choose(["digits"], "mnist5k")
+        command.choose(ZOO, ["digits"], "mnist5k")
 
 
 def test_data_that_are_absent_are_skipped_with_what_to_do(monkeypatch, capsys, tmp_path):
     absent = "it is absent; install it"
-    monkeypatch.setattr(zoo, "absent", lambda name: absent if name == "fashion_mnist" else "")
+    monkeypatch.setattr(
+        Study, "absent", lambda study, name: absent if name == "fashion_mnist" else ""
+    )
     started = []
-    monkeypatch.setattr(zoo.Queue, "work", lambda self, todo: started.extend(todo) or 0)
-    assert zoo.main(["--only", "RDNet/kan", "--table", str(tmp_path / "z.csv")]) == 0
+    monkeypatch.setattr(command.Queue, "work", lambda self, todo: started.extend(todo) or 0)
+    assert command.main(ZOO, ["--only", "RDNet/kan", "--table", str(tmp_path / "z.csv")]) == 0
     assert f"fashion_mnist is skipped: {absent}" in capsys.readouterr().out
     assert {s.labels["data"] for s in started} == {"digits", "mnist5k"}
 
@@ -68,10 +87,11 @@ def table(tmp_path):
     for setting in ALL:
         data, size, family, kind = setting.labels.values()
         if data == "mnist5k" and family in ("ResKANet", "RKAN") and setting.seed < 2:
-            score = 0.9 + 0.01 * setting.seed + 0.02 * KINDS.index(kind)
+            score = 0.9 + 0.01 * setting.seed + 0.02 * list(KINDS).index(kind)
             row = record.row_of(setting, None)
             if (size, family, kind) != ("large", "RKAN", "svkan"):
                 row |= {"status": "finished", "test_accuracy": score, "parameters": 40_000}
+                row["seconds"] = 100.0 if family == "RKAN" else None  # those are not known
             record.append(path, row)
     return path
 
@@ -84,17 +104,20 @@ def test_cells_hold_what_has_finished(table):
 
 
 def test_tables_have_a_row_for_each_size(table):
-    lines = tables(record.read(table)).splitlines()
+    lines = tables(ZOO, record.read(table)).splitlines()
     assert lines[0] == "| MNIST-5k | params | seeds | KAN | plain twin | SV-KAN twin |"
     assert lines[2] == (
         "| ResKANet, small | 40k | 2 | 90.50 ± 0.71 | 92.50 ± 0.71 | 94.50 ± 0.71 |"
     )
-    assert lines[-1] == "| RKAN, large | 40k | 2 | 90.50 ± 0.71 | 92.50 ± 0.71 | - |"
-    assert len(lines) == 6
+    assert lines[5] == "| RKAN, large | 40k | 2 | 90.50 ± 0.71 | 92.50 ± 0.71 | - |"
+    assert lines[6:] == ["", "22 runs of together 0.6 hours"]
 
 
 def test_the_picture_is_drawn_from_the_table_alone(table, figures, tmp_path):
-    assert zoo.main(["--draw", "--table", str(table), "--picture", str(tmp_path / "z.png")]) == 0
+    assert (
+        command.main(ZOO, ["--draw", "--table", str(table), "--picture", str(tmp_path / "z.png")])
+        == 0
+    )
     (figure,) = figures
     (axes,) = figure.axes
     assert axes.get_title() == "MNIST-5k" and axes.get_xscale() == "log"
@@ -112,5 +135,5 @@ def test_overrides_in_the_table_are_those_of_the_setting(table):
 
 
 def test_nothing_is_drawn_of_no_rows(tmp_path, capsys):
-    assert zoo.main(["--draw", "--table", str(tmp_path / "absent.csv")]) == 0
+    assert command.main(ZOO, ["--draw", "--table", str(tmp_path / "absent.csv")]) == 0
     assert capsys.readouterr().out == ""
