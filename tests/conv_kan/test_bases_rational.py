@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from goldens import GOLDEN, read
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conv_kan.bases.rational_fit import TARGETS, best_numerator, fit, fit_points
 from conv_kan.bases.rational_init import RATIONALS
@@ -120,6 +121,11 @@ COMPILED = {  # shape, channels_last, the numbers of coefficients
     "images": ((2, 6, 5, 7), False, (3, 5)),
     "one element": ((1, 3), True, (1, 1)),
     "no denominator": ((4, 21), True, (1, 0)),
+    "of whole packs": ((45, 3 * 32), True, (6, 4)),
+    "more rows than a sum": ((3000, 6), True, (6, 4)),
+    "longer than a sum": ((2, 3, 5001), False, (3, 1)),
+    "of many orders": ((2, 3, 40), False, (12, 9)),
+    "of one channel": ((1, 1, 3), False, (2, 7)),
 }
 
 
@@ -153,7 +159,43 @@ def test_compiled_kernels_compute_the_same(case):
     torch.manual_seed(0)
     x = 2.0 * torch.randn(shape, dtype=torch.float64)
     a, b = coefficients(counts)
+    b = b[-shape[-1 if channels_last else 1] :]  # one group for one channel
     check(*(results(x, a, b, channels_last, name) for name in ("cpp", "torch")), 1e-11)
+
+
+def test_compiled_kernels_meet_large_numbers_among_others():
+    """Powers of some would overflow: only the pieces of memory that hold them take another way."""
+    torch.manual_seed(0)
+    a, b = coefficients((6, 4))
+    b = b + 0.1  # where b = 0, gradients overflow
+    for shape, channels_last in (((90, 6), True), ((2, 3, 2000), False)):
+        x = torch.randn(shape)
+        x.view(-1)[torch.randint(x.numel(), (4,))] = torch.tensor([3e4, -3e4, 1e8, -1e5])
+        exact = results(x.double(), a, b, channels_last, "torch")
+        found = results(x, a.float(), b.float(), channels_last, "cpp")
+        plain = results(x, a.float(), b.float(), channels_last, "torch")
+        for one, other, wanted in zip(found, plain, exact, strict=True):
+            error, limit = (
+                (t.double() - wanted).abs() / (1e-3 + wanted.abs()) for t in (one, other)
+            )
+            assert error.max() <= 2.0 * limit.max() + 1e-5
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+def test_what_is_not_finite_stays_in_its_group(number, backend):
+    """Of values and slopes, in its element; of denominators, in its group."""
+    torch.manual_seed(0)
+    x, (a, b) = torch.randn(7, 9), coefficients((6, 4))
+    clean = results(x, a.float(), b.float(), True, backend)
+    x[6, 4] = number
+    y, grad, grad_a, grad_b = results(x, a.float(), b.float(), True, backend)
+    for found, wanted in ((y, clean[0]), (grad, clean[1])):
+        assert found[6, 4].isnan()
+        found[6, 4] = wanted[6, 4]
+        torch.testing.assert_close(found, wanted)
+    assert not grad_a.isfinite().all() and not grad_b[1].isfinite().all()
+    torch.testing.assert_close(grad_b[::2], clean[3][::2])
 
 
 @pytest.mark.parametrize(
@@ -298,11 +340,41 @@ def test_a_coefficient_of_zero_can_leave_it():
         torch.testing.assert_close(x.grad, torch.ones_like(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_training_keeps_the_input_alone(channels_last):
-    layer = GroupRational(8, channels_last=channels_last)
-    x = torch.randn(4, 32, 32, requires_grad=True)
+def test_training_keeps_the_input_alone(channels_last, backend, dtype):
+    layer = GroupRational(8, channels_last=channels_last, backend=backend)
+    x = torch.randn(4, 32, 32, dtype=dtype, requires_grad=True)
     assert kept_bytes(lambda: layer(x), layer.parameters()) <= x.numel() * x.element_size()
+
+
+class Made(TorchDispatchMode):
+    """The bytes of every tensor that an operation returns, at least those of `least`."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least, self.sizes = least, []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        found = function(*arguments, **(options or {}))
+        if isinstance(found, torch.Tensor) and found.numel() >= self.least:
+            self.sizes.append(found.nbytes)
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_compiled_kernels_make_no_copy_of_the_input(channels_last, dtype):
+    """Nothing of its size is in float32 if it is not; a step makes y and the gradient of x."""
+    layer = GroupRational(8, channels_last=channels_last, backend="cpp")
+    x = torch.randn(4, 32, 32).to(dtype).requires_grad_()
+    grad = torch.randn(x.shape).to(dtype)
+    layer(x).backward(grad)  # compiles
+    x.grad = None
+    with Made(x.numel()) as made:
+        layer(x).backward(grad)
+    assert max(made.sizes) == x.nbytes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
