@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conv_kan.bases.rational_fit import TARGETS, best_numerator, fit, fit_points
 from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.interop import export_published, load_published
 from conv_kan.layers.rational import GroupRational
 from conv_kan.ops import cpp
 from conv_kan.ops.maths.expansion import Expansion
@@ -328,6 +329,43 @@ def test_gradients_equal_finite_differences():
     assert torch.autograd.gradcheck(call, (x, layer.numerator, layer.denominator))
 
 
+ORDERS = {
+    "constant": ((0.7,), ()),
+    "polynomial": ((0.5, -1.0, 2.0), ()),
+    "Q alone": ((1.0,), (0.5, 0.0, 0.25)),
+    "large orders": (tuple(0.5**m for m in range(9)), (0.1, 0.0, 0.3, 0.0, 0.5, 0.1)),
+}
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_layers_of_any_orders(name, backend):
+    """Values, gradients and second derivatives, the groups being channels, against the formula."""
+    a, b = ORDERS[name]
+    torch.manual_seed(0)
+    layer = GroupRational(4, ORDERS[name], backend=backend).double()
+    assert layer.numerator.shape == (len(a),) and layer.denominator.shape == (4, len(b))
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    size = x.abs()
+    P = sum(c * x**m for m, c in enumerate(layer.numerator))
+    Q = 1.0 + sum(c.abs() * size**m for m, c in enumerate(layer.denominator.T, start=1))
+    torch.testing.assert_close(layer(x), P / Q)
+    shape = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    if b:
+        shape[1].data.add_(0.1 * torch.rand_like(shape[1]))  # |b| has no second derivative at 0
+
+    def call(x, *shape):
+        return group_rational(x, *shape, True, backend)
+
+    assert torch.autograd.gradcheck(call, (x, *shape))
+    assert torch.autograd.gradgradcheck(call, (x, *shape), fast_mode=True)
+    layer.reset_parameters()
+    assert f"init={ORDERS[name]}" in repr(layer)
+    state = export_published(layer)
+    assert state["weight_numerator"].shape == (1, len(a))
+    load_published(GroupRational(4, ORDERS[name]), state)
+
+
 def test_a_coefficient_of_zero_can_leave_it():
     layer = GroupRational(2, "identity").double()
     x = torch.tensor([[0.0, 0.5, -1.0, 2.0]], dtype=torch.float64, requires_grad=True)
@@ -429,6 +467,10 @@ def test_fitted_rows_are_least_squares(name):
         ({"num_groups": 4}, torch.zeros(2, 6), ValueError, "num_groups=4 does not divide 6"),
         ({"num_groups": 0}, torch.zeros(2, 6), ValueError, "at least 1"),
         ({"init": "gelo"}, torch.zeros(2, 8), ValueError, "did you mean 'gelu'"),
+        ({"init": ((), (1.0,))}, torch.zeros(2, 8), ValueError, r"pass for example 'gelu' or \(\("),
+        ({"init": ((1.0,), (1e999,))}, torch.zeros(2, 8), ValueError, "two rows of numbers"),
+        ({"init": (1.0, 2.0, 3.0)}, torch.zeros(2, 8), ValueError, "two rows of numbers"),
+        ({"init": None}, torch.zeros(2, 8), ValueError, "init=None must be a name"),
         ({}, torch.zeros(8), ValueError, r"takes \(\.\.\., C\)"),
         ({}, torch.zeros(2, 8, dtype=torch.int64), TypeError, r"x\.float\(\)"),
     ],

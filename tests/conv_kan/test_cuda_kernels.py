@@ -188,7 +188,7 @@ def test_rational_of_any_orders(executor, orders):
 
 
 def test_rational_sums_in_two_stages_that_repeat_bit_for_bit(executor):
-    """Whatever the order in which blocks run: each leaves its sums, and nothing is added to them."""
+    """In whatever order blocks run: each leaves its sums, and nothing is added to them."""
     executor.processors = 4
     first = compare_rational((4000, 8))
     launch = executor.launches[-1]
