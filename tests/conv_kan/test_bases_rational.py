@@ -458,7 +458,7 @@ def test_fitted_rows_are_least_squares(name):
     found, residuals = best_numerator(x, TARGETS[name](x), b.unsqueeze(0))
     torch.testing.assert_close(found[0], a, rtol=1e-2, atol=1e-4)
     assert cost < 1.01 * residuals.square().sum().item()
-    assert cost < 1.02 * fit(TARGETS[name], b.unsqueeze(0), num_steps=20)[2]
+    assert cost < 1.02 * fit(x, TARGETS[name](x), b.unsqueeze(0), num_steps=20)[2]
 
 
 @pytest.mark.parametrize(
