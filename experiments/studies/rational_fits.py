@@ -20,7 +20,7 @@ from experiments.studies.functions import Function
 
 _STARTS = 32
 _DIGITS = 8  # of a coefficient: what float32 can hold
-_NOTHING = 1e-10  # what a coefficient of x / max |x| may add before it counts
+_NOTHING = 1e-10  # of P or of Q, which a term must be to count
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ def solve(problem: Problem, orders: tuple[int, int]) -> Fit:
     unit = float(x.abs().max())
     count, (m, n) = orders[0] + 1, orders
     a, b, _ = fit(x / unit, y, random_starts(_STARTS if n else 1, n), count=count)
-    coefficients = _row(a, unit, 0), _row(b, unit, 1)
+    coefficients = _row(a, unit, 0, float(a.abs().max())), _row(b, unit, 1, 1.0)
     errors = [
         _errors(evaluate(coefficients, at) - problem.function(at)) for at in (x, problem.outside())
     ]
     return Fit((m, n), coefficients, errors[0], errors[1])
 
 
-def _row(c: Tensor, unit: float, first: int) -> tuple[float, ...]:
+def _row(c: Tensor, unit: float, first: int, scale: float) -> tuple[float, ...]:
     """The coefficients of x, from the power `first` on, of those of x / unit."""
-    c = torch.where(c.abs() > _NOTHING * c.abs().clamp(min=1.0).amax(), c, 0.0) if len(c) else c
+    c = torch.where(c.abs() > _NOTHING * scale, c, 0.0)
     powers = torch.arange(first, first + len(c), dtype=torch.float64)
     return tuple(float(f"{number:.{_DIGITS}g}") for number in (c * unit**-powers).tolist())
 

@@ -25,6 +25,7 @@ def problem(text, low=-3.0, high=3.0, num_points=200):
         ("1 - 2*x + 3*x**2", (2, 0), -1.0, 40.0),
         ("x**3 / (1 + 0.5*abs(x) + 2*x**2)", (3, 2), -10.0, 10.0),
         ("1 / (1 + x**2)", (0, 2), 0.0, 0.01),
+        ("1e-12 * x", (1, 1), -1.0, 1.0),
     ],
 )
 def test_rational_functions_are_found_again(text, orders, low, high):
