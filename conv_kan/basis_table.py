@@ -26,12 +26,26 @@ the default parameters. Learned tensors stand in italics. Every basis also takes
 to x before the functions, and `scale`: "unit" multiplies all functions such that the sum of their
 squares has mean 1 for x ~ N(0, 1), "none" leaves them as the formula says.
 """
+_FOOTER = """
+## Rational functions of other orders
+
+`GroupRational(num_groups, init)` is the basis `rational` as an activation: it starts as one of the
+functions that are named, of orders 5/4, or as the coefficients of any function, of any orders.
+
+    python -m experiments.studies.fit_rational gelu
+    python -m experiments.studies.fit_rational "x * sigmoid(1.702 * x)" --orders 3/2 --interval -4 4
+
+prints for every order a line `3/2: init=((a_0, a_1, a_2, a_3), (b_1, b_2))` to pass on, a table of
+the largest error and the root of its mean square, on the interval and as far again on either side,
+and writes a CSV file and a picture to `runs/fit_rational`. With `b_m >= 0` there are no poles. The
+errors outside grow like the highest power of P over that of Q: orders M = N + 1 have a line there.
+"""
 
 
 def basis_table() -> str:
     """The text of docs/bases.md."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_row(name) for name in sorted(BASES))]
-    return _HEADER + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _HEADER + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows) + _FOOTER
 
 
 def _row(name: str) -> tuple[str, ...]:

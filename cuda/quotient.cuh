@@ -5,6 +5,59 @@
 
 namespace kan {
 
+// sum_k c_k x^k, k < COUNT.
+template <int COUNT, typename T>
+KAN_FN T horner(const T* c, T x) {
+    T y = c[COUNT - 1];
+    KAN_UNROLL
+    for (int k = COUNT - 2; k >= 0; --k) y = y * x + c[k];
+    return y;
+}
+
+// sum_k k c_k x^(k-1), k < COUNT.
+template <int COUNT, typename T>
+KAN_FN T horner_slope(const T* c, T x) {
+    T y = T(COUNT - 1) * c[COUNT - 1];
+    KAN_UNROLL
+    for (int k = COUNT - 2; k >= 1; --k) y = y * x + T(k) * c[k];
+    return y;
+}
+
+// The function of Quotient for numbers whose powers do not overflow: the formulas with E = 0.
+template <typename T, int N, int D>
+struct NearQuotient {
+    T a[N], b[D + 1];
+
+    // a_0, ..., a_{N-1} and |b_1|, ..., |b_D|
+    KAN_FN NearQuotient(const T* numerator, const T* sizes) {
+        b[0] = T(1);
+        KAN_UNROLL
+        for (int m = 0; m < N; ++m) a[m] = numerator[m];
+        KAN_UNROLL
+        for (int m = 0; m < D; ++m) b[m + 1] = sizes[m];
+    }
+
+    KAN_FN T value(T x) const { return horner<N>(a, x) / horner<D + 1>(b, abs_(x)); }
+
+    KAN_FN T both(T x, T& slope, T& inverse) const {
+        const T size = abs_(x), dQ = horner_slope<D + 1>(b, size);
+        inverse = T(1) / horner<D + 1>(b, size);
+        const T F = horner<N>(a, x) * inverse;
+        slope = (horner_slope<N>(a, x) - select_(x < T(0), -dQ, dQ) * F) * inverse;
+        return F;
+    }
+
+    KAN_FN void add_gradients(T x, T weight, T F, T* grad_a, T* grad_b) const {
+        const T size = abs_(x);
+        T up = weight, side = weight * F;
+        grad_a[0] += up;
+        KAN_UNROLL
+        for (int m = 1; m < N; ++m) grad_a[m] += up = up * x;
+        KAN_UNROLL
+        for (int m = 0; m < D; ++m) grad_b[m] -= side = side * size;
+    }
+};
+
 // F = P / Q, P = sum_{m=0..N-1} a_m x^m, Q = sum_{m=0..D} |b_m| |x|^m, b_0 = 1.
 //
 // For |x| > 1 both are divided by |x|^e, so that neither overflows where F does not; e is the largest
@@ -78,13 +131,13 @@ struct Quotient {
             const T size = abs_(x), sgn = select_(x < T(0), T(-1), T(1));
             const auto outside = size > T(1);
             const T w = T(1) / select_(outside, x, T(1)), v = abs_(w);
-            const T s = select_(x < T(0), c.parity, T(1)), low = horner(c.low, w);
-            P = select_(outside, s * (horner(c.top, x) + w * low), horner(c.a, x));
-            Q = select_(outside, horner(c.bottom, v), horner(c.b, size));
+            const T s = select_(x < T(0), c.parity, T(1)), low = horner<D>(c.low, w);
+            P = select_(outside, s * (horner<N>(c.top, x) + w * low), horner<N>(c.a, x));
+            Q = select_(outside, horner<D + 1>(c.bottom, v), horner<D + 1>(c.b, size));
             if (!SLOPES) return;
-            const T bend = w * w * (low + w * slope(c.low, w));
-            dP = select_(outside, s * (slope(c.top, x) - bend), slope(c.a, x));
-            dQ = sgn * select_(outside, -v * v * slope(c.bottom, v), slope(c.b, size));
+            const T bend = w * w * (low + w * horner_slope<D>(c.low, w));
+            dP = select_(outside, s * (horner_slope<N>(c.top, x) - bend), horner_slope<N>(c.a, x));
+            dQ = sgn * select_(outside, -v * v * horner_slope<D + 1>(c.bottom, v), horner_slope<D + 1>(c.b, size));
         }
     };
 
@@ -104,24 +157,6 @@ struct Quotient {
 
     static KAN_FN T entry(const T* values, int i, int count) {
         return 0 <= i && i < count ? values[i] : T(0);
-    }
-
-    // sum_k c_k x^k.
-    template <int COUNT>
-    static KAN_FN T horner(const T (&c)[COUNT], T x) {
-        T y = c[COUNT - 1];
-        KAN_UNROLL
-        for (int k = COUNT - 2; k >= 0; --k) y = y * x + c[k];
-        return y;
-    }
-
-    // sum_k k c_k x^(k-1).
-    template <int COUNT>
-    static KAN_FN T slope(const T (&c)[COUNT], T x) {
-        T y = T(COUNT - 1) * c[COUNT - 1];
-        KAN_UNROLL
-        for (int k = COUNT - 2; k >= 1; --k) y = y * x + T(k) * c[k];
-        return y;
     }
 
     // sums[m - FIRST] += weight factor x^(m - E), m = FIRST, ..., FIRST + COUNT - 1; w = 1 / x.

@@ -49,10 +49,10 @@ rational_forward(const T* __restrict__ x, const typename Wide<T>::type* __restri
     }
 }
 
-// The gradients of a and b are summed in registers, then over the block. `sums` receives one number
-// per block and coefficient, (blocks, N + D), if STORE; otherwise they are added, one atomic each,
-// to `sums` (groups, N + D).
-template <class T, class Index, int V, int N, int D, bool STORE>
+// The gradients of a and b are summed in two stages: here in registers and over the block, which
+// leaves one number per coefficient in `sums` (blocks, N + D); the caller adds those of a group in
+// their order, so that results do not vary from run to run.
+template <class T, class Index, int V, int N, int D>
 __global__ void __launch_bounds__(KAN_THREADS, 1)
 rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
                   const typename Wide<T>::type* __restrict__ numerator,
@@ -79,11 +79,7 @@ rational_backward(const T* __restrict__ x, const T* __restrict__ grad_y,
         store(grad_x + place, values);
     }
     const double total = block_sum(sum, shared);
-    if (threadIdx.x >= N + D) return;
-    if (STORE)
-        sums[static_cast<size_t>(blockIdx.x) * (N + D) + threadIdx.x] = total;
-    else
-        atomicAdd(sums + loop.group * (N + D) + threadIdx.x, total);
+    if (threadIdx.x < N + D) sums[static_cast<size_t>(blockIdx.x) * (N + D) + threadIdx.x] = total;
 }
 
 }  // namespace kan

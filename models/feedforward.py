@@ -16,7 +16,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from conv_kan.bases import create_basis
-from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.bases.rational_init import Coefficients, find_rational
 from conv_kan.layers import KAN, EfficientKAN, GroupRational
 from conv_kan.ops.maths.quadrature import gaussian_mean
 from conv_kan.ops.rational import group_rational
@@ -67,9 +67,9 @@ class RationalMlp(nn.Module):
         return self.fc2(self.drop2(self.act2(y)))  # type: ignore[no-any-return]
 
 
-def _mean_square(init: str) -> float:
-    """E[F(z)^2], z ~ N(0, 1), of the rational function called `init`."""
-    a, b = (torch.tensor(row, dtype=torch.float64, device="cpu") for row in RATIONALS[init])
+def _mean_square(init: str | Coefficients) -> float:
+    """E[F(z)^2], z ~ N(0, 1), of the rational function that `init` names or is."""
+    a, b = (torch.tensor(row, dtype=torch.float64, device="cpu") for row in find_rational(init))
     return gaussian_mean(lambda z: group_rational(z[:, None], a, b[None], True)[:, 0].square())
 
 

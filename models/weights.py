@@ -63,10 +63,16 @@ def take_weights(
     classes is left out. Where the class token has no position here, that of the source is added to
     the token, which is the same.
 
-    Raises: ValueError for a source that cannot be read, naming it, and for one that shares nothing
-        but shapes with the model.
+    Raises: ValueError for a source that cannot be read, naming it, for one that shares nothing but
+        shapes with the model, and for one whose tokens have another width.
     """
     found = dict(source) if isinstance(source, Mapping) else _read(str(source), ema)
+    width = len(found[_PATCHES]) if _PATCHES in found else model.embed_dim
+    if width != model.embed_dim:
+        raise ValueError(
+            f"these weights are of a transformer of width {width}, and this one has "
+            f"{model.embed_dim}; make it with width={width}, or take weights of its size"
+        )
     own, published = model.state_dict(), export_published(model)
     as_here = any(key in own and key not in published for key in found)  # saved by this library
     wanted = {key: value.shape for key, value in (own if as_here else published).items()}

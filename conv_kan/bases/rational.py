@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.base import Basis
-from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.bases.rational_init import RATIONALS, Coefficients
 from conv_kan.ops.maths.channels import per_group
 from conv_kan.ops.maths.checks import check_choice, check_int
 from conv_kan.ops.maths.dtypes import working_dtype
@@ -48,7 +48,7 @@ class Rational(Basis):
 
     def reset_parameters(self) -> None:
         """The coefficients of the function called `init`."""
-        fill_rational_(self.numerator, self.denominator, self.init)
+        fill_rational_(self.numerator, self.denominator, RATIONALS[self.init])
 
     def bind(self, channels: int, groups: int = 1) -> None:
         check_divides(self.denominator.shape[0], channels)
@@ -67,9 +67,9 @@ class Rational(Basis):
         return Formula("Rational", (*counts, self.squash_macro()), neighbours=True)
 
 
-def fill_rational_(numerator: Tensor, denominator: Tensor, init: str) -> None:
-    """Write the coefficients of the function called `init`, the same in every group."""
-    a, b = RATIONALS[init]
+def fill_rational_(numerator: Tensor, denominator: Tensor, coefficients: Coefficients) -> None:
+    """Write the coefficients of a function, the same in every group."""
+    a, b = coefficients
     with torch.no_grad():
         numerator.copy_(torch.tensor(a, dtype=torch.float64))
         denominator.copy_(torch.tensor(b, dtype=torch.float64).expand_as(denominator))

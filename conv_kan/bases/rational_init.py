@@ -9,6 +9,10 @@ conv_kan.bases.rational_fit, and miss by 2.8e-3, 2.8e-3, 2.0e-4 and 3.1e-4.
 
 from __future__ import annotations
 
+import math
+
+from conv_kan.ops.maths.checks import check_choice
+
 Coefficients = tuple[tuple[float, ...], tuple[float, ...]]
 
 RATIONALS: dict[str, Coefficients] = {
@@ -74,3 +78,22 @@ RATIONALS: dict[str, Coefficients] = {
         (-0.04596856, 0.4134001, 0.01430384, 0.03504373),
     ),
 }
+
+
+def find_rational(init: object) -> Coefficients:
+    """The coefficients of a name, or those given as a pair ((a_0, ...), (b_1, ...)) of any lengths.
+
+    Raises: ValueError for an unknown name -> the nearest one, and for what is no such pair.
+    """
+    if isinstance(init, str):
+        return RATIONALS[check_choice("init", init, RATIONALS)]
+    try:
+        a, b = (tuple(float(c) for c in part) for part in init)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        a, b = (), ()
+    if not a or not all(map(math.isfinite, (*a, *b))):
+        raise ValueError(
+            f"init={init!r} must be a name or two rows of numbers, of P and of Q without its 1; "
+            "pass for example 'gelu' or ((0, 1), (0.5,)) for x / (1 + 0.5 |x|)."
+        )
+    return a, b

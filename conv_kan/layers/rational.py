@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from conv_kan.bases.rational import check_divides, fill_rational_
-from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.bases.rational_init import Coefficients, find_rational
 from conv_kan.layers.arguments import NamedArguments
 from conv_kan.layers.inputs import check_grid, check_tensor
 from conv_kan.names import BACKENDS
@@ -15,21 +15,22 @@ from conv_kan.ops.rational import group_rational
 
 
 class GroupRational(NamedArguments, nn.Module):
-    """F = P / Q, P = sum_{m=0..5} a_m x^m, Q = 1 + sum_{m=1..4} |b_gm| |x|^m, elementwise.
+    """F = P / Q, P = sum_{m=0..M} a_m x^m, Q = 1 + sum_{m=1..N} |b_gm| |x|^m, elementwise.
 
     a is shared by all channels, b belongs to one of num_groups groups of neighbouring channels, g =
-    c // (C / num_groups); all are learned and start as the function called `init` (unscaled).
-    backend as KANConv.
+    c // (C / num_groups); all are learned. They start as the function called `init` (unscaled), M =
+    5 and N = 4, or as the pair ((a_0, ..., a_M), (b_1, ..., b_N)), of any orders, that `python -m
+    experiments.studies.fit_rational` prints for a function. backend as KANConv.
 
-    Shapes: x, y (..., C) with channels_last, else (B, C, *S); numerator (6,), denominator
-    (num_groups, 4).
+    Shapes: x, y (..., C) with channels_last, else (B, C, *S); numerator (M + 1,), denominator
+    (num_groups, N).
     Numerics: computed at least in float32, returned in the dtype of x; beyond |x| = 1 in powers of
     1 / x, so that F is finite wherever it is a number of that dtype; NaN for NaN and infinities.
     Training keeps x and nothing else. The gradients of a and b are sums in float64 whose order does
     not depend on the number of threads. b_m = 0 has the gradient of |b_m| from the right, so that
     it can grow.
-    Raises: ValueError for an unknown init, num_groups < 1, channels that it does not divide, fewer
-    than two dimensions; TypeError for an input that is not floating-point.
+    Raises: ValueError for an unknown init or one that is no pair, num_groups < 1, channels that it
+    does not divide, fewer than two dimensions; TypeError for an input that is not floating-point.
     Source: KAT (Yang and Wang, 2024). Its fallback for CPUs takes x instead of |x| in Q
     and is another function for x < 0; this one is the same everywhere.
     """
@@ -39,23 +40,24 @@ class GroupRational(NamedArguments, nn.Module):
     def __init__(
         self,
         num_groups: int = 8,
-        init: str = "gelu",
+        init: str | Coefficients = "gelu",
         *,
         channels_last: bool = True,
         backend: str = "auto",
     ) -> None:
         super().__init__()
         check_int("num_groups", num_groups, 1)
-        self.init = check_choice("init", init, RATIONALS)
+        a, b = find_rational(init)
+        self.init = init if isinstance(init, str) else (a, b)
         self.channels_last = channels_last
         self.backend = check_choice("backend", backend, BACKENDS)
-        self.numerator = nn.Parameter(torch.empty(6))
-        self.denominator = nn.Parameter(torch.empty(num_groups, 4))
+        self.numerator = nn.Parameter(torch.empty(len(a)))
+        self.denominator = nn.Parameter(torch.empty(num_groups, len(b)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The coefficients of the function called `init`."""
-        fill_rational_(self.numerator, self.denominator, self.init)
+        """The coefficients that `init` names or is."""
+        fill_rational_(self.numerator, self.denominator, find_rational(self.init))
 
     def forward(self, x: Tensor) -> Tensor:
         check_tensor("GroupRational", x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from conv_kan import fold
 from conv_kan.layers.core import KANLayer
 from experiments.benchmarks.harness import Effort, interleave
-from experiments.benchmarks.memory import peak_bytes
+from experiments.benchmarks.memory import kept_bytes, peak_bytes
 from experiments.benchmarks.models import (
     CHANNELS,
     SIDE,
@@ -29,11 +30,14 @@ BATCH = 64
 GRAM, PLAIN = "eight_simple_conv_kagn", "eight_simple_conv"
 WIDTHS = (16, 32, 64, 128, 256, 256, 512, 512)  # the published eight layers
 PEAK_TARGET = 1.5  # times the twin's
+# A published transformer of rational functions at its size, beside the same one with GELU.
+KAT, VIT = "kat_tiny_patch16_224", "vit"
+KAT_TARGET, KAT_BATCH, KAT_SIDE = 1.1, 8, 224  # of its twin's time, and of what it keeps
 SHORT = ("simple_conv_kagn", "vggkagn")
 
 
 def run(short: bool, models: str = "*") -> Iterator[Row]:
-    """All rows: speed of every model, then the memory of the Gram network of eight layers."""
+    """All rows: speed of every model, the memory of the Gram network of eight layers, then KAT."""
     names = [n for n in matching_models(models) if models != "*" or not short or n in SHORT]
     effort = {"seconds": 2.0, "min_rounds": 4}
     yield from run_isolated(BENCH, "speed", names=names, effort=effort)
@@ -42,6 +46,9 @@ def run(short: bool, models: str = "*") -> Iterator[Row]:
             yield from run_isolated(
                 BENCH, "peak_memory", allocator="mapped", widths=WIDTHS, batch=batch
             )
+    if KAT in matching_models(models):
+        effort = {"seconds": 0.0 if short else 30.0, "min_rounds": 7}
+        yield from run_isolated(BENCH, "transformer", effort=effort)
 
 
 def speed(names: Sequence[str], effort: dict[str, Any], batch: int = BATCH) -> Iterator[Row]:
@@ -96,4 +103,28 @@ def peak_memory(
             "peak of a training step [B]", float(peaks[role]),
             baseline="twin of equal parameters", ratio=peaks[role] / peaks["twin"],
             target=PEAK_TARGET if role == "model" else None,
+        )  # fmt: skip
+
+
+def transformer(
+    effort: dict[str, Any], batch: int = KAT_BATCH, side: int = KAT_SIDE
+) -> Iterator[Row]:
+    """Training steps of KAT-tiny and what it keeps for backward, against the ViT of its size."""
+    torch.manual_seed(0)
+    images = torch.randn(batch, CHANNELS, side, side)
+    models = {role: build(name, image_size=side) for role, name in (("twin", VIT), ("model", KAT))}
+    case, targets = f"{KAT}, batch {batch}", {"model": KAT_TARGET}
+    steps = {role: model_step(model, images) for role, model in models.items()}
+    yield from timed_rows(
+        interleave(steps, Effort(**effort)), baseline="twin", images=batch, targets=targets,
+        bench=BENCH, case=case, metric="training step [s]",
+    )  # fmt: skip
+    kept = {
+        role: kept_bytes(partial(model, images), model.parameters())
+        for role, model in models.items()
+    }
+    for role, size in kept.items():
+        yield Row(
+            BENCH, case, role, "kept for backward [B]", float(size), baseline="twin",
+            ratio=size / kept["twin"], target=targets.get(role),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from goldens import GOLDEN, read
 
 from conv_kan.bases.rational_fit import TARGETS, best_numerator, fit, fit_points
 from conv_kan.bases.rational_init import RATIONALS
+from conv_kan.interop import export_published, load_published
 from conv_kan.layers.rational import GroupRational
 from conv_kan.ops import cpp
 from conv_kan.ops.maths.expansion import Expansion
@@ -112,99 +113,6 @@ def test_values_layouts_and_gradients(shape):
         torch.testing.assert_close(other, third)
 
 
-COMPILED = {  # shape, channels_last, the numbers of coefficients
-    "runs": ((3, 6, 700), False, (6, 4)),
-    "rows": ((2, 97, 6), True, (6, 4)),
-    "one channel a group": ((5, 3), True, (6, 4)),
-    "wide rows": ((1, 9, 3 * 37), True, (6, 4)),
-    "images": ((2, 6, 5, 7), False, (3, 5)),
-    "one element": ((1, 3), True, (1, 1)),
-    "no denominator": ((4, 21), True, (1, 0)),
-}
-
-
-def coefficients(counts, groups=3):
-    """a and b in float64; some b are 0, in one group all of them."""
-    a, b = (torch.randn(size, dtype=torch.float64) for size in (counts[0], (groups, counts[1])))
-    b[0] = 0.0
-    b[1, counts[1] // 2 :] = 0.0
-    return a, b
-
-
-def results(x, a, b, channels_last, backend):
-    """F, and the gradients of x, a and b."""
-    leaves = [t.clone(memory_format=torch.preserve_format).requires_grad_() for t in (x, a, b)]
-    y = group_rational(*leaves, channels_last, backend)
-    torch.manual_seed(1)
-    return [y.detach(), *torch.autograd.grad(y, leaves, torch.randn(y.shape).to(y.dtype))]
-
-
-def check(found, wanted, tolerance):
-    for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == other.dtype and one.stride() == other.stride()
-        one, other = one.double(), other.double()
-        atol = tolerance * float(other.abs().max()) if other.numel() else 0.0
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=atol)
-
-
-@pytest.mark.parametrize("case", COMPILED.values(), ids=list(COMPILED))
-def test_compiled_kernels_compute_the_same(case):
-    shape, channels_last, counts = case
-    torch.manual_seed(0)
-    x = 2.0 * torch.randn(shape, dtype=torch.float64)
-    a, b = coefficients(counts)
-    check(*(results(x, a, b, channels_last, name) for name in ("cpp", "torch")), 1e-11)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)],
-)
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_compiled_kernels_in_every_dtype(dtype, tolerance, channels_last):
-    """With parameters in float32, as under autocast, and in the dtype of x."""
-    torch.manual_seed(0)
-    x = 2.0 * torch.randn(3, 42, 48).to(dtype)
-    a, b = coefficients((6, 4))
-    for wide in (torch.float32, dtype):
-        a, b = a.to(wide), b.to(wide)
-        check(*(results(x, a, b, channels_last, name) for name in ("cpp", "torch")), tolerance)
-
-
-def test_compiled_kernels_take_any_strides():
-    torch.manual_seed(0)
-    a, b = coefficients((6, 4))
-    image = torch.randn(2, 6, 5, 7, dtype=torch.float64)
-    views = [
-        image.contiguous(memory_format=torch.channels_last),
-        image[:, :, ::2, 1:],
-        image[:1].expand(4, 6, 5, 7),
-        image.transpose(2, 3),
-    ]
-    for x in views:
-        check(*(results(x, a, b, False, name) for name in ("cpp", "torch")), 1e-11)
-    y = group_rational(image.requires_grad_(), a, b, False, "cpp")
-    y.sum().backward()  # the gradient of y has no strides
-    wanted = results(image.detach(), a, b, False, "torch")[0]
-    torch.testing.assert_close(y.detach(), wanted)
-    ones = torch.autograd.grad(group_rational(image, a, b, False, "torch").sum(), image)[0]
-    torch.testing.assert_close(image.grad, ones)
-
-
-def test_gradients_do_not_depend_on_the_number_of_threads():
-    torch.manual_seed(0)
-    x, (a, b) = torch.randn(40, 1100, 6), coefficients((6, 4))
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(results(x, a.float(), b.float(), True, "cpp"))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(map(torch.equal, found[0], other))
-
-
 # Numbers whose powers overflow in float32, and such as do not.
 WIDE = [0.0, 0.5, 1.0, -1.0, 1.5, -3.0, 1e4, -1e4, 1e10, -1e10, 1e20, -1e20, 1e30, -1e38]
 ROWS = {
@@ -286,6 +194,43 @@ def test_gradients_equal_finite_differences():
     assert torch.autograd.gradcheck(call, (x, layer.numerator, layer.denominator))
 
 
+ORDERS = {
+    "constant": ((0.7,), ()),
+    "polynomial": ((0.5, -1.0, 2.0), ()),
+    "Q alone": ((1.0,), (0.5, 0.0, 0.25)),
+    "large orders": (tuple(0.5**m for m in range(9)), (0.1, 0.0, 0.3, 0.0, 0.5, 0.1)),
+}
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_layers_of_any_orders(name, backend):
+    """Values, gradients and second derivatives, the groups being channels, against the formula."""
+    a, b = ORDERS[name]
+    torch.manual_seed(0)
+    layer = GroupRational(4, ORDERS[name], backend=backend).double()
+    assert layer.numerator.shape == (len(a),) and layer.denominator.shape == (4, len(b))
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    size = x.abs()
+    P = sum(c * x**m for m, c in enumerate(layer.numerator))
+    Q = 1.0 + sum(c.abs() * size**m for m, c in enumerate(layer.denominator.T, start=1))
+    torch.testing.assert_close(layer(x), P / Q)
+    shape = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    if b:
+        shape[1].data.add_(0.1 * torch.rand_like(shape[1]))  # |b| has no second derivative at 0
+
+    def call(x, *shape):
+        return group_rational(x, *shape, True, backend)
+
+    assert torch.autograd.gradcheck(call, (x, *shape))
+    assert torch.autograd.gradgradcheck(call, (x, *shape), fast_mode=True)
+    layer.reset_parameters()
+    assert f"init={ORDERS[name]}" in repr(layer)
+    state = export_published(layer)
+    assert state["weight_numerator"].shape == (1, len(a))
+    load_published(GroupRational(4, ORDERS[name]), state)
+
+
 def test_a_coefficient_of_zero_can_leave_it():
     layer = GroupRational(2, "identity").double()
     x = torch.tensor([[0.0, 0.5, -1.0, 2.0]], dtype=torch.float64, requires_grad=True)
@@ -298,10 +243,12 @@ def test_a_coefficient_of_zero_can_leave_it():
         torch.testing.assert_close(x.grad, torch.ones_like(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_training_keeps_the_input_alone(channels_last):
-    layer = GroupRational(8, channels_last=channels_last)
-    x = torch.randn(4, 32, 32, requires_grad=True)
+def test_training_keeps_the_input_alone(channels_last, backend, dtype):
+    layer = GroupRational(8, channels_last=channels_last, backend=backend)
+    x = torch.randn(4, 32, 32, dtype=dtype, requires_grad=True)
     assert kept_bytes(lambda: layer(x), layer.parameters()) <= x.numel() * x.element_size()
 
 
@@ -348,7 +295,7 @@ def test_fitted_rows_are_least_squares(name):
     found, residuals = best_numerator(x, TARGETS[name](x), b.unsqueeze(0))
     torch.testing.assert_close(found[0], a, rtol=1e-2, atol=1e-4)
     assert cost < 1.01 * residuals.square().sum().item()
-    assert cost < 1.02 * fit(TARGETS[name], b.unsqueeze(0), num_steps=20)[2]
+    assert cost < 1.02 * fit(x, TARGETS[name](x), b.unsqueeze(0), num_steps=20)[2]
 
 
 @pytest.mark.parametrize(
@@ -357,6 +304,10 @@ def test_fitted_rows_are_least_squares(name):
         ({"num_groups": 4}, torch.zeros(2, 6), ValueError, "num_groups=4 does not divide 6"),
         ({"num_groups": 0}, torch.zeros(2, 6), ValueError, "at least 1"),
         ({"init": "gelo"}, torch.zeros(2, 8), ValueError, "did you mean 'gelu'"),
+        ({"init": ((), (1.0,))}, torch.zeros(2, 8), ValueError, r"pass for example 'gelu' or \(\("),
+        ({"init": ((1.0,), (1e999,))}, torch.zeros(2, 8), ValueError, "two rows of numbers"),
+        ({"init": (1.0, 2.0, 3.0)}, torch.zeros(2, 8), ValueError, "two rows of numbers"),
+        ({"init": None}, torch.zeros(2, 8), ValueError, "init=None must be a name"),
         ({}, torch.zeros(8), ValueError, r"takes \(\.\.\., C\)"),
         ({}, torch.zeros(2, 8, dtype=torch.int64), TypeError, r"x\.float\(\)"),
     ],

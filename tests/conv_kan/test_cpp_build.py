@@ -238,8 +238,8 @@ def test_kernels_for_other_processors(tmp_path, flag):
     compiler = tmp_path / "g++"
     compiler.write_text(f'#!/bin/sh\nexec {build.compiler()[0]} "$@" {flag}\n')
     compiler.chmod(0o755)
-    files = sorted(map(str, Path(__file__).parent.glob("test_cpp_[elw]*.py")))
-    assert len(files) == 4
+    files = sorted(map(str, Path(__file__).parent.glob("test_cpp_[elrw]*.py")))
+    assert len(files) == 5
     environment = {**os.environ, "CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)

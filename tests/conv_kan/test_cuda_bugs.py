@@ -56,12 +56,8 @@ BUGS = {
     "rational": [
         *SUM_BUGS,
         ("rational.cu", "packs = outer * inner_packs;", "packs = outer * inner_packs + 1;"),
-        ("rational.cu", "if (threadIdx.x >= N + D) return;", ""),
-        (
-            "rational.cu",
-            "atomicAdd(sums + loop.group * (N + D) + threadIdx.x, total);",
-            "sums[loop.group * (N + D) + threadIdx.x] += total;",
-        ),
+        ("rational.cu", "if (threadIdx.x < N + D) sums[", "sums["),
+        ("rational.cu", "(blockIdx.x) * (N + D)", "(loop.group) * (N + D)"),
     ],
     "wavelet": [
         *SUM_BUGS,

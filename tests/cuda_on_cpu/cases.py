@@ -155,12 +155,14 @@ def run_rational(
     dtype: torch.dtype = F32,
     channels_last: bool = True,
     groups: int = 2,
+    orders: tuple[int, int] = (5, 4),
     seed: int = 1,
 ) -> Iterator[Outcome]:
-    """A group rational of x, 0 among its values, with a coefficient 0."""
+    """A group rational of x, 0 among its values, with a coefficient 0; orders of P and Q."""
     torch.manual_seed(seed)
-    x, a, b = torch.randn(size).to(dtype), torch.randn(6) * 0.5, torch.randn(groups, 4) * 0.5
-    b[0, 1] = 0.0
+    x, (m, n) = torch.randn(size).to(dtype), orders
+    a, b = torch.randn(m + 1) * 0.5, torch.randn(groups, n) * 0.5
+    b[0, 1:2] = 0.0
     x.view(-1)[:1] = 0.0
     grad = torch.randn(x.shape).to(dtype)
 

@@ -153,9 +153,22 @@ def test_mistakes_are_told(options: dict[str, Any], words: str) -> None:
         small(**options)
 
 
-def test_images_of_another_size_are_refused() -> None:
+@pytest.mark.parametrize("name", ["kat", "kat_tiny_patch16_224", "kan_deit_tiny_patch16_224"])
+def test_mistakes_in_sizes_are_told_by_every_name(name: str) -> None:
+    for options, words in (
+        ({"image_size": 225}, "image_size=225 is not divided by patch_size=16; use one of 1, 3, 5"),
+        ({"heads": 5}, "width=192 is not divided by heads=5; use width=195"),
+        *([({"groups": 7}, "groups=7 must divide the 192 channels of a token")] * ("kat" in name)),
+    ):
+        with torch.device("meta"), pytest.raises(ValueError, match=words):
+            create_model(name, num_classes=5, input_channels=3, **options)
+
+
+@pytest.mark.parametrize("feed_forward", ["mlp", "kat", "chebyshev", "efficient"])
+def test_images_of_another_size_are_refused(feed_forward: str) -> None:
+    model = small(feed_forward=feed_forward)
     with pytest.raises(ValueError, match=r"image_size=24, or call set_input_size\(\(24, 24\)\)"):
-        small()(images(24))
+        model(images(24))
 
 
 def test_every_published_row_has_its_options() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from timm.utils import CheckpointSaver
 from torch import Tensor, nn
 
-from conv_kan.interop import export_published
+from conv_kan.interop import export_published, load_published
 from models import create_model
 from models.weights import take_weights
 
@@ -183,6 +183,25 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ValueError, match=words):
             take_weights(kat(), tmp_path / name)
+
+
+def test_weights_of_another_width_are_refused_untouched() -> None:
+    model = kat()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for source in (plain(embed_dim=48), kat(width=48)):
+        with pytest.raises(ValueError, match=r"width 48, and this one has 24; make it with width="):
+            take_weights(model, source.state_dict())
+    with pytest.raises(ValueError, match=r"cls_token has shape \(1, 1, 48\) but must have"):
+        load_published(model, export_published(kat(width=48)))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_blocks_and_hidden_channels_of_another_size_are_told() -> None:
+    told = take_weights(kat(depth=1), kat().state_dict())
+    assert not told.left and told.unused["blocks.1.mlp.act1.numerator"]
+    told = take_weights(kat(expansion=2.0), kat().state_dict())
+    assert told.left["blocks.1.mlp.fc2.weight"] == "24x96 there, 24x48 here"
+    assert len(told.left) == 6
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from conv_kan.ops.cpp.launch import launch
 from conv_kan.ops.cpp.threads import Team, make_team
 from conv_kan.ops.maths.dtypes import working_dtype
 
-# Elements of a block, which leaves a sum for every group and coefficient, and the most blocks: the
-# threads share them.
-_BLOCK, _MOST_BLOCKS = 1 << 13, 128
+# Elements of a block, for each number that it leaves 64 at least, and the most blocks: the threads
+# share them.
+_BLOCK, _PER_SUM, _MOST_BLOCKS = 1 << 13, 64, 128
 
 _LONG, _POINTER = ctypes.c_longlong, ctypes.c_void_p
-_TENSORS = ("x", "grad_y", "out", "numerator", "denominator", "sums")
+_TENSORS = ("x", "grad_y", "out", "numerator", "denominator", "sums_a", "sums_b")
 
 
 class Call(ctypes.Structure):
@@ -66,29 +66,33 @@ def rational_backward(
 
     Numerics: the sums over elements do not depend on the number of threads.
     """
-    groups, count = denominator.shape[0], len(numerator)
     grad_x, grad_y = torch.empty_like(x), grad_y.to(x.dtype).contiguous()
-    size = (_blocks(x), groups, count + denominator.shape[1])
-    sums = torch.zeros(size, dtype=torch.float64)
-    tensors = {"x": x, "grad_y": grad_y, "out": grad_x, "sums": sums}
+    blocks = _blocks(x, denominator)
+    sums_a, sums_b = (
+        torch.zeros((blocks, *t.shape), dtype=torch.float64) for t in (numerator, denominator)
+    )
+    tensors = {"x": x, "grad_y": grad_y, "out": grad_x, "sums_a": sums_a, "sums_b": sums_b}
     _run("kan_rational_backward", numerator, denominator, **tensors)
-    grads = sums.sum(0)
+    sign = torch.where(denominator >= 0, 1.0, -1.0)
     return (
         grad_x if needs[0] else None,
-        grads[:, :count].sum(0).to(numerator.dtype) if needs[1] else None,
-        grads[:, count:].to(denominator.dtype, copy=True) if needs[2] else None,
+        sums_a.sum(0).to(numerator.dtype) if needs[1] else None,
+        (sums_b.sum(0) * sign).to(denominator.dtype) if needs[2] else None,
     )
 
 
-def _blocks(x: Tensor) -> int:
-    return min(max(x.numel() // _BLOCK, 1), _MOST_BLOCKS)
+def _blocks(x: Tensor, denominator: Tensor) -> int:
+    """How many there are: the same number whatever the threads."""
+    size = max(_BLOCK, _PER_SUM * denominator.numel())
+    return min(max(x.numel() // size, 1), _MOST_BLOCKS)
 
 
 def _run(operation: str, numerator: Tensor, denominator: Tensor, **tensors: Tensor) -> None:
     x = tensors["x"]
     wide, (rows, groups, run) = working_dtype(x), x.shape
-    a, b = (t.detach().to(wide).contiguous() for t in (numerator, denominator))
-    call = Call(rows=rows, groups=groups, run=run, blocks=_blocks(x), team=make_team(x.numel()))
+    a, b = (t.detach().to(wide).contiguous() for t in (numerator, denominator.abs()))
+    blocks = _blocks(x, denominator)
+    call = Call(rows=rows, groups=groups, run=run, blocks=blocks, team=make_team(x.numel()))
     if x.numel():
         key = x.dtype, len(a), b.shape[1]
         launch(kernels, key, operation, call, {**tensors, "numerator": a, "denominator": b})

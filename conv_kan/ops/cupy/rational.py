@@ -40,28 +40,18 @@ def rational_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, numerator and denominator.
 
-    Numerics: those of the coefficients are summed in float32 (float64 for float64), by one atomic
-    addition per block and coefficient, or, under torch.use_deterministic_algorithms, in a fixed
-    order.
+    Numerics: those of the coefficients are summed in the dtype of the arithmetic by each thread, in
+    float64 over a block and over blocks, in an order that is the same in every run.
     """
-    store = torch.are_deterministic_algorithms_enabled()
     grad_x = torch.empty_like(x)
     groups, count = denominator.shape[0], len(numerator) + denominator.shape[1]
-    sums = x.new_zeros((groups, 1, count), dtype=torch.float64)
+    chunks = 0
     if x.numel():
         chunks = launch.cover_rows(x.numel() // groups // _pack(x, grad_y), groups, x.device)
-        if store:
-            sums = x.new_empty((groups, chunks, count), dtype=torch.float64)
-        _launch(
-            "rational_backward",
-            x,
-            numerator,
-            denominator,
-            [x, grad_y],
-            [grad_x, sums],
-            store,
-            chunks,
-        )
+    sums = x.new_empty((groups, chunks, count), dtype=torch.float64)
+    if x.numel():
+        outputs = [grad_x, sums]
+        _launch("rational_backward", x, numerator, denominator, [x, grad_y], outputs, chunks)
     grads = sums.sum(1)
     grad_a, grad_b = grads[:, : len(numerator)].sum(0), grads[:, len(numerator) :]
     return grad_x, grad_a.to(numerator.dtype), grad_b.to(denominator.dtype, copy=True)
@@ -111,18 +101,16 @@ def _launch(
     denominator: Tensor,
     inputs: list[Tensor],
     outputs: list[Tensor],
-    store: bool | None = None,
     chunks: int | None = None,
 ) -> None:
-    """Start the kernel, forward without `store`; `chunks` blocks serve each group."""
+    """Start the kernel; `chunks` blocks serve each group, by default as many as are useful."""
     wide, (outer, groups, inner) = working_dtype(x), x.shape
     pack = _pack(*inputs)
     index, number = launch.index_type(x.numel())
     if chunks is None:
         chunks = launch.cover(outer * inner // pack)
     orders = (len(numerator), denominator.shape[1])
-    flags = () if store is None else (store,)
-    expression = instance(name, x.dtype, index, pack, *orders, *flags)
+    expression = instance(name, x.dtype, index, pack, *orders)
     coefficients = [t.to(wide).contiguous() for t in (numerator, denominator)]
     sizes = [number(outer), number(inner // pack), np.int32(groups)]
     launch.launch(

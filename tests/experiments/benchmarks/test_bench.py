@@ -236,6 +236,9 @@ def test_bfloat16_has_a_target_where_matrices_of_it_are_multiplied(
 def test_the_other_benchmarks_are_measured_tiny() -> None:
     rows = list(bench_model.speed(["simple_conv_kagn", "simple_conv"], ONCE, batch=2))
     assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["folded"] + ["model"] * 2
+    rows = list(bench_model.transformer(ONCE, batch=1, side=32))
+    assert [(row.provider, row.target) for row in rows] == [("twin", None), ("model", 1.1)] * 2
+    assert 1.0 < rows[-1].ratio < 1.1
     rows = list(bench_data.loaders("cifar-like", ["none", "mixup"], ONCE, batch=16))
     assert [row.provider for row in rows] == ["none", "mixup"] and rows[0].images_per_second > 0
     rows = list(bench_data.kept(16, ONCE, files=60, batch=4))
