@@ -16,10 +16,12 @@ from generated_data import write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.augment import AugmentConfig
+from experiments.config.data import DataConfig
 from experiments.data import (
     EvaluationLoader,
     ImageInfo,
+    Sampling,
     TrainLoader,
     describe_images,
     load_datasets,
@@ -47,9 +49,10 @@ NUMBERED = ImageInfo(1, 1, (0.0,), (1 / 255,), 1)
 
 
 def train_loader(dataset, info, augment=None, workers=0, **options) -> TrainLoader:
-    defaults = {"batch_size": 16, "accumulation": 1, "seed": 0, "rank": 0, "world_size": 1}
+    options = {"batch_size": 16, "accumulation": 1, "rank": 0, "world_size": 1, **options}
+    options.setdefault("sampling", Sampling.of(options.pop("seed", 0), options.pop("repeats", 1)))
     recipe = image_recipe(info, classes_of(dataset, options), augment or AugmentConfig())
-    return TrainLoader(dataset, recipe, workers=workers, **{**defaults, **options})
+    return TrainLoader(dataset, recipe, workers=workers, **options)
 
 
 def evaluation_loader(dataset, info, workers=0, **options) -> EvaluationLoader:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.config.data import AugmentConfig
+from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
+from experiments.data.mixing import build_mix
 from experiments.data.seeding import seed_generators
-from experiments.data.transforms import build_eval_transform, build_mix, build_train_transform
+from experiments.data.transforms import build_eval_transform, build_train_transform
 from experiments.errors import ConfigError
 
 RGB = ImageInfo(3, 32, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), 32)
