@@ -43,9 +43,9 @@ def random_size(cfg: AugmentConfig, info: ImageInfo) -> list[Callable[[Any], Any
 
     random_resized_crop: an area of random_resized_crop to 1 of the image's and of an aspect
     between 3/4 and 4/3, resized. simple: the shorter side resized, then a random square of the
-    image padded by crop_padding. keep_ratio: the shorter side resized; for every other image so
-    that an area of crop_area to 1 of it fits the square, and for every other one stretched by 0.9
-    to 1/0.9; then a random square. augment.aspect replaces the ranges of aspects.
+    image padded by crop_padding. keep_ratio: the shorter side resized, of half of the
+    images to more, so that the square is an area of crop_area to 1 of it; half are also stretched,
+    by 0.9 to 1/0.9; then a random square. augment.aspect replaces the ranges of aspects.
 
     Raises: ConfigError for padding not smaller than the image.
     Source: Inception's crop; arXiv 2204.07118, section 3; timm's `rkrr`.
