@@ -19,8 +19,9 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 class Preprocessing:
     """How an image becomes an input: (crop(resize(pixel in [0, 1])) - mean) / std.
 
-    The shorter side is resized to `resize` pixels unless the image has the size of the crop, a
-    square of `size` pixels at the centre. Units: mean and std of pixels in [0, 1], per channel.
+    The shorter side is resized to `resize` pixels, and a square of `size` pixels at the centre is
+    the crop; where both are equal, an image of this size stays as it is. Units: mean and std of
+    pixels in [0, 1], per channel.
     """
 
     size: int

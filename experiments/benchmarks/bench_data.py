@@ -18,7 +18,7 @@ from experiments.benchmarks.record import Row, timed_rows
 from experiments.benchmarks.worker import run_isolated
 from experiments.config.compose import CONFIG_DIR, load_config
 from experiments.config.schema import Config
-from experiments.data import Datasets, TrainLoader, complete_splits, load_datasets
+from experiments.data import Datasets, Sampling, TrainLoader, complete_splits, load_datasets
 from experiments.data.admit import admit
 from experiments.data.containers import TensorImages
 from experiments.data.folders import load_folder
@@ -120,7 +120,13 @@ def _config(augment: str, data: str = "digits", *overrides: str) -> Config:
 def _loader(datasets: Datasets, config: Config, batch: int) -> TrainLoader:
     recipe = create_task(config, datasets).recipe(training=True)
     return TrainLoader(
-        datasets.train, recipe, batch_size=batch, accumulation=1, seed=0, rank=0, world_size=1
+        datasets.train,
+        recipe,
+        batch_size=batch,
+        accumulation=1,
+        sampling=Sampling.of(0),
+        rank=0,
+        world_size=1,
     )
 
 

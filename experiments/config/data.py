@@ -1,9 +1,8 @@
-"""Groups `data` and `augment`: which images, and how they are changed at random."""
+"""Group `data`: which images, and how they are split, brought to size and loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 from experiments.config.checks import require, require_choice
 
@@ -18,8 +17,11 @@ class DataConfig:
     download_dir: str = "data/downloads"  # where files are copied that data.root names by a URL
     cache: str | None = None  # decoded images: memory, or a folder; None decodes at each use
     image_size: int | None = None  # None keeps the dataset's own size
+    crop_ratio: float | None = None  # of the resized shorter side, what evaluation keeps of it
+    interpolation: str = "bilinear"  # of evaluation's resizing: bilinear | bicubic
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class
+    repeats: int = 1  # copies of an image that an epoch takes, of so many images fewer
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
     fit: str = "train"  # train | all: on the validation images too, and nothing is selected
     workers: int = 0  # processes that read images, and no more than the machine has cores
@@ -37,6 +39,12 @@ class DataConfig:
         rule = "must be 0 (the main process reads) to 256; as many as there are cores is many"
         require(0 <= self.workers <= 256, "data.workers", self.workers, rule)
         require(self.root != "", "data.root", self.root, "must be a directory; type . for this one")
+        rule = "must be 1 (every image once an epoch) or more"
+        require(1 <= self.repeats < 2**31, "data.repeats", self.repeats, rule)
+        ratio = self.crop_ratio
+        rule = "must lie in [0.1, 1] or be null (0.875, or 1 where all images are equal squares)"
+        require(ratio is None or 0.1 <= ratio <= 1, "data.crop_ratio", ratio, rule)
+        require_choice("data.interpolation", self.interpolation, ("bilinear", "bicubic"))
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         require_choice("data.fit", self.fit, ("train", "all"))
         require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
@@ -48,31 +56,3 @@ class DataConfig:
             low = 0 if key == "mean" else 1e-6
             ok = value is None or (len(value) > 0 and all(low <= v <= 1 for v in value))
             require(ok, f"data.{key}", value, "must be one number in [0, 1] per channel (std > 0)")
-
-
-@dataclass
-class AugmentConfig:
-    """Random changes of training images; every probability or size of 0 switches its part off."""
-
-    crop_padding: int = 0  # pixels of reflection padding before a random crop
-    horizontal_flip: bool = False
-    rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
-    policy: str = "none"  # none | auto_augment | random_augment
-    policy_name: str = "cifar10"  # auto_augment: cifar10 | imagenet | svhn
-    random_augment: str = "rand-m9-mstd0.5-inc1"  # timm's notation
-    random_resized_crop: float = 0.0  # smallest area kept; 0: no random resized crop
-    erasing: float = 0.0  # probability of random erasing
-    mixup: float = 0.0  # alpha of the Beta distribution
-    cutmix: float = 0.0
-    mix_probability: float = 1.0  # of a batch being mixed at all
-
-    def __post_init__(self) -> None:
-        require_choice("augment.policy", self.policy, ("none", "auto_augment", "random_augment"))
-        require_choice("augment.policy_name", self.policy_name, ("cifar10", "imagenet", "svhn"))
-        for key in ("erasing", "mix_probability", "random_resized_crop"):
-            value = getattr(self, key)
-            require(0 <= value <= 1, f"augment.{key}", value, "must lie in [0, 1]")
-        for key in ("crop_padding", "rotation", "mixup", "cutmix"):
-            value = getattr(self, key)
-            rule = "must be 0 (off) or more, and finite"
-            require(0 <= value < inf, f"augment.{key}", value, rule)

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from experiments.config.augment import AugmentConfig, check_pairs
 from experiments.config.checks import require
-from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.data import DataConfig
 from experiments.config.keys import unknown_key
 from experiments.config.losses import PenaltyConfig
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.schema import Config
+from experiments.config.seeds import SeedsConfig
 from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS, TaskRow, task_row
@@ -24,6 +26,7 @@ from models.registry import check_options, list_models, model_options, parse_ref
 T = TypeVar("T")
 
 PLAIN_GROUPS: dict[str, type] = {
+    "seeds": SeedsConfig,
     "data": DataConfig,
     "augment": AugmentConfig,
     "penalty": PenaltyConfig,
@@ -62,6 +65,7 @@ def _check_together(parsed: dict[str, Any]) -> None:
     """The rules that bind values of several groups; and trainer.monitor by its own name."""
     trainer, row = parsed["trainer"], task_row(parsed["task"].name)
     trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
+    check_pairs(parsed["augment"], trainer)
     if parsed["optimizer"].name == "lbfgs" and trainer.precision == "fp16":
         raise ConfigError(
             "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "

@@ -23,6 +23,7 @@ REFUSED = "refused"  # changes what is computed: that is another run
 RESUME: dict[str, str] = {
     "name": FREE,
     "seed": REFUSED,
+    "seeds": REFUSED,
     "runs_dir": FREE,
     "model": REFUSED,
     "model.backend": RECORDED,
@@ -33,8 +34,11 @@ RESUME: dict[str, str] = {
     "data.download_dir": FREE,
     "data.cache": FREE,
     "data.image_size": REFUSED,
+    "data.crop_ratio": REFUSED,
+    "data.interpolation": REFUSED,
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,
+    "data.repeats": REFUSED,
     "data.split_seed": REFUSED,
     "data.fit": REFUSED,
     "data.workers": FREE,
@@ -131,6 +135,8 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
         section = values.get(group, {})
         if not (isinstance(section, dict) or (section is None and group == "loss")):
             raise ValueError(f"{group} is {section!r:.80}, not keys with values")
+    for group in PLAIN_GROUPS:
+        values.setdefault(group, {})
     for key, value in BEFORE.items():
         group, _, leaf = key.partition(".")
         values.setdefault(group, {}).setdefault(leaf, value)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.augment import AugmentConfig
+from experiments.config.data import DataConfig
 from experiments.config.losses import PenaltyConfig
 from experiments.config.optim import OptimizerConfig, SchedulerConfig
+from experiments.config.seeds import SeedsConfig
 from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.tasks.rows import TaskConfig
 
@@ -27,6 +29,7 @@ class Config:
 
     name: str
     seed: int
+    seeds: SeedsConfig
     runs_dir: str
     model: dict[str, Any]
     task: TaskConfig
@@ -39,3 +42,8 @@ class Config:
     metrics: Any
     trainer: TrainerConfig
     tracker: TrackerConfig
+
+    def seed_of(self, stream: str) -> int:
+        """The seed of a stream of `seeds`: its own, or that of the run."""
+        own: int | None = getattr(self.seeds, stream)
+        return self.seed if own is None else own

@@ -8,6 +8,7 @@ from experiments.data.containers import Datasets, ImageDataset
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.loader import EvaluationLoader, TrainLoader
 from experiments.data.recipe import Recipe
+from experiments.data.seeding import Sampling
 from experiments.data.shards import read_shards
 from experiments.data.sources import DATASETS, load_datasets
 from experiments.data.splits import complete_splits
@@ -19,6 +20,7 @@ __all__ = [
     "ImageDataset",
     "ImageInfo",
     "Recipe",
+    "Sampling",
     "TrainLoader",
     "complete_splits",
     "describe_images",

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from experiments.config.augment import check_pairs
 from experiments.config.schema import Config
 from experiments.data.containers import (
     Admitted,
@@ -68,6 +69,7 @@ def admit(splits: Any, config: Config) -> Datasets:
         )
     ]
     check_batches(config.trainer, len(parts[0]), _world_size())
+    check_pairs(config.augment, config.trainer, _world_size())
     with preserved_generators():  # a dataset may draw from them: weights must not depend on that
         for part in parts:
             _look_at(part)

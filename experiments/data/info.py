@@ -28,8 +28,9 @@ class ImageInfo:
     """Shape and statistics of the images that reach the model. Units: mean, std of [0, 1] pixels.
 
     `native_size` is the side of the stored images, or None if they are not square or of several
-    sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre.
-    deep: some have more than 8 bits a channel, as far as the sample shows.
+    sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre. A
+    crop_ratio replaces 0.875, and is for equal squares too. deep: some have more than 8 bits a
+    channel, as far as the sample shows.
     """
 
     channels: int
@@ -38,16 +39,22 @@ class ImageInfo:
     std: tuple[float, ...]
     native_size: int | None
     deep: bool = False
+    crop_ratio: float | None = None
+    interpolation: str = "bilinear"
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What evaluation does to an image; whoever shows one to the trained model does the same.
 
-        Interpolation: with a filter that grows with the reduction (antialiasing).
+        Interpolation: with a filter that grows with the reduction (antialiasing). A ratio that is
+        asked for is rounded down, as where such ratios are published (224 / 0.9 -> 248).
         """
-        side = self.image_size
-        resize = round(side / CROP_RATIO) if self.native_size is None else side
-        return Preprocessing(side, resize, "bilinear", self.mean, self.std)
+        side, ratio = self.image_size, self.crop_ratio
+        if ratio is not None:
+            resize = int(side / ratio)
+        else:
+            resize = round(side / CROP_RATIO) if self.native_size is None else side
+        return Preprocessing(side, resize, self.interpolation, self.mean, self.std)
 
 
 def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
@@ -70,7 +77,8 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
             "for example data.image_size=64"
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
-    return ImageInfo(channels, image_size, mean, std, native, deep)
+    shape = (channels, image_size, mean, std, native, deep)
+    return ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation)
 
 
 def _evenly_spaced(count: int, at_most: int) -> list[int]:

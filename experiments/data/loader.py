@@ -14,7 +14,7 @@ from experiments.config.trainer import TrainerConfig
 from experiments.data.containers import ImageDataset, Part
 from experiments.data.reader import BatchKey, BatchReader
 from experiments.data.recipe import Batch, Recipe
-from experiments.data.seeding import derive_seed
+from experiments.data.seeding import Sampling, derive_seed
 from experiments.errors import ConfigError, DataError, UserError, in_words, shortage
 from experiments.machine import usable_cores
 
@@ -92,25 +92,42 @@ class _Batches:
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Which images each micro-batch takes. Apart from the loader, whose workers hold on to it."""
+    """Which samples each micro-batch takes. Apart from the loader, whose workers hold on to it."""
 
     images: int
     batch_size: int
     accumulation: int
-    seed: int
+    sampling: Sampling
     rank: int
     world_size: int
 
     def order(self, epoch: int) -> np.ndarray:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
-        return torch.randperm(self.images, generator=generator).numpy()
+        """The samples of an epoch, as many as there are images (see BatchKey)."""
+        generator = torch.Generator().manual_seed(derive_seed(self.sampling.shuffle, epoch))
+        images = torch.randperm(self.images, generator=generator).numpy()
+        repeats = self.sampling.repeats
+        return images if repeats == 1 else self._copies(images, repeats)
+
+    def _copies(self, images: np.ndarray, repeats: int) -> np.ndarray:
+        """The first images so many times each, a step's first copies before its second ones.
+
+        Neighbours of a batch are mixed with each other, and slices go to several processes: both
+        are to meet different images.
+        """
+        image, copy = np.divmod(np.arange(self.images), repeats)
+        samples = images[image] + copy * self.images
+        whole = self.images // self.batch_size * self.batch_size
+        steps = samples[:whole].reshape(-1, self.batch_size)
+        copy_by_copy = np.argsort(steps // self.images, axis=1, kind="stable")
+        samples[:whole] = np.take_along_axis(steps, copy_by_copy, 1).reshape(-1)
+        return samples
 
     def keys(self, epoch: int, order: np.ndarray, steps: range) -> Iterator[BatchKey]:
         size = self.batch_size // (self.world_size * self.accumulation)
         for step in steps:
             for micro in range(self.accumulation):
                 first = step * self.batch_size + (micro * self.world_size + self.rank) * size
-                mix_seed = derive_seed(self.seed, epoch, step, micro, self.rank)
+                mix_seed = derive_seed(self.sampling.mixup, epoch, step, micro, self.rank)
                 yield BatchKey(epoch, order[first : first + size].tolist(), mix_seed)
 
 
@@ -121,7 +138,12 @@ class TrainLoader:
     and B = batch_size counts the images of one optimizer step over all processes and
     micro-batches. Micro-batch m on rank r of P takes the slice (m*P + r)*b of those, of
     b = B / (P * accumulation) images. The last incomplete batch is dropped. Random changes derive
-    from (seed, epoch, index) per image and from (seed, epoch, step, m, r) per mixed batch.
+    from (seed, epoch, index) per image and from (seed, epoch, step, m, r) per mixed batch; the seed
+    is that of the stream in `sampling`.
+
+    With sampling.repeats=R an epoch has as many steps, of R copies of perm[0], then of perm[1], ...
+    as far as they go; a step has its first copies in front. Copies of an image are changed
+    differently.
 
     With overfit_batches=n every epoch is the first n batches of epoch 0.
 
@@ -138,7 +160,7 @@ class TrainLoader:
         *,
         batch_size: int,
         accumulation: int,
-        seed: int,
+        sampling: Sampling,
         rank: int,
         world_size: int,
         workers: int = 0,
@@ -149,10 +171,12 @@ class TrainLoader:
         self.dataset = dataset
         self.overfit_batches = overfit_batches
         self.accumulation = accumulation
-        self._schedule = _Schedule(len(dataset), batch_size, accumulation, seed, rank, world_size)
+        self._schedule = _Schedule(
+            len(dataset), batch_size, accumulation, sampling, rank, world_size
+        )
         steps = overfit_batches or len(dataset) // batch_size
         self.steps_per_epoch = steps if limit_steps is None else min(steps, limit_steps)
-        self._batches = _Batches(BatchReader(dataset, recipe, seed=seed), workers)
+        self._batches = _Batches(BatchReader(dataset, recipe, seed=sampling.augment), workers)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
         """Yield, for each optimizer step from start_step, its micro-batches on this rank."""
@@ -168,7 +192,8 @@ class TrainLoader:
     def seen_images(self) -> Part:
         """Return the images of epoch 0: with overfit_batches, of every epoch, to validate on."""
         count = self.steps_per_epoch * self._schedule.batch_size
-        return Part(self.dataset, self._schedule.order(0)[:count])
+        samples = self._schedule.order(0)[:count]
+        return Part(self.dataset, samples % len(self.dataset))
 
     def close(self) -> None:
         """End the worker processes."""

@@ -20,17 +20,20 @@ from experiments.errors import DataError, UserError, in_words, shortage
 
 
 class BatchKey(NamedTuple):
-    """Which images to read, and the coordinates that their random changes derive from."""
+    """Which samples to read, and the coordinates that their random changes derive from.
+
+    Of N images, sample i + c * N is copy c of image i: the same one, changed in another way.
+    """
 
     epoch: int
-    indices: Sequence[int]
+    samples: Sequence[int]
     mix_seed: int = 0
 
 
 class BatchReader:
     """A map-style dataset of whole batches: a key in, transformed images and targets out.
 
-    Each image's random changes derive from (seed, epoch, index), a batch's mixing from its
+    Each image's random changes derive from (seed, epoch, sample), a batch's mixing from its
     mix_seed, so a batch is the same whichever process reads it and whatever was read before.
     The caller's generators are left as they were.
     """
@@ -63,19 +66,21 @@ class BatchReader:
         """Read the batch with a few operations on tensors: nothing in it is random."""
         assert self._held is not None
         tensors, indices = self._held
-        chosen = torch.from_numpy(indices[np.asarray(key.indices, dtype=np.int64)])
+        samples = np.asarray(key.samples, dtype=np.int64)
+        chosen = torch.from_numpy(indices[samples % len(self.dataset)])
         targets = tensors.targets[chosen]
         self._check(targets, key)
         return self.recipe.finish(*self.recipe.prepare(tensors.images[chosen], targets))
 
     def _each(self, key: BatchKey) -> Batch:
-        samples = [self._sample(key.epoch, i) for i in key.indices]
+        samples = [self._sample(key.epoch, i) for i in key.samples]
         inputs, targets = self.recipe.collate(samples)
         self._check(targets, key)
         return self.recipe.finish(inputs, targets)
 
-    def _sample(self, epoch: int, index: int) -> tuple[Any, Any]:
-        seed_generators(derive_seed(self.seed, epoch, index))
+    def _sample(self, epoch: int, sample: int) -> tuple[Any, Any]:
+        seed_generators(derive_seed(self.seed, epoch, sample))
+        index = sample % len(self.dataset)
         try:
             source, target = self.dataset[index]
         except OSError as error:  # a dataset of the user's own that cannot read a file
@@ -91,4 +96,5 @@ class BatchReader:
         wrong = self.recipe.check(targets)
         if wrong is not None:
             first, rule = wrong
-            raise DataError(f"{locate(self.dataset, key.indices[first])} {rule}")
+            index = key.samples[first] % len(self.dataset)
+            raise DataError(f"{locate(self.dataset, index)} {rule}")

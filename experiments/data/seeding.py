@@ -12,9 +12,29 @@ import random
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is drawn for the training images: seeds of three streams, and copies of an image.
+
+    shuffle: the order of an epoch; augment: the changes of each image; mixup: the mixing of
+    batches. repeats: an epoch takes so many copies of an image, of so many images fewer.
+    """
+
+    shuffle: int = 0
+    augment: int = 0
+    mixup: int = 0
+    repeats: int = 1
+
+    @classmethod
+    def of(cls, seed: int, repeats: int = 1) -> Sampling:
+        """One seed for all streams."""
+        return cls(seed, seed, seed, repeats)
 
 
 def derive_seed(*coordinates: int) -> int:

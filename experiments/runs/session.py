@@ -80,6 +80,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task = create_task(config, data)
     task.metrics(accelerator.device)  # refuses what it cannot judge
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
+    torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
     share = config.trainer.accumulation * accelerator.num_processes
     check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
@@ -128,7 +129,7 @@ class Session:
         task.attach(model)
         self.trainer = Trainer(
             config.trainer,
-            seed=config.seed,
+            seed=config.seed_of("dropout"),
             accelerator=accelerator,
             model=model,
             task=task,

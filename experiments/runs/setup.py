@@ -19,7 +19,7 @@ from torch import nn
 from experiments.config.parse import to_dict
 from experiments.config.resume import FREE, differences, policy
 from experiments.config.schema import Config
-from experiments.data import TrainLoader
+from experiments.data import Sampling, TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.machine import usable_cores
@@ -84,12 +84,18 @@ def training_loader(
 ) -> TrainLoader:
     """The micro-batches of a run, changed at random unless some are to be learnt by heart."""
     trainer = config.trainer
+    sampling = Sampling(
+        shuffle=config.seed_of("shuffle"),
+        augment=config.seed_of("augment"),
+        mixup=config.seed_of("mixup"),
+        repeats=1 if trainer.overfit_batches else config.data.repeats,
+    )
     return TrainLoader(
         dataset,
         task.recipe(training=trainer.overfit_batches == 0),
         batch_size=trainer.batch_size,
         accumulation=trainer.accumulation,
-        seed=config.seed,
+        sampling=sampling,
         rank=rank,
         world_size=world_size,
         workers=config.data.workers,

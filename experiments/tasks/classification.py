@@ -13,17 +13,18 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision.transforms.v2.functional import to_dtype
 
-from experiments.config.data import AugmentConfig, DataConfig
+from experiments.config.augment import AugmentConfig
+from experiments.config.data import DataConfig
 from experiments.config.schema import Config
 from experiments.data.containers import Datasets, ImageDataset, labels_of, offered_targets
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.labels import class_index
+from experiments.data.mixing import build_mix
 from experiments.data.notes import join_names, say
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.transforms import (
     Pipeline,
     build_eval_transform,
-    build_mix,
     build_train_transform,
 )
 from experiments.errors import DataError

@@ -82,7 +82,7 @@ def test_scripts_say_what_is_missing(tmp_path: Path, script: str, expected: list
 READ = """
 import json, os, sys
 from experiments.config.compose import load_config
-from experiments.data import EvaluationLoader, TrainLoader, load_datasets
+from experiments.data import EvaluationLoader, Sampling, TrainLoader, load_datasets
 from experiments.tasks.base import create_task
 from experiments.data.admit import admit
 
@@ -90,7 +90,9 @@ config = load_config("imagenet", sys.argv[1:])
 data = admit(load_datasets(config.data), config)
 recipe = create_task(config, data).recipe(training=False)
 place = {"rank": int(os.environ["RANK"]), "world_size": 2}
-train = TrainLoader(data.train, recipe, batch_size=8, accumulation=2, seed=0, **place)
+train = TrainLoader(
+    data.train, recipe, batch_size=8, accumulation=2, sampling=Sampling.of(0), **place
+)
 batches = [batch for step in train.epoch(0) for batch in step]
 batches += EvaluationLoader(data.validation, recipe, batch_size=4, **place)
 batches += EvaluationLoader(data.test, recipe, batch_size=4, **place)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from experiments.config.compose import load_config
 from experiments.config.schema import Config
-from experiments.data import Datasets, TrainLoader, load_datasets
+from experiments.data import Datasets, Sampling, TrainLoader, load_datasets
 from experiments.data.admit import SAMPLE, admit
 from experiments.data.containers import TensorImages, in_memory, labels_of
 from experiments.errors import ConfigError, DataError
@@ -113,7 +113,13 @@ def test_an_image_beyond_the_sample_is_refused_when_it_is_loaded() -> None:
     wrong = items(3000, images=lambda i: noise(i).long() if i == 1 else noise(i))
     data, task = enter(three(train=wrong))
     loader = TrainLoader(
-        data.train, task.recipe(True), batch_size=4, accumulation=1, seed=0, rank=0, world_size=1
+        data.train,
+        task.recipe(True),
+        batch_size=4,
+        accumulation=1,
+        sampling=Sampling.of(0),
+        rank=0,
+        world_size=1,
     )
     with pytest.raises(DataError, match=r"train image 1 \(.*\) is int64"):
         list(loader.epoch(0))

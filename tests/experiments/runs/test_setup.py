@@ -63,6 +63,11 @@ def test_a_run_describes_the_network_that_its_weights_fit(tiny_run: Run) -> None
     info = create_task(config, load_datasets(config.data)).info  # type: ignore[attr-defined]
     several = replace(info, native_size=None)  # images of several sizes lose their margins
     assert (several.preprocessing.size, several.preprocessing.resize) == (10, 11)
+    asked = create_task(
+        load_config("cifar", ["data=digits", "data.crop_ratio=0.5", "data.interpolation=bicubic"]),
+        load_datasets(config.data),
+    ).describe()["preprocessing"]
+    assert (asked.size, asked.resize, asked.interpolation) == (32, 64, "bicubic")
     assert Description.from_dict(described).task == "classification"
 
 

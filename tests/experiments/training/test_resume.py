@@ -17,11 +17,13 @@ from tests.forks import Ended
 
 DRIVER = str(Path(__file__).with_name("resume_driver.py"))
 EPOCHS, STEPS = 2, 6
-# Everything that has a state: workers, accumulation, augmentation, mixing, dropout, momentum,
-# schedule, moving average, penalties, batch statistics.
+# Everything that has a state: workers, accumulation, augmentation, copies, mixing, dropout,
+# momentum, schedule, moving average, penalties, batch statistics.
 DIGITS = ["data=digits", "data.train_size=400"]
 OVERRIDES = [
-    "data.image_size=16", "data.workers=1", "augment=basic", "augment.mixup=0.4",
+    "data.image_size=16", "data.workers=1", "data.repeats=2", "augment=basic",
+    "augment.policy=random_augment", "augment.erasing=0.5", "augment.erasing_mode=pixel",
+    "augment.mixup=0.4", "augment.cutmix=1.0", "augment.mix_mode=elem", "seeds.shuffle=3",
     "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
     "model.dropout=0.1", "penalty.l1_decay=1e-5", "penalty.activation_l2=1e-4",
     "scheduler=onecycle", "trainer.batch_size=32", "trainer.accumulation=2",
