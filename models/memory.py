@@ -56,8 +56,9 @@ def forecast_memory(
     larger: glibc searches an aligned block with 96 bytes more than it will have, so that one that
     was freed does not do for the next of its size unless its neighbour is free, too, and small
     objects lie between them. What comes and goes in a step then takes 1.4 to 1.9 times its bytes,
-    and up to 12 % more or less in two equal processes; with 1 + HOLES nine of ten
-    networks measured lie within 14 % of their forecast, and one 18 %. What stays lies without holes.
+    and up to 12 % more or less in two equal processes; with 1 + HOLES the
+    forecasts of nine of ten networks are within 14 % of what they took, and one is 18 % above. What
+    stays lies without holes.
 
     It holds for float32 on a CPU with glibc, and from the third step on, when the holes are made.
     experiments/results/bench_memory.csv has what was measured, with AdamW. On a GPU the tensors are
