@@ -17,11 +17,10 @@ import torchvision
 from timm.models import adapt_input_conv, group_parameters
 from torch import Tensor, nn
 
-from conv_kan.layers import EfficientKAN
-from models.blocks import ConvNet, Published, basis_parameters
-from models.forms import maker_of
+from models.blocks import ConvNet
+from models.forms import chosen_mlp
 from models.heads import Mlp, build_head
-from models.kinds import KINDS, chosen_arguments
+from models.network import Published, basis_parameters
 from models.options import nearest_names
 from models.probe import last_of_every_size, probe
 from models.registry import list_models
@@ -31,7 +30,6 @@ _ONE_OUTPUT: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-_EFFICIENT = ("grid_size", "spline_order")
 
 
 @dataclass
@@ -147,11 +145,8 @@ def chosen_head_layers(options: Mapping[str, Any]) -> Mlp | None:
                     "head=kan"
                 )
         return None
-    known = {name: tuple(row.basis_defaults) for name, row in KINDS.items()}
-    known["efficient"] = _EFFICIENT
-    arguments = chosen_arguments(given, known, kind, prefix="head_")
-    make = EfficientKAN if kind == "efficient" else maker_of(KINDS[kind]).mlp
-    return lambda ends: make([ends[0], *(hidden or ()), *ends[1:]], **arguments)
+    make = chosen_mlp(kind, given, prefix="head_")
+    return lambda ends: make([ends[0], *(hidden or ()), *ends[1:]])
 
 
 # ------------------------------------------------------------------------------------------ bodies

@@ -12,8 +12,12 @@ from models.rows import (
     reskanet,
     rkan,
     transformer,
+    u2net,
+    ukan,
+    unet,
     vggkan,
 )
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer)
+FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer,
+            unet, u2net, ukan)  # fmt: skip
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)
