@@ -92,7 +92,7 @@ class ForeignNet(ConvNet):
         plain = {name: self._aliases.get(name, name) for name in own}
         matcher = getattr(self.features, "group_matcher", None)
         if matcher is None:
-            layers = _in_order(list(plain.values()), coarse)
+            layers = in_order(list(plain.values()), depth=1 if coarse else 2)
         else:
             names: Any = _Names(plain.values())  # all that timm asks of a model
             layers = group_parameters(names, matcher(coarse), reverse=True)
@@ -289,9 +289,8 @@ class _Names:
         return [(name, None) for name in self.names]
 
 
-def _in_order(names: Sequence[str], coarse: bool) -> dict[str, int]:
-    """Numbers of layers in the order of their names: child, or child and its numbered child."""
-    depth = 1 if coarse else 2
+def in_order(names: Sequence[str], depth: int) -> dict[str, int]:
+    """Numbers of layers in the order of their names: those that begin with the same children."""
     heads = [tuple(name.split(".")[:depth]) for name in names]
     order = {head: i for i, head in enumerate(dict.fromkeys(heads))}
     return {name: order[head] for name, head in zip(names, heads, strict=True)}

@@ -11,6 +11,7 @@ from models.rows import (
     rdnet,
     reskanet,
     rkan,
+    smp,
     transformer,
     u2net,
     ukan,
@@ -19,5 +20,5 @@ from models.rows import (
 )
 
 FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer,
-            unet, u2net, ukan)  # fmt: skip
+            unet, u2net, ukan, smp)  # fmt: skip
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)
