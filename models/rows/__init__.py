@@ -11,9 +11,14 @@ from models.rows import (
     rdnet,
     reskanet,
     rkan,
+    smp,
     transformer,
+    u2net,
+    ukan,
+    unet,
     vggkan,
 )
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer)
+FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer,
+            unet, u2net, ukan, smp)  # fmt: skip
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)
