@@ -32,6 +32,8 @@ def plot_curves(
     for axes, what in zip(panels, shown, strict=True):
         for split, colour in COLOURS.items():
             x, y = _curve(rows, split, what.name)
+            if not x:
+                continue
             marker = "o" if len(x) <= 30 else None
             axes.plot(x, y, color=colour, marker=marker, markersize=3.5, label=split)
         axes.set(xlabel="epoch", ylabel=what.name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conv_kan.layers.mixture import mixture_penalty
 from experiments.config.schema import Config
@@ -76,23 +76,33 @@ def _options(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.model.items() if key != "name"}
 
 
-def check_forward(model: nn.Module, config: Config, shape: Sequence[int], batch: int) -> None:
+Forward = Callable[[nn.Module, Tensor], Any]
+
+
+def check_forward(
+    model: nn.Module,
+    config: Config,
+    shape: Sequence[int],
+    batch: int,
+    forward: Forward = nn.Module.__call__,
+) -> None:
     """Run a model as a training step does, on two images at most, and leave it as it was.
 
     batch: the images of a micro-batch: a batch norm over one value of one image cannot be trained.
+    forward: how the task runs a model, and judges what it returns (Task.check_model).
     Shapes: shape (channels, *S).
 
     Raises: ConfigError: these inputs are not for this model -> its reason, and a size that works.
     """
-    error = _failure(model, shape, batch)
+    error = _failure(model, shape, batch, forward)
     if error is None:
         return
-    found, ways = _working_size(model, shape, batch), []
+    found, ways = _working_size(model, shape, batch, forward), []
     if isinstance(error, RuntimeError) and found is None:
         raise error  # a fault of the model, whose place matters
     if found is not None:
         ways.append(f"type data.image_size={found}, which works")
-    if batch == 1 and _failure(model, shape, 2) is None:
+    if batch == 1 and _failure(model, shape, 2, forward) is None:
         ways.append("use a larger trainer.batch_size for each process")
     way = or_words([*ways, "choose another model"])
     raise ConfigError(
@@ -101,11 +111,13 @@ def check_forward(model: nn.Module, config: Config, shape: Sequence[int], batch:
     ) from error
 
 
-def _failure(model: nn.Module, shape: Sequence[int], batch: int) -> Exception | None:
+def _failure(
+    model: nn.Module, shape: Sequence[int], batch: int, forward: Forward
+) -> Exception | None:
     inputs = torch.zeros(min(batch, 2), *shape)
     try:
         with _undisturbed(model), torch.no_grad():
-            model.train()(inputs)
+            forward(model.train(), inputs)
     except (ValueError, RuntimeError) as error:
         if found := shortage(error):
             raise found from error
@@ -113,12 +125,14 @@ def _failure(model: nn.Module, shape: Sequence[int], batch: int) -> Exception | 
     return None
 
 
-def _working_size(model: nn.Module, shape: Sequence[int], batch: int) -> int | None:
+def _working_size(
+    model: nn.Module, shape: Sequence[int], batch: int, forward: Forward
+) -> int | None:
     """The side of a larger image that the model takes: this one doubled, and doubled again."""
     channels, *size = shape
     side = max(size)
     while len(size) == 2 and (side := 2 * side) <= LARGEST:
-        if _failure(model, (channels, side, side), batch) is None:
+        if _failure(model, (channels, side, side), batch, forward) is None:
             return side
     return None
 

@@ -9,23 +9,31 @@ from typing import Any
 
 from experiments.reporting.plots import plot_curves
 from experiments.runs.directory import RunDirectory
-from experiments.tasks.base import Picture, Task
+from experiments.tasks.base import Picture, Predict, Task
 from experiments.tasks.rows import LOSS
 
 
 def draw_pictures(
-    task: Task, directory: RunDirectory, test: dict[str, Any], say: Callable[[str], object]
+    task: Task,
+    directory: RunDirectory,
+    test: dict[str, Any],
+    say: Callable[[str], object],
+    predict: Predict | None = None,
 ) -> list[Path]:
-    """Draw the curves of the loss and the running figure, and the task's own; return their paths.
+    """Draw the curves of the loss, the first figure and the running one, and the task's own
+    pictures; return their paths. predict: of test items, where there was a test.
 
     The results are written already, and whatever a library raises does not undo them.
     """
     row = task.row
     running = [] if row.running is None else [row.figure(row.running)]
-    curves: Picture = partial(plot_curves, directory.metrics, shown=[LOSS, *running])
+    shown = list(dict.fromkeys([LOSS, row.monitors[0], *running]))
+    curves: Picture = partial(plot_curves, directory.metrics, shown=shown)
     drawn, own = [], dict[Path, Picture]()
     try:
-        own = {directory.picture(name): draw for name, draw in task.pictures(test).items()}
+        found = task.pictures(test)
+        found |= {} if predict is None else task.pictures_of(test, predict)
+        own = {directory.picture(name): draw for name, draw in found.items()}
     except Exception as error:
         say(f"no pictures of the test: {_in_one_line(error)}")
     for path, draw in {directory.curves: curves, **own}.items():

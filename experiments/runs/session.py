@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
+from experiments.data.containers import Part
 from experiments.errors import (
     ConfigError,
     DataError,
@@ -83,7 +85,8 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
     share = config.trainer.accumulation * accelerator.num_processes
-    check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
+    micro_batch = config.trainer.batch_size // share
+    check_forward(model, config, task.input_shape, micro_batch, task.check_model)
     manifest = describe_run(config, accelerator, model, task)
     manifest |= {
         "script": script_of(get_data),
@@ -206,6 +209,14 @@ class Session:
             **self.ranks(),
         )
 
+    def predict(self, indices: Sequence[int]) -> list[tuple[Tensor, Any, Any]]:
+        """Of each of some test items (inputs, outputs, targets), by this process alone."""
+        items = Part(self.data.test, np.asarray(indices, dtype=np.int64))
+        recipe = self.task.recipe(training=False)
+        with closing(EvaluationLoader(items, recipe, batch_size=1, rank=0, world_size=1)) as loader:
+            module = self.trainer.evaluated_module()
+            return list(self.trainer.evaluator.predict(module, loader))
+
     def begin(self, opened: Opened) -> None:
         """Take up this run's checkpoint, or that of another one as the beginning."""
         if opened.checkpoint is not None:
@@ -315,7 +326,7 @@ class Session:
         test |= {"metrics": values, **record}
         write_json(directory.test, test)
         update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
-        pictures = draw_pictures(self.task, directory, test, self.console.print)
+        pictures = draw_pictures(self.task, directory, test, self.console.print, self.predict)
         self.log.track("test", progress.step, values)
         return pictures
 

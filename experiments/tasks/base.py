@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +19,13 @@ from experiments.config.schema import Config
 from experiments.data.admit import targets_to_check
 from experiments.data.containers import Datasets, locate
 from experiments.data.recipe import Recipe
-from experiments.errors import DataError
+from experiments.errors import ConfigError, DataError
 from experiments.tasks.penalties import Penalties
 from experiments.tasks.rows import TaskRow, task_row
 
 Picture = Callable[[Path], None]  # draws itself into a PNG file
+# Test items by index -> of each (inputs, outputs, targets), as a batch of one on the CPU.
+Predict = Callable[[Sequence[int]], list[tuple[Tensor, Any, Any]]]
 
 
 class Metrics(Protocol):
@@ -95,6 +97,23 @@ class Task(ABC):
             "input_channels": self.input_shape[0],
             "input_shape": tuple(self.input_shape),
         }
+
+    def check_model(self, model: nn.Module, inputs: Tensor) -> None:
+        """Run the model as a training step does, on inputs of zeros, before there is a run.
+
+        Raises: ConfigError for outputs that are none of this task; what the model raises.
+        """
+        model(inputs)
+
+    def check_shapes(self, outputs: Any, expected: tuple[int, ...], what: str) -> None:
+        """Refuse outputs, each of several, of another shape. Raises: ConfigError."""
+        for output in outputs if isinstance(outputs, (tuple, list)) else [outputs]:
+            given = tuple(output.shape)
+            if given != expected:
+                raise ConfigError(
+                    f"model {self.config.model['name']} returns outputs of {given}, where "
+                    f"task={self.row.name} needs {what} of {expected}; choose another model"
+                )
 
     # ------------------------------------------------------------------------------------- the loss
     @abstractmethod
@@ -169,6 +188,10 @@ class Task(ABC):
 
     def pictures(self, test: Mapping[str, Any]) -> dict[str, Picture]:
         """Pictures of a test result, drawn from the content of test.json: {file name: picture}."""
+        return {}
+
+    def pictures_of(self, test: Mapping[str, Any], predict: Predict) -> dict[str, Picture]:
+        """Pictures of test items that the content of test.json names, with the model's outputs."""
         return {}
 
     def summary(self, values: Mapping[str, float]) -> list[tuple[str, str]]:

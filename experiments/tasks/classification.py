@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 from torchvision.transforms.v2.functional import to_dtype
 
@@ -73,6 +73,9 @@ class Classification(Task):
         tell_missing_classes(datasets, self.class_names)
         images = max(len(datasets.validation), len(datasets.test))
         tell_costs(self.config.metrics, self.num_outputs, images)
+
+    def check_model(self, model: nn.Module, inputs: Tensor) -> None:
+        self.check_shapes(model(inputs), (len(inputs), self.num_outputs), "logits")
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
         loss: Tensor = self.loss(outputs, targets)

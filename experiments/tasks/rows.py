@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from experiments.config.checks import require, require_choice
 from experiments.config.losses import LOSSES
+from experiments.config.map_losses import MAP_LOSSES
 
 T = TypeVar("T")
 
@@ -58,6 +59,29 @@ class MetricsConfig:
             require(value >= 0, f"metrics.{key}", value, "must be 0 (never) or more")
 
 
+@dataclass
+class SegmentationConfig(TaskConfig):
+    """How images larger than those of training are segmented, in validation and test."""
+
+    name: str = "segmentation"
+    window: int | None = None  # side of the parts that go through the network; null: whole images
+    overlap: float = 0.25  # part of a window that its neighbours share
+
+    def __post_init__(self) -> None:
+        window, overlap = self.window, self.overlap
+        require(window is None or window > 0, "task.window", window, "must be positive or null")
+        require(0 <= overlap < 1, "task.overlap", overlap, "must lie in [0, 1)")
+
+
+@dataclass
+class MapMetricsConfig:
+    """Which figures of masks there are, and over which classes they are averaged."""
+
+    background: bool = True  # class 0 is one of the classes
+    per_class: bool = True  # also iou/<class> of every class
+    hausdorff: bool = False  # hausdorff95, which takes far longer than all others
+
+
 @dataclass(frozen=True)
 class TaskRow:
     """What is known of a task without loading it.
@@ -66,7 +90,8 @@ class TaskRow:
     trainer.monitor may name, beside the loss; the first is its default. reported: those in the
     table of a report (none named: the first). running: the one that training shows, if any. unit:
     what a sample is called. losses: the choices of group `loss`, the default first; without any the
-    group is empty, and the task has a loss of its own.
+    group is empty, and the task has a loss of its own. models: what its models answer (a task of
+    models.entry); None for whatever they do.
     """
 
     name: str
@@ -76,6 +101,7 @@ class TaskRow:
     running: str | None = None
     unit: str = "sample"
     losses: Mapping[str, type] = field(default_factory=dict)
+    models: str | None = None
     options: type = TaskConfig
     metrics: type = NoMetrics
 
@@ -120,8 +146,27 @@ TASKS: dict[str, TaskRow] = {
         running="accuracy",
         unit="image",
         losses={name: LOSSES[name] for name in ("cross_entropy", "focal", "bce")},
+        models="classification",
         metrics=MetricsConfig,
-    )
+    ),
+    "segmentation": TaskRow(
+        name="segmentation",
+        task="experiments.tasks.segmentation:Segmentation",
+        figures=(
+            Figure("iou", "IoU", percent=True),
+            Figure("dice", "Dice", percent=True),
+            Figure("iou_per_image", percent=True),
+            Figure("dice_per_image", percent=True),
+            Figure("pixel_accuracy", percent=True),
+            Figure("hausdorff95", maximise=False),
+        ),
+        running="iou_per_image",
+        unit="image",
+        losses=MAP_LOSSES,
+        models="segmentation",
+        options=SegmentationConfig,
+        metrics=MapMetricsConfig,
+    ),
 }
 
 

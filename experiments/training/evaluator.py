@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -85,6 +86,20 @@ class Evaluator:
         sums = self.agree(failure, sums).sum(0)
         figures = {name: float(value) for name, value in metrics.compute().items()}
         return {"loss": float(sums[0] / sums[1]), **figures}, metrics
+
+    @torch.no_grad()
+    def predict(
+        self, module: nn.Module, loader: Iterable[Batch]
+    ) -> Iterator[tuple[Tensor, Any, Any]]:
+        """Yield (inputs, outputs, targets) of every batch, on the CPU, by this process alone."""
+        was_training = module.training
+        module.eval()
+        for batch in loader:
+            inputs, targets = self.to_device(batch)
+            with self.accelerator.autocast():
+                _, outputs = self.task.evaluation_loss(module, inputs, targets)
+            yield batch[0], outputs.float().cpu(), batch[1]
+        module.train(was_training)
 
     def _share_buffers(self, module: nn.Module) -> None:
         """Give all processes the first one's buffers: each has batch statistics of its own data."""

@@ -33,8 +33,15 @@ def kill_in_the_middle_of(step: int, micro_batch: int, number: int) -> None:
     Trainer.record = record_or_die  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
-    step, micro_batch, victim, number = json.loads(sys.argv.pop(1))
+def kill_from_arguments(arguments: list[str]) -> None:
+    """Take [step, micro-batch, rank, signal] from the arguments, if it is the first of them."""
+    if not arguments[1].startswith("["):
+        return
+    step, micro_batch, victim, number = json.loads(arguments.pop(1))
     if victim == int(os.environ.get("RANK", "0")):
         kill_in_the_middle_of(step, micro_batch, number)
+
+
+if __name__ == "__main__":
+    kill_from_arguments(sys.argv)
     launch("cifar")
