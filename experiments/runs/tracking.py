@@ -216,8 +216,10 @@ class RunLog:
             )
 
     def _figures(self, values: dict[str, float]) -> str:
-        """The loss, and the running figure of the task."""
-        names = ["loss", *([] if self.task.running is None else [self.task.running])]
+        """The loss, the first figure of the task where there is one, and the running one."""
+        first = self.task.monitors[0].name
+        running = [] if self.task.running is None else [self.task.running]
+        names = list(dict.fromkeys(["loss", *([first] if first in values else []), *running]))
         shown = [self.task.figure(name).show(values.get(name, math.nan)) for name in names]
         return " ".join(f"{name} {text}" for name, text in zip(names, shown, strict=True))
 

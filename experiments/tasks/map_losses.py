@@ -188,7 +188,8 @@ class LovaszTerm:
         self.loss = smp.losses.LovaszLoss("multiclass")
 
     def __call__(self, maps: Tensor, masks: Tensor, valid: Tensor, weights: Tensor) -> Tensor:
-        logits, count = logits_of(maps).movedim(1, -1), len(maps)
+        # the library knows float32 alone
+        logits, count = logits_of(maps.float()).movedim(1, -1), len(maps)
         parts = range(count) if self.per_image else [slice(None)]
         found = [
             self.loss(logits[i][valid[i]].T[None, :, :, None], masks[i][valid[i]])

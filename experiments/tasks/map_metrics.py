@@ -176,9 +176,11 @@ class MapCounts(Metric):
         diagonal = math.sqrt(sum((side - 1) ** 2 for side in masks.shape[1:]))
         distances = torch.full(has_mine.shape, torch.nan, dtype=torch.float64)
         distances[has_mine ^ has_true] = diagonal
-        for b, c in (has_mine & has_true).nonzero().tolist():
-            pair = (maps[b, c][None, None] for maps in (mine, true))
-            distances[b, c] = float(self.distance(*pair, include_background=True, percentile=95))
+        with warnings.catch_warnings():  # MONAI warns of its own calls of itself
+            warnings.simplefilter("ignore", FutureWarning)
+            for b, c in (has_mine & has_true).nonzero().tolist():
+                pair = (maps[b, c][None, None] for maps in (mine, true))
+                distances[b, c] = self.distance(*pair, include_background=True, percentile=95)
         return distances.nanmean(1)
 
 
@@ -224,4 +226,3 @@ def check_map_monitor(monitor: str, cfg: MapMetricsConfig) -> None:
             "trainer.monitor=hausdorff95: it is not computed, since it is slow; type "
             "metrics.hausdorff=true, or trainer.monitor=iou"
         )
-

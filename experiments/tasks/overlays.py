@@ -19,7 +19,6 @@ from experiments.tasks.base import Predict
 from experiments.tasks.maps import classes_of
 from experiments.tasks.mask_data import MaskInfo
 
-PANELS = ("image", "truth", "prediction")
 MAX_NAMED = 24  # classes up to which the colours are explained
 OPACITY = 0.65
 IGNORED = (1.0, 1.0, 1.0)
@@ -53,7 +52,7 @@ def plot_overlays(
             present |= _draw(panels, item, info, colours)
             panels[0].set_title(f"image {example['index']}", fontsize=8)
             panels[1].set_title("truth", fontsize=8)
-            panels[2].set_title(f"IoU {100 * example['iou']:.1f} %", fontsize=8)
+            panels[2].set_title(f"predicted, IoU {100 * example['iou']:.0f} %", fontsize=8)
     _explain(figure, sorted(present), info, colours)
     save_figure(figure, png_path)
 
