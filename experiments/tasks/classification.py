@@ -31,6 +31,7 @@ from experiments.errors import DataError
 from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
 from experiments.tasks.losses import build_loss
+from experiments.tasks.mask_data import has_masks
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 from experiments.tasks.rows import MetricsConfig
 
@@ -48,6 +49,11 @@ class Classification(Task):
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
+        if has_masks(datasets.train):
+            raise DataError(
+                "the training targets are masks, not labels: this dataset is for segmentation.py; "
+                "for classification choose one of labels, for example data=digits"
+            )
         self.info = describe_images(datasets.train, config.data)
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)

@@ -28,11 +28,19 @@ class MaskInfo:
     ignore_index: int | None
 
 
-def is_mask(target: Any) -> bool:
-    """Whether a target is one of positions, and no label."""
+def has_masks(dataset: Any) -> bool:
+    """Whether the targets of a dataset are masks: it says so (`targets_are`), or the first is one.
+
+    A mask has a value for every position of its image.
+    """
+    told = getattr(dataset, "targets_are", None)
+    if told is not None:
+        return bool(told == "masks")
+    image, target = dataset[0]
     if isinstance(target, Image.Image):
         return True
-    return isinstance(target, (Tensor, np.ndarray)) and target.ndim >= 1 and target.size != 1
+    ndim = getattr(image, "ndim", 3)  # that of a PIL image as a tensor
+    return isinstance(target, (Tensor, np.ndarray)) and target.ndim == ndim - 1 > 0
 
 
 def describe_masks(dataset: Any, cfg: DataConfig) -> MaskInfo:
@@ -40,13 +48,12 @@ def describe_masks(dataset: Any, cfg: DataConfig) -> MaskInfo:
 
     Raises: DataError if its targets are labels, or it has no names of classes.
     """
-    image, target = dataset[0]
-    if not is_mask(target):
+    if not has_masks(dataset):
         raise DataError(
-            f"the training targets are labels such as {target!r}, not masks: this is a dataset for "
-            "classification (cifar.py); for segmentation choose one of masks, for example "
-            "data=canvas"
+            "the training targets are labels, not masks: this dataset is for classification "
+            "(cifar.py); for segmentation choose one of masks, for example data=canvas"
         )
+    image = dataset[0][0]
     names = tuple(str(name) for name in getattr(dataset, "classes", ()))
     if cfg.num_classes is not None:
         names += tuple(str(label) for label in range(len(names), cfg.num_classes))
@@ -64,8 +71,6 @@ def describe_masks(dataset: Any, cfg: DataConfig) -> MaskInfo:
 
 def wrong_mask(info: MaskInfo, target: Any) -> str | None:
     """What is wrong with a mask, in words that follow its image's name; None if it fits."""
-    if not is_mask(target):
-        return f"has the label {target!r} where a mask is needed, as others have"
     mask = torch.as_tensor(np.asarray(target))
     if mask.dtype.is_floating_point:
         return f"has a mask of {mask.dtype}: its values must be integers, the classes"
