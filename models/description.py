@@ -20,8 +20,9 @@ class Preprocessing:
     """How an image becomes an input: (crop(resize(pixel in [0, 1])) - mean) / std.
 
     The shorter side is resized to `resize` pixels, and a square of `size` pixels at the centre is
-    the crop; where both are equal, an image of this size stays as it is. Units: mean and std of
-    pixels in [0, 1], per channel.
+    the crop; where both are equal, an image of this size stays as it is. With stretch both sides
+    become `size`, whatever the shape: nothing is cut off. Units: mean and std of pixels in [0, 1],
+    per channel.
     """
 
     size: int
@@ -29,6 +30,7 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.size <= self.resize and self.interpolation in INTERPOLATIONS):
@@ -62,6 +64,9 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        rule = values["preprocessing"]
+        if rule is not None and not rule["stretch"]:
+            del rule["stretch"]  # earlier versions of this format do not know it
         return values
 
     @classmethod
@@ -126,4 +131,6 @@ def _fits(kind: str, value: Any) -> bool:
         return isinstance(value, Mapping)
     if kind.startswith("Preprocessing"):
         return value is None or isinstance(value, Mapping)
+    if kind == "bool":
+        return isinstance(value, bool)
     return isinstance(value, {"str": str, "int": int}[kind]) and not isinstance(value, bool)

@@ -115,6 +115,7 @@ _NAMES = {
     int: ("an integer", "integers"),
     float: ("a number", "numbers"),
     str: ("a string", "strings"),
+    dict: ("a table {NAME: VALUE}", "tables"),
 }
 
 

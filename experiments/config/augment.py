@@ -52,6 +52,8 @@ class AugmentConfig:
     aspect: list[float] | None = None  # range that random_resized_crop and keep_ratio draw from
     interpolation: str | None = None  # of random crops and policies: bilinear | bicubic | random
     horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rot90: bool = False  # a turn by 0, 90, 180 or 270 degrees, transposed half of the time
     rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
     policy: str = "none"  # none | auto_augment | random_augment | augmix | three_augment
     policy_name: str = "cifar10"  # auto_augment: torchvision's or timm's

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.config.checks import require, require_choice
+
+IGNORED = "ignore"  # in data.classes: the value of pixels that are of no class
+OTHER = "other"  # in data.classes: every value that no other class has
+SOURCES = ("digits", "mnist5k", "fashion_mnist")
+_MOST_CLASSES = 255  # 255 itself stands for pixels that are ignored
+_EXAMPLE = "data.classes={background: 0, cell: 255}"
 
 
 @dataclass
@@ -30,6 +37,10 @@ class DataConfig:
     num_classes: int | None = None  # None: counted from the dataset
     channels: int | None = None  # None: read from the dataset
     alpha: str = "white"  # behind transparent images: white | black; keep: a channel of it
+    classes: dict | None = None  # of mask_folder: {name: value or [r, g, b] in the mask files}
+    source: str | None = None  # of canvas: digits | mnist5k | fashion_mnist; None: mnist5k
+    count: int | None = None  # of canvas: how many pictures are made; None: 5,000
+    ndim: int | None = None  # of mni152: 2 (slices) | 3 (patches); None: 2
 
     def __post_init__(self) -> None:
         fraction = self.validation_fraction
@@ -48,7 +59,13 @@ class DataConfig:
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         require_choice("data.fit", self.fit, ("train", "all"))
         require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
-        for key in ("image_size", "train_size", "num_classes", "channels"):
+        if self.source is not None:
+            require_choice("data.source", self.source, SOURCES)
+        rule = "must be 2 (slices) or 3 (patches)"
+        require(self.ndim in (None, 2, 3), "data.ndim", self.ndim, rule)
+        if self.classes is not None:
+            _check_classes(self.classes)
+        for key in ("image_size", "train_size", "num_classes", "channels", "count"):
             value = getattr(self, key)
             require(value is None or value > 0, f"data.{key}", value, "must be positive or null")
         for key in ("mean", "std"):
@@ -56,3 +73,24 @@ class DataConfig:
             low = 0 if key == "mean" else 1e-6
             ok = value is None or (len(value) > 0 and all(low <= v <= 1 for v in value))
             require(ok, f"data.{key}", value, "must be one number in [0, 1] per channel (std > 0)")
+
+
+def _check_classes(classes: dict[Any, Any]) -> None:
+    """The rules of a table of classes. Raises: ConfigError."""
+    named = [name for name in classes if name != IGNORED]
+    rule = f"needs two classes or more, and at most {_MOST_CLASSES}; for example {_EXAMPLE}"
+    require(2 <= len(named) <= _MOST_CLASSES, "data.classes", classes, rule)
+    for name, value in classes.items():
+        key, rule = f"data.classes.{name}", "must have a name that is a text"
+        require(isinstance(name, str) and name != "", key, value, rule)
+        colour = isinstance(value, (list, tuple)) and len(value) == 3
+        parts, most = (value, 255) if colour else ([value], 65535)
+        whole = all(type(part) is int and 0 <= part <= most for part in parts)
+        rule = f"must be a value of the mask files (0 to 65535), a colour [r, g, b] or {OTHER}"
+        require(value == OTHER or whole, key, value, rule)
+    values = [tuple(v) if isinstance(v, (list, tuple)) else v for v in classes.values()]
+    twice = [value for value in values if values.count(value) > 1]
+    require(not twice, "data.classes", classes, f"has {twice[:1]} twice: a value is of one class")
+    kinds = {type(value) for value in values if value != OTHER}
+    rule = "mixes grey values with colours: mask files are one or the other"
+    require(len(kinds) == 1, "data.classes", classes, rule)

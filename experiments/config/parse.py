@@ -204,7 +204,7 @@ def _reject_unknown(prefix: str, values: Mapping[str, Any], known: Any) -> None:
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
-    """Check value against a type hint: bool, int, float, str, list[float], or `| None` of these."""
+    """Check value against a type hint: bool, int, float, str, dict, list[float], or `| None`."""
     options = getattr(hint, "__args__", (hint,)) if "|" in str(hint) else (hint,)
     for option in options:
         ok, result = _match(option, value)

@@ -24,6 +24,7 @@ from experiments.data.containers import (
 from experiments.data.decoded import keep_decoded
 from experiments.data.images import KEEP, require_unit_range
 from experiments.data.loader import check_batches
+from experiments.data.masks import MASK, require_same_size, target_kind
 from experiments.data.notes import join_names, say
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.data.seeding import preserved_generators
@@ -127,10 +128,13 @@ def _world_size() -> int:
 def _look_at(dataset: Admitted) -> None:
     """Read the sample: pixels pass the door, targets are kept, constant pixels are told."""
     _check_tensors(dataset)
-    extremes: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    kind, extremes = "", dict[int, list[tuple[Tensor, Tensor]]]()
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), SAMPLE)).astype(int))
     for index in chosen.tolist():
         image, dataset.sampled[index] = _read(dataset, index)
+        kind = kind or target_kind(dataset)
+        if kind == MASK:
+            _require_mask(dataset, index, image)
         if not _is_image(image):
             continue  # of another kind, whose rules are the task's
         low, high = _extremes(image)
@@ -153,6 +157,13 @@ def _read(dataset: Admitted, index: int) -> tuple[Any, Any]:
         raise shortage(error) or DataError(
             f"cannot read {locate(dataset, index)}: {error}"
         ) from error
+
+
+def _require_mask(dataset: Admitted, index: int, image: Any) -> None:
+    try:
+        require_same_size(image, dataset.sampled[index])
+    except DataError as error:
+        raise DataError(f"{locate(dataset, index)} {error}") from error
 
 
 def _is_image(item: Any) -> bool:

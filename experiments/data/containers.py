@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
-from experiments.data.file_images import FileImages
+from experiments.data.file_images import EncodedImages
 from experiments.data.images import admit_image
 from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
@@ -26,7 +26,8 @@ class ImageDataset(Protocol):
     never). Pixels of more than 8 bits keep their depth; those whose range would have to be guessed
     are refused, see experiments.data.admit. Optional attributes are read where they exist:
     `classes` (names), `targets` or `labels` (all labels, checked before training; without them 64
-    images of each split are), `mean` and `std` per channel, `image_size`.
+    images of each split are), `mean` and `std` per channel, `image_size`. In place of a label there
+    may be a mask, see experiments.data.masks.
     """
 
     def __len__(self) -> int: ...
@@ -263,7 +264,7 @@ def locate(dataset: Any, index: int) -> str:
         return locate(share[0], int(share[1][index]))
     if isinstance(dataset, Joined):
         return locate(*dataset.place(index))
-    if isinstance(dataset, FileImages):
+    if isinstance(dataset, EncodedImages):
         return dataset.locate(index)
     samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)
     if isinstance(samples, list) and len(samples) == len(dataset):

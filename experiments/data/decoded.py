@@ -26,6 +26,7 @@ from PIL import Image
 from experiments.data.containers import Admitted, in_memory, part_of
 from experiments.data.download import alone
 from experiments.data.file_images import FileImages
+from experiments.data.masks import MASK, target_kind
 from experiments.data.notes import say
 from experiments.errors import DataError
 from experiments.files import atomic_path
@@ -54,6 +55,11 @@ def keep_decoded(splits: Sequence[Admitted], cache: str) -> None:
         if in_memory(base) is not None:
             say(f"data.cache={cache}: the images are in memory already")
             continue
+        if target_kind(base) == MASK:
+            raise DataError(
+                f"data.cache={cache}: images with masks are decoded at each use; type "
+                "data.cache=null"
+            )
         if not isinstance(base, FileImages):
             raise DataError(
                 f"data.cache={cache}: {type(base).__name__} may give another image each time, so "

@@ -11,14 +11,16 @@ from experiments.errors import DataError
 
 
 def import_extra(package: str, for_what: str) -> Any:
-    """Return an optional package. Raises: DataError with the line that installs it."""
-    folder_of_extra(package, for_what)
+    """Return an optional package, or a part of one. Raises: DataError with the line that installs
+    it."""
+    whole = package.partition(".")[0]
+    folder_of_extra(whole, for_what)
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise DataError(
-            f"{for_what} needs the package {package}, which cannot be imported ({error}): type "
-            f"python -m pip install --upgrade {package}"
+            f"{for_what} needs the package {whole}, which cannot be imported ({error}): type "
+            f"python -m pip install --upgrade {whole}"
         ) from error
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,19 +24,16 @@ class Identity(NamedTuple):
     modified: int
 
 
-class FileImages:
+class EncodedImages:
     """What all such datasets share; a kind of its own says where an image lies.
 
-    Items are (image, label): PIL images in any mode, or DeepColour, at their full depth; of a file
-    with several pictures the first. Without randomness: an index always gives the same pixels.
-
-    Raises: DataError if a file cannot be decoded, naming it.
+    Images are PIL images in any mode, or DeepColour, at their full depth; of a file with several
+    pictures the first. Without randomness: an index always gives the same pixels.
     """
 
     remedy = "replace or delete it"  # for an image that cannot be decoded
 
-    def __init__(self, targets: np.ndarray, classes: Sequence[str], known: Published) -> None:
-        self.targets = targets
+    def __init__(self, classes: Sequence[str], known: Published) -> None:
         self.classes = list(classes)
         self.mean, self.std, self.image_size = known
 
@@ -51,34 +49,52 @@ class FileImages:
         """Return what an image is known by; the size is -1 if its file is gone."""
         raise NotImplementedError
 
+    def read(self, index: int) -> Image.Image | DeepColour:
+        """Decode one image. Raises: DataError if it cannot be, naming it."""
+        with in_words_of(lambda: self.locate(index), self.remedy):
+            return open_image(self.open(index))
+
+
+class FileImages(EncodedImages):
+    """Encoded images of classes: items are (image, label)."""
+
+    def __init__(self, targets: np.ndarray, classes: Sequence[str], known: Published) -> None:
+        super().__init__(classes, known)
+        self.targets = targets
+
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image.Image | DeepColour, int]:
-        try:
-            image = open_image(self.open(index))
-        except DataError as error:
-            raise DataError(f"{self.locate(index)} {error}") from error
-        except Image.DecompressionBombError as error:
-            raise DataError(
-                f"cannot read the image {self.locate(index)}: {error} Store it smaller, or raise "
-                "PIL.Image.MAX_IMAGE_PIXELS in get_data"
-            ) from error
-        except UnidentifiedImageError as error:
-            raise DataError(
-                f"cannot read the image {self.locate(index)}: its content is no picture that "
-                f"Pillow knows: {self.remedy}, then start again"
-            ) from error
-        except PermissionError as error:
-            raise DataError(
-                f"cannot read {self.locate(index)}: {error.strerror}; let this user read it"
-            ) from error
-        except Exception as error:  # Pillow's decoders raise many types on damaged files
-            raise shortage(error) or DataError(
-                f"cannot read the image {self.locate(index)}: {reason(error)}. It is damaged or no "
-                f"image: {self.remedy}, then start again"
-            ) from error
-        return image, int(self.targets[index])
+        return self.read(index), int(self.targets[index])
+
+
+@contextmanager
+def in_words_of(where: Callable[[], str], remedy: str) -> Iterator[None]:
+    """Raise DataError in place of what decoding an image raises; where() says which one it is."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where()} {error}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"cannot read the image {where()}: {error} Store it smaller, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS in get_data"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"cannot read the image {where()}: its content is no picture that Pillow knows: "
+            f"{remedy}, then start again"
+        ) from error
+    except PermissionError as error:
+        raise DataError(
+            f"cannot read {where()}: {error.strerror}; let this user read it"
+        ) from error
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
+        raise shortage(error) or DataError(
+            f"cannot read the image {where()}: {reason(error)}. It is damaged or no image: "
+            f"{remedy}, then start again"
+        ) from error
 
 
 class FolderImages(FileImages):
@@ -106,12 +122,16 @@ class FolderImages(FileImages):
         return str(self.path(index))
 
     def identify(self, index: int) -> Identity:
-        name = bytes(self._names[index])
-        try:
-            stat = self.path(index).stat()
-        except OSError:
-            return Identity(name, -1, 0)
-        return Identity(name, stat.st_size, stat.st_mtime_ns)
+        return identity_of(self.path(index), bytes(self._names[index]))
+
+
+def identity_of(path: Path, name: bytes) -> Identity:
+    """What a file is known by, under a name that does not say where the dataset lies."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return Identity(name, -1, 0)
+    return Identity(name, stat.st_size, stat.st_mtime_ns)
 
 
 def pack_names(names: Iterable[str]) -> np.ndarray:

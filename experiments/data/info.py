@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from experiments.config.data import DataConfig
 from experiments.data.containers import ImageDataset, in_memory, locate
 from experiments.data.images import is_deep
+from experiments.data.masks import CLASS, MASK, target_kind
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
 from models.description import Preprocessing
@@ -41,6 +42,10 @@ class ImageInfo:
     deep: bool = False
     crop_ratio: float | None = None
     interpolation: str = "bilinear"
+    targets: str = CLASS  # or masks.MASK
+    class_names: tuple[str, ...] = ()  # of masks, the background first where there is one
+    ignore_index: int | None = None  # of masks: the value of pixels that are of no class
+    ndim: int = 2  # 3: the images are volumes (C, D, H, W), cubes of image_size
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -50,6 +55,8 @@ class ImageInfo:
         asked for is rounded down, as where such ratios are published (224 / 0.9 -> 248).
         """
         side, ratio = self.image_size, self.crop_ratio
+        if self.targets == MASK:
+            return Preprocessing(side, side, self.interpolation, self.mean, self.std, stretch=True)
         if ratio is not None:
             resize = int(side / ratio)
         else:
@@ -70,6 +77,11 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
         raise DataError("the training split has no images")
     stored_channels, native, deep = _stored_shape(train)
     channels = cfg.channels or stored_channels
+    if _ndim(train) == 3 and channels != stored_channels:
+        raise DataError(
+            f"data.channels={channels}: the volumes have {stored_channels} channel(s), which are "
+            "kept; type data.channels=null"
+        )
     image_size = cfg.image_size or getattr(train, "image_size", None) or native
     if image_size is None:
         raise DataError(
@@ -78,7 +90,30 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
     shape = (channels, image_size, mean, std, native, deep)
-    return ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation)
+    info = ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation)
+    return _with_masks(info, train, cfg) if target_kind(train) == MASK else info
+
+
+def _with_masks(info: ImageInfo, train: ImageDataset, cfg: DataConfig) -> ImageInfo:
+    if cfg.crop_ratio is not None:
+        raise DataError(
+            f"data.crop_ratio={cfg.crop_ratio}: images with masks are evaluated whole, brought to "
+            "data.image_size; type data.crop_ratio=null"
+        )
+    names = tuple(str(name) for name in getattr(train, "classes", ()))
+    names = names or tuple(str(index) for index in range(cfg.num_classes or 0))
+    if len(names) < 2 or cfg.num_classes not in (None, len(names)):
+        raise DataError(
+            f"data.num_classes={cfg.num_classes}: the dataset names {len(names)} classes; of "
+            "masks two or more are learnt, the background among them: give the dataset an "
+            "attribute classes, or data.num_classes=N where it has none"
+        )
+    ignore = getattr(train, "ignore_index", None)
+    return replace(info, targets=MASK, class_names=names, ignore_index=ignore, ndim=_ndim(train))
+
+
+def _ndim(dataset: ImageDataset) -> int:
+    return int(getattr(dataset, "ndim", 2))
 
 
 def _evenly_spaced(count: int, at_most: int) -> list[int]:
@@ -87,16 +122,16 @@ def _evenly_spaced(count: int, at_most: int) -> list[int]:
 
 def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None, bool]:
     """Return channels (1 only if all sampled images are grey), side (None if it varies), depth."""
-    sample = _evenly_spaced(len(dataset), SIZE_SAMPLE)
+    sample, ndim = _evenly_spaced(len(dataset), SIZE_SAMPLE), _ndim(dataset)
     if (held := in_memory(dataset)) is not None:
-        channels_of(held[0].images[0], locate(dataset, 0))
+        channels_of(held[0].images[0], locate(dataset, 0), ndim)
         shapes = {tuple(held[0].images.shape[1:])}
         deep = any(is_deep(held[0].images[held[1][i]]) for i in sample)
     else:
         shapes, deep = set(), False
         for index in sample:
             image = dataset[index][0]
-            stored = channels_of(image, locate(dataset, index))
+            stored = channels_of(image, locate(dataset, index), ndim)
             tensor = isinstance(image, Tensor)
             shapes.add((stored, *(image.shape[1:] if tensor else image.size)))
             deep = deep or (tensor and is_deep(image))
@@ -124,12 +159,17 @@ def _normalisation(
 
 def _pixels(dataset: ImageDataset, channels: int) -> Iterator[Tensor]:
     """Yield pixels, uint8 or float32 in [0, 1]. Shape: (channels, any number)."""
+    volumes = _ndim(dataset) == 3  # whose channels are kept
     if (held := in_memory(dataset)) is not None:
         for indices in torch.as_tensor(held[1]).split(1024):
-            yield to_tensor(held[0].images[indices], channels).transpose(0, 1).flatten(1)
+            images = held[0].images[indices]
+            images = images if volumes else to_tensor(images, channels)
+            yield images.transpose(0, 1).flatten(1)
         return
     for index in _evenly_spaced(len(dataset), STATISTICS_SAMPLE):
-        yield to_tensor(dataset[index][0], channels, where=locate(dataset, index)).flatten(1)
+        image = dataset[index][0]
+        image = image if volumes else to_tensor(image, channels, where=locate(dataset, index))
+        yield image.flatten(1)
 
 
 def pixel_statistics(

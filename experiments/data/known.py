@@ -14,4 +14,5 @@ class Published(NamedTuple):
 
 
 UNKNOWN = Published()
-KNOWN = ("classes", "mean", "std", "image_size")  # what parts of a dataset know of it
+# what parts of a dataset know of it
+KNOWN = ("classes", "mean", "std", "image_size", "targets_are", "ignore_index", "ndim")

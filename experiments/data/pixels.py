@@ -16,14 +16,16 @@ from experiments.errors import DataError
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of PIL images, by channels
 
 
-def channels_of(image: Any, where: str = "an image") -> int:
+def channels_of(image: Any, where: str = "an image", ndim: int = 2) -> int:
     """Return the channels of an image: of PIL images grey (1) or colour (3), and one for alpha.
+
+    ndim: 3 for volumes, tensors (C, D, H, W).
 
     Raises: DataError for what is neither a tensor (C, H, W) nor a PIL image.
     """
-    if isinstance(image, Tensor) and image.ndim == 3:
+    if isinstance(image, Tensor) and image.ndim == ndim + 1:
         return image.shape[0]
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image) and ndim == 2:
         return (1 if image.mode in GREY_MODES else 3) + (image.mode in ALPHA_MODES)
     given = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
     way = ""

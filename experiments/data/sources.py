@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from torchvision.datasets.utils import check_integrity
 from torchvision.transforms.v2 import functional as F
 
 from experiments.config.data import DataConfig
+from experiments.data.brain import load_mni152
+from experiments.data.canvas import SOURCE, make_canvases
 from experiments.data.containers import Datasets, TensorImages
 from experiments.data.download import Source, damaged, ensure_present
 from experiments.data.folders import load_folder
@@ -20,9 +24,11 @@ from experiments.data.hub import load_hub
 from experiments.data.idx import IDX_FILES, has_idx_files, read_idx_images
 from experiments.data.imagenet import load_imagenet, load_tiny_imagenet
 from experiments.data.known import Published
+from experiments.data.mask_folder import load_mask_folder
 from experiments.data.mnist5k import load_mnist5k
+from experiments.data.pets import load_pets
 from experiments.data.splits import complete_splits, split_off_test
-from experiments.errors import DataError, nearest
+from experiments.errors import ConfigError, DataError, nearest
 
 DIGITS_SIZE = 32
 
@@ -110,7 +116,18 @@ def load_digits(cfg: DataConfig) -> Datasets:
     return complete_splits(cfg, *split_off_test(data))
 
 
+def load_canvas(cfg: DataConfig) -> Datasets:
+    """Objects of data.source on textured canvases, with exact masks: see experiments.data.canvas.
+
+    Raises: DataError if the source is absent; ConfigError for too small or too few canvases.
+    """
+    plain: dict[str, Any] = dict.fromkeys(("image_size", "train_size", "source", "count"))
+    source = replace(cfg, name=cfg.source or SOURCE, **plain)
+    return make_canvases(cfg, DATASETS[source.name](source))
+
+
 DATASETS: dict[str, Callable[[DataConfig], Datasets]] = {
+    "canvas": load_canvas,
     "cifar10": load_cifar,
     "cifar100": load_cifar,
     "digits": load_digits,
@@ -118,18 +135,26 @@ DATASETS: dict[str, Callable[[DataConfig], Datasets]] = {
     "folder": load_folder,
     "imagenet": load_imagenet,
     "imagenet_hub": load_hub,
+    "mask_folder": load_mask_folder,
+    "mni152": load_mni152,
     "mnist": load_idx,
     "mnist5k": load_mnist5k,
+    "pets": load_pets,
     "tiny_imagenet": load_tiny_imagenet,
     "tiny_imagenet_hub": load_hub,
 }
+
+
+# Keys of data that one dataset has alone.
+OWN_KEYS = {"classes": "mask_folder", "source": "canvas", "count": "canvas", "ndim": "mni152"}
 
 
 def load_datasets(cfg: DataConfig) -> Datasets:
     """Return the train, validation and test images of data.name.
 
     Validation images are split off train by class, from data.split_seed alone; images of test are
-    in neither. data.train_size then keeps a stratified part of train.
+    in neither. data.train_size then keeps a stratified part of train. The targets of canvas,
+    mask_folder, mni152 and pets are masks.
 
     Raises: DataError for an unknown name, a dataset that is absent and cannot be fetched, a damaged
     file, or a split that the images do not allow.
@@ -139,4 +164,10 @@ def load_datasets(cfg: DataConfig) -> Datasets:
             f"data.name={cfg.name!r} is not known{nearest(cfg.name, DATASETS) or '.'} "
             f"Choose one of: {', '.join(DATASETS)}"
         )
+    for key, owner in OWN_KEYS.items():
+        if getattr(cfg, key) is not None and cfg.name != owner:
+            raise ConfigError(
+                f"data.{key}={getattr(cfg, key)}: a key of data={owner}, and of no use to "
+                f"data={cfg.name}; leave it out"
+            )
     return DATASETS[cfg.name](cfg)

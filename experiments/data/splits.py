@@ -1,11 +1,12 @@
-"""Stratified splits that depend on the labels and a seed alone."""
+"""Stratified splits that depend on the labels (of masks: their strata) and a seed alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from experiments.config.data import DataConfig
-from experiments.data.containers import Datasets, ImageDataset, Joined, Part, labels_of
+from experiments.data.containers import Datasets, ImageDataset, Joined, Part
+from experiments.data.masks import strata_of
 from experiments.data.seeding import derive_seed
 from experiments.errors import DataError
 
@@ -42,7 +43,7 @@ def hold_out(dataset: ImageDataset, fraction: float, seed: int, purpose: str) ->
 
     Raises: DataError if the fraction of so few images is none, or all of them.
     """
-    targets = labels_of(dataset)
+    targets = strata_of(dataset)
     size = round(fraction * len(targets))
     if not 0 < size < len(targets):
         raise DataError(
@@ -89,5 +90,5 @@ def complete_splits(
                 f"after the validation split; give at most {len(train)}, or null for all"
             )
         seed = derive_seed(cfg.split_seed, _PURPOSES["train_size"])
-        train = Part(train, stratified_sample(labels_of(train), cfg.train_size, seed))
+        train = Part(train, stratified_sample(strata_of(train), cfg.train_size, seed))
     return Datasets(train, validation, test)

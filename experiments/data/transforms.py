@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from experiments.config.augment import AugmentConfig
@@ -63,16 +64,16 @@ def build_eval_transform(info: ImageInfo) -> Pipeline:
     Shapes: PIL image or (..., C, H, W) -> (..., channels, image_size, image_size).
     Units: (pixel in [0, 1] - mean) / std, float32.
     """
-    return Pipeline(v2.Compose([ToChannels(info.channels), fit(info)]), _normalise(info), False)
+    return Pipeline(v2.Compose([ToChannels(info.channels), fit(info)]), normalise(info), False)
 
 
 def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     """Return the transform of one training image; with everything off, that of evaluation.
 
-    Order: channels, size (at random or that of evaluation), padded crop, flip, rotation, policy,
-    colour jitter, erasing, normalisation. Erasing by timm (erasing_mode other than mean) comes
-    last: it fills rectangles of the normalised image with 0 (const), or with a colour (rand) or
-    pixels (pixel) drawn from N(0, 1).
+    Order: channels, size (at random or that of evaluation), padded crop, flips, quarter turn,
+    rotation, policy, colour jitter, erasing, normalisation. Erasing by timm (erasing_mode other
+    than mean) comes last: it fills rectangles of the normalised image with 0 (const), or with a
+    colour (rand) or pixels (pixel) drawn from N(0, 1).
 
     Shapes and units: those of `build_eval_transform`, for a single image.
 
@@ -80,23 +81,54 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     images that have neither 1 nor 3 channels, and for a policy on more than 8 bits.
     """
     sized = random_size(cfg, info)
-    random = [*_moves(cfg, info.image_size), *_colours(cfg, info), *_erasing(cfg, info)]
+    random = [*moves(cfg, info.image_size, _rotation), *colours(cfg, info), *erasing(cfg, info)]
     first = ToChannels(info.channels, cfg.policy != "none")
     changes = v2.Compose([first, *(sized or [fit(info)]), *random])
-    normalise = nn.Identity() if _erases_normalised(cfg) else _normalise(info)
-    return Pipeline(changes, normalise, bool(sized or random))
+    last = nn.Identity() if erases_normalised(cfg) else normalise(info)
+    return Pipeline(changes, last, bool(sized or random))
 
 
-def _moves(cfg: AugmentConfig, side: int) -> Iterator[nn.Module]:
+def moves(
+    cfg: AugmentConfig, side: int, rotation: Callable[[float], nn.Module]
+) -> Iterator[nn.Module]:
+    """Padded crop, flips, quarter turn and rotation, those of them that augment has."""
     if cfg.crop_padding and cfg.crop != "simple":  # which pads by itself
         yield v2.RandomCrop(side, padding(cfg, side), padding_mode="reflect")
+    yield from flips(cfg)
+    if cfg.rot90:
+        yield QuarterTurn()
+    if cfg.rotation:
+        yield rotation(cfg.rotation)
+
+
+def _rotation(degrees: float) -> nn.Module:
+    return v2.RandomRotation(degrees, v2.InterpolationMode.BILINEAR)
+
+
+def flips(cfg: AugmentConfig) -> Iterator[nn.Module]:
+    """Mirroring of half of the images, left to right and top to bottom."""
     if cfg.horizontal_flip:
         yield v2.RandomHorizontalFlip()
-    if cfg.rotation:
-        yield v2.RandomRotation(cfg.rotation, v2.InterpolationMode.BILINEAR)
+    if cfg.vertical_flip:
+        yield v2.RandomVerticalFlip()
 
 
-def _colours(cfg: AugmentConfig, info: ImageInfo) -> Iterator[nn.Module]:
+class QuarterTurn(v2.Transform):
+    """A turn of the last two axes by 0, 90, 180 or 270 degrees, of half of the images a transposed
+    one: the eight symmetries of a square, each as often."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, int]:
+        return {"turns": int(torch.randint(4, ())), "transposed": int(torch.randint(2, ()))}
+
+    def transform(self, inpt: Tensor, params: dict[str, int]) -> Tensor:
+        moved = torch.rot90(inpt, params["turns"], (-2, -1))
+        moved = moved.transpose(-2, -1) if params["transposed"] else moved
+        return tv_tensors.wrap(moved, like=inpt)
+
+
+def colours(cfg: AugmentConfig, info: ImageInfo) -> Iterator[nn.Module]:
+    """The policy and the colour jitter of augment: pixels that stay where they are, but for those
+    of a policy."""
     if cfg.policy != "none":
         yield build_policy(cfg, info)
     if jitter := cfg.colour_jitter:
@@ -104,13 +136,15 @@ def _colours(cfg: AugmentConfig, info: ImageInfo) -> Iterator[nn.Module]:
         yield v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter)
 
 
-def _erases_normalised(cfg: AugmentConfig) -> bool:
+def erases_normalised(cfg: AugmentConfig) -> bool:
+    """Whether erasing is timm's, of normalised images."""
     return bool(cfg.erasing) and cfg.erasing_mode != "mean"
 
 
-def _erasing(cfg: AugmentConfig, info: ImageInfo) -> Iterator[Callable[[Any], Any]]:
-    if _erases_normalised(cfg):
-        yield _normalise(info)
+def erasing(cfg: AugmentConfig, info: ImageInfo) -> Iterator[Callable[[Any], Any]]:
+    """Random erasing: before normalisation, or by timm after it."""
+    if erases_normalised(cfg):
+        yield normalise(info)
         yield RandomErasing(
             cfg.erasing, mode=cfg.erasing_mode, max_count=cfg.erasing_count, device="cpu"
         )
@@ -120,5 +154,6 @@ def _erasing(cfg: AugmentConfig, info: ImageInfo) -> Iterator[Callable[[Any], An
         yield v2.RandomErasing(cfg.erasing, value=list(info.mean))
 
 
-def _normalise(info: ImageInfo) -> v2.Compose:
+def normalise(info: ImageInfo) -> v2.Compose:
+    """From pixels of any depth to (pixel in [0, 1] - mean) / std, float32."""
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(info.mean, info.std)])

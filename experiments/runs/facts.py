@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from experiments.data import Datasets
 from experiments.data.containers import TensorImages, part_of
-from experiments.data.file_images import FileImages
+from experiments.data.file_images import EncodedImages
 
 SAMPLE = 16_384  # images of a split, evenly spaced, whose name, size or pixels are looked at
 LISTED = 100  # classes up to which their names are told, and not a hash of them
@@ -58,7 +58,7 @@ def _described(dataset: Any) -> tuple[list[bytes], list[bytes]]:
         which.append(array.tobytes() if numbers else repr(array.tolist()).encode())
     at_most = min(len(indices), SAMPLE)
     sample = indices[np.linspace(0, len(indices) - 1, at_most).astype(int)] if at_most else []
-    if isinstance(base, FileImages):
+    if isinstance(base, EncodedImages):
         for index in map(int, sample):
             known = base.identify(index)
             which.append(known.name)
