@@ -128,7 +128,7 @@ def describe_run(
         device=describe_device(accelerator.device),
         precision=accelerator.mixed_precision,
         parameters=count_parameters(model),
-        macs=count_macs(model, task.input_shape),
+        macs=count_macs(model, task.computed_shape(model)),
         input_shape=task.input_shape,
         task=task.row,
         monitor=str(config.trainer.monitor),

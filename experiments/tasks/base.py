@@ -89,6 +89,10 @@ class Task(ABC):
         """The spatial rank: 1 for signals, 2 for images, 3 for volumes."""
         return len(self.input_shape) - 1
 
+    def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
+        """(channels, *size) of what the model computes for one input, which may be padded."""
+        return self.input_shape
+
     def describe(self) -> dict[str, Any]:
         """What a model of this task must be told by: fields of models.description.Description."""
         return {

@@ -19,6 +19,7 @@ from experiments.config.schema import Config
 from experiments.data.containers import Datasets, ImageDataset, labels_of, offered_targets
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.labels import class_index
+from experiments.data.masks import CLASS, require_targets, target_kind
 from experiments.data.mixing import build_mix
 from experiments.data.notes import join_names, say
 from experiments.data.recipe import Batch, Recipe
@@ -31,7 +32,6 @@ from experiments.errors import DataError
 from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
 from experiments.tasks.losses import build_loss
-from experiments.tasks.mask_data import has_masks
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 from experiments.tasks.rows import MetricsConfig
 
@@ -49,11 +49,8 @@ class Classification(Task):
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
-        if has_masks(datasets.train):
-            raise DataError(
-                "the training targets are masks, not labels: this dataset is for segmentation.py; "
-                "for classification choose one of labels, for example data=digits"
-            )
+        way = "choose classes, for example data=digits, or train with segmentation.py"
+        require_targets(target_kind(datasets.train), CLASS, way)
         self.info = describe_images(datasets.train, config.data)
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)

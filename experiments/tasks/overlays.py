@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from experiments.data.info import ImageInfo
 from experiments.reporting.plots import save_figure
 from experiments.reporting.text import as_it_is, plain
 from experiments.tasks.base import Predict
 from experiments.tasks.maps import classes_of
-from experiments.tasks.mask_data import MaskInfo
 
 MAX_NAMED = 24  # classes up to which the colours are explained
 OPACITY = 0.65
@@ -27,7 +27,7 @@ IGNORED = (1.0, 1.0, 1.0)
 def plot_overlays(
     examples: Mapping[str, Sequence[Mapping[str, Any]]],
     predict: Predict,
-    info: MaskInfo,
+    info: ImageInfo,
     png_path: str | Path,
 ) -> None:
     """Draw a row for the worst, the median and the best images: each image, with its true and with
@@ -58,7 +58,10 @@ def plot_overlays(
 
 
 def _draw(
-    panels: Sequence[Axes], item: tuple[Tensor, Tensor, Tensor], info: MaskInfo, colours: np.ndarray
+    panels: Sequence[Axes],
+    item: tuple[Tensor, Tensor, Tensor],
+    info: ImageInfo,
+    colours: np.ndarray,
 ) -> set[int]:
     """Draw one image three times; return the classes in it."""
     inputs, maps, masks = item
@@ -82,7 +85,7 @@ def _draw(
     return set(np.unique(truth[~ignored]).tolist()) | set(np.unique(guess).tolist())
 
 
-def as_picture(image: Tensor, info: MaskInfo) -> np.ndarray:
+def as_picture(image: Tensor, info: ImageInfo) -> np.ndarray:
     """Colours of a normalised image in [0, 1]; grey of the first channel unless there are three.
 
     Shapes: (C, *S) -> (*S, 3).
@@ -104,7 +107,7 @@ def class_colours(count: int) -> np.ndarray:
     return np.vstack((np.zeros(3), found))
 
 
-def _explain(figure: Figure, classes: list[int], info: MaskInfo, colours: np.ndarray) -> None:
+def _explain(figure: Figure, classes: list[int], info: ImageInfo, colours: np.ndarray) -> None:
     """A legend of the classes in the picture, if they are not too many to tell apart."""
     shown = [index for index in classes if index > 0]
     if not shown or len(shown) > MAX_NAMED:

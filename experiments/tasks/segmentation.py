@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from experiments.config.schema import Config
 from experiments.data.admit import targets_to_check
 from experiments.data.containers import Datasets
+from experiments.data.info import describe_images
+from experiments.data.mask_transforms import mask_recipe
+from experiments.data.masks import MASK, class_mask, require_targets, target_kind, wrong_label
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import Picture, Predict, Task
 from experiments.tasks.map_losses import MapLoss
 from experiments.tasks.map_metrics import MapMetrics, check_map_monitor, image_iou
 from experiments.tasks.maps import num_maps, valid_of
-from experiments.tasks.mask_data import describe_masks, mask_recipe, wrong_mask
 from experiments.tasks.overlays import plot_overlays
 from experiments.tasks.windows import run_padded, segment, size_divisor
 
@@ -39,26 +41,36 @@ class Segmentation(Task):
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
-        self.info = describe_masks(datasets.train, config.data)
+        way = "choose masks, for example data=canvas, or train a classifier with cifar.py"
+        require_targets(target_kind(datasets.train), MASK, way)
+        self.info = describe_images(datasets.train, config.data)
         self.class_names, self.ignore_index = self.info.class_names, self.info.ignore_index
         self.num_outputs = num_maps(len(self.class_names))
-        self.input_shape = self.info.shape
+        self.input_shape = (self.info.channels, *[self.info.image_size] * self.info.ndim)
         self.loss = MapLoss(config.loss, len(self.class_names), self.ignore_index)
         self.divisor = 1
 
     def recipe(self, training: bool) -> Recipe:
-        return mask_recipe(self.info)
+        return mask_recipe(self.info, self.config.augment if training else None)
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "class_names": self.class_names}
+        rule = self.info.preprocessing if self.ndim == 2 else None
+        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
+
+    def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
+        divisor, (channels, *sides) = size_divisor(model), self.input_shape
+        return (channels, *(-(-side // divisor) * divisor for side in sides))
 
     def check_target(self, target: Any) -> str | None:
-        return wrong_mask(self.info, target)
+        try:
+            return wrong_label(class_mask(target), len(self.class_names), self.ignore_index)
+        except DataError as error:
+            return str(error)
 
     def check_data(self, datasets: Datasets) -> None:
         super().check_data(datasets)
         for split, dataset in zip(Datasets._fields, datasets, strict=True):
-            masks = [torch.as_tensor(mask) for _, mask in targets_to_check(dataset)]
+            masks = [class_mask(mask) for _, mask in targets_to_check(dataset)]
             if masks and not any(valid_of(mask, self.ignore_index).any() for mask in masks):
                 raise DataError(
                     f"all pixels of the {len(masks)} {split} masks looked at are "

@@ -13,6 +13,7 @@ from experiments.config import compose
 from experiments.config.compose import check_overrides, load_config, store_rows
 from experiments.config.groups import CONFIG_DIR, list_groups
 from experiments.config.losses import LOSSES
+from experiments.config.map_losses import MAP_LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import parse_model, to_dict
 from experiments.errors import ConfigError
@@ -23,6 +24,11 @@ GROUP_FILES = [
     p
     for p in sorted(CONFIG_DIR.glob("*/*.yaml"))
     if not p.stem.startswith("_") and p.parent.name in list_groups()
+]
+# What composes with a network that answers maps alone.
+OF_MASKS = [
+    *(f"loss={name}" for name in MAP_LOSSES if name not in LOSSES),
+    "experiment=segmentation_quickstart",
 ]
 
 
@@ -35,7 +41,11 @@ def test_entry_composes(entry: str) -> None:
 
 @pytest.mark.parametrize("file", GROUP_FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_group_file_composes(file: Path) -> None:
-    config = to_dict(load_config("cifar", [f"{file.parent.name}={file.stem}"]))
+    group = file.parent.name
+    is_theirs = f"{group}={file.stem}" in ("task=segmentation", *OF_MASKS)
+    config = to_dict(
+        load_config("segmentation" if is_theirs else "cifar", [f"{group}={file.stem}"])
+    )
     section = config.get(file.parent.name)
     if isinstance(section, dict) and file.parent.name in ("data", "optimizer", "scheduler", "loss"):
         assert section["name"] == file.stem
@@ -64,12 +74,20 @@ def test_a_composition_makes_the_chosen_model_alone(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "group, table", [("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS), ("loss", LOSSES)]
+    "group, table",
+    [
+        ("optimizer", OPTIMIZERS),
+        ("scheduler", SCHEDULERS),
+        ("loss", LOSSES),
+        ("loss", MAP_LOSSES),
+    ],
 )
 def test_yaml_lists_every_field(group: str, table: dict[str, type]) -> None:
     """A field that YAML leaves out could not be set on the command line."""
     for name, cls in table.items():
         text = (CONFIG_DIR / group / f"{name}.yaml").read_text()
+        if table is MAP_LOSSES:
+            text += (CONFIG_DIR / "task" / "segmentation.yaml").read_text()  # what they share
         assert all(f"{f.name}:" in text for f in fields(cls)), name
 
 

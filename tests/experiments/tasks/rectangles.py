@@ -15,27 +15,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-IGNORED = 255
-
-
-class Masks:
-    """Images (N, C, *S) uint8 and masks (N, *S) of class indices, in memory."""
-
-    targets_are = "masks"
-
-    def __init__(self, images, targets, classes, ignore_index=None):
-        self.images, self.targets = images, targets
-        self.classes, self.ignore_index = list(classes), ignore_index
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index], self.targets[index]
+from experiments.data.masks import IGNORE, TensorMasks
 
 
 def rectangles(count, *, classes=3, size=(16, 16), ignore=False, channels=1, seed=0):
-    """A rectangle of class 1, 2, ... in each image, as bright as its class, on noise."""
+    """A rectangle of class 1, 2, ... in each image, as bright as its class, on noise.
+
+    With ignore the first row of every mask is to be ignored.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low, high):
@@ -52,9 +39,11 @@ def rectangles(count, *, classes=3, size=(16, 16), ignore=False, channels=1, see
         masks[(i, *box)] = label
         images[(i, slice(None), *box)] += 180 * label // (classes - 1)
         if ignore:
-            masks[i, 0] = IGNORED
+            masks[i, 0] = IGNORE
     names = ["background", *(f"box {label}" for label in range(1, classes))]
-    return Masks(images.to(torch.uint8), masks, names, IGNORED if ignore else None)
+    data = TensorMasks(images.to(torch.uint8), masks.to(torch.uint8), names)
+    data.ignore_index = IGNORE if ignore else None
+    return data
 
 
 def splits(train=48, **options):
