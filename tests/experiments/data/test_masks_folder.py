@@ -45,7 +45,7 @@ def test_splits_of_directories_are_kept(tmp_path):
         write_pairs(tmp_path / split, count)
     assert [len(part) for part in load(tmp_path)] == [6, 2, 3]
     shutil.rmtree(tmp_path / "test")
-    with pytest.raises(DataError, match="test does not exist; wanted: images/<stem>.png"):
+    with pytest.raises(DataError, match=r"test does not exist; wanted: images/<stem>.png"):
         load(tmp_path)
 
 
@@ -79,7 +79,7 @@ def test_values_and_colours_become_classes_by_the_table(tmp_path, mode):
         pixels = np.repeat(pixels[..., None], 3, -1)
     image = Image.fromarray(pixels)
     if mode == "palette":
-        image.putpalette(sum(colours, []))
+        image.putpalette([part for colour in colours for part in colour])
         assert image.mode == "P"
     image.save(tmp_path / "mask.png")
     table = MaskTable.of(dict(zip(["none", "cell", "ignore"], stored, strict=True)))
@@ -96,7 +96,7 @@ def test_other_is_every_value_that_is_not_named(tmp_path):
     for number in range(8):
         picture(tmp_path / f"train_{number}.bmp")
         save(tmp_path / f"train_{number}_anno.bmp", mask_of([0, 1, 2, 3 + number]))
-    with pytest.raises(DataError, match="hold the values 0, 1, 2, 3.*background: 0, class1: 1"):
+    with pytest.raises(DataError, match=r"hold the values 0, 1, 2, 3.*background: 0, class1: 1"):
         load(tmp_path)
     splits = load(tmp_path, classes={"background": 0, "gland": "other"})
     assert torch.equal(splits.train[0][1].unique(), torch.tensor([0, 1], dtype=torch.uint8))
@@ -244,7 +244,7 @@ def test_tables_are_typed_on_the_command_line_and_belong_to_mask_folder():
     assert load_config("cifar", typed).data.classes == {"background": [0] * 3, "cell": [255, 0, 9]}
     with pytest.raises(ConfigError, match=r"data.classes='a': must be a table \{NAME: VALUE\}"):
         load_config("cifar", ["data=mask_folder", "data.classes=a"])
-    with pytest.raises(ConfigError, match="data.classes=.* a key of data=mask_folder, and of no"):
+    with pytest.raises(ConfigError, match=r"data.classes=.* a key of data=mask_folder, and of no"):
         load_datasets(DataConfig(classes=TABLE))
 
 
@@ -268,7 +268,9 @@ def test_masks_pass_the_door_and_make_batches(tmp_path):
     with pytest.raises(DataError, match="have a mask for each image, and the task needs a class"):
         Classification(config, splits)
     cached = load_config("cifar", ["data=mask_folder", *keys, "data.cache=memory"])
-    with pytest.raises(DataError, match="images with masks are decoded at each use; type data.cac"):
+    with pytest.raises(
+        DataError, match=r"images with masks are decoded at each use; type data.cac"
+    ):
         admit(load_datasets(cached.data), cached)
 
 
@@ -276,12 +278,12 @@ def test_masks_of_ones_own_are_known_by_their_first_and_looked_at_by_the_door():
     config = load_config("cifar", ["trainer.batch_size=2", "data=mask_folder"])
     good = [(torch.zeros(3, 8, 8), torch.zeros(8, 8, dtype=torch.long)) for _ in range(4)]
     splits = admit((good, good, good), config)
-    with pytest.raises(DataError, match="names 0 classes; .* an attribute classes, or data.num_c"):
+    with pytest.raises(DataError, match=r"names 0 classes; .* an attribute classes, or data.num_c"):
         describe_images(splits.train, DataConfig(image_size=8))
     info = describe_images(splits.train, DataConfig(num_classes=3))
     assert info.class_names == ("0", "1", "2") and info.targets == "mask"
     with pytest.raises(
-        DataError, match="data.crop_ratio=0.9: images with masks are evaluated whol"
+        DataError, match=r"data.crop_ratio=0.9: images with masks are evaluated whol"
     ):
         describe_images(splits.train, DataConfig(num_classes=3, crop_ratio=0.9))
     wrong = [*good[:3], (torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.long))]
@@ -291,5 +293,5 @@ def test_masks_of_ones_own_are_known_by_their_first_and_looked_at_by_the_door():
     with pytest.raises(DataError, match=r"a mask of float32: a class is an integer.*mask.long\(\)"):
         admit((floats, good, good), config)
     colours = [(torch.zeros(3, 8, 8), Image.new("RGB", (8, 8))) for _ in range(4)]
-    with pytest.raises(DataError, match="has as mask a picture of mode RGB: .*data.classes="):
+    with pytest.raises(DataError, match=r"has as mask a picture of mode RGB: .*data.classes="):
         admit((colours, good, good), config)

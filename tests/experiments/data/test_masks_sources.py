@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from experiments.config.augment import AugmentConfig
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
 from experiments.data import EvaluationLoader, Sampling, TrainLoader, describe_images, load_datasets
+from experiments.data import brain as module
 from experiments.data.admit import admit
 from experiments.data.brain import GAP
 from experiments.data.canvas import FOREGROUND
@@ -49,7 +52,7 @@ def test_masks_are_exact(canvases):
         assert image.shape == (1, 64, 64) and mask.shape == (64, 64)
         assert image.dtype == mask.dtype == torch.uint8 and mask.max() <= 10
         ground = image[0][mask == 0]
-        assert 20 <= ground.min() and ground.max() <= 140
+        assert ground.min() >= 20 and ground.max() <= 140
         assert image[0][mask > 0].min() >= round(0.6 * FOREGROUND) - 1
         counts.add(len(mask.unique()) - 1)
     assert {1, 2, 3} <= counts <= {1, 2, 3, 4}
@@ -59,7 +62,7 @@ def test_one_object_alone_is_where_its_mask_says(canvases):
     data = canvases.test
     solid = {tuple((image[0] >= FOREGROUND).flatten().tolist()) for image, _ in objects(data)}
     for mask in (data[index][1] for index in range(len(data))):
-        if len(mask.unique()) != 2 or (mask > 0).sum() > 400:
+        if len(mask.unique()) != 2:
             continue
         windows = (mask > 0).unfold(0, 32, 1).unfold(1, 32, 1).reshape(-1, 32 * 32)
         full = windows[windows.sum(1) == (mask > 0).sum()]
@@ -91,7 +94,7 @@ def test_objects_of_the_splits_are_disjoint_and_test_never_changes(canvases):
 def test_canvases_that_cannot_be(options, said):
     with pytest.raises(ConfigError, match=said):
         load_datasets(DataConfig(name="canvas", source="digits", **options))
-    with pytest.raises(ConfigError, match="data.source='mnist' is not known"):
+    with pytest.raises(ConfigError, match=r"data.source='mnist' is not known"):
         DataConfig(source="mnist")
 
 
@@ -121,7 +124,7 @@ def write_pets(root, trainval=10, test=4):
         lines = []
         for number in range(first, first + count):
             breed = number % 2
-            name = f"{'Abyssinian beagle'.split()[breed]}_{number}"
+            name = f"{('Abyssinian', 'beagle')[breed]}_{number}"
             picture(folder / "images" / f"{name}.jpg", (12, 9), number)
             trimap = mask_of([1, 2, 3], (12, 9), number)
             save(folder / "annotations" / "trimaps" / f"{name}.png", trimap)
@@ -139,7 +142,7 @@ def test_pets_are_three_classes_of_the_trimap(tmp_path, no_network):
     stored = np.asarray(Image.open(folder / "annotations/trimaps/beagle_11.png"))
     assert np.array_equal(mask.numpy(), np.array([9, 1, 0, 2])[stored]) and image.size == (12, 9)
     (folder / "annotations/trimaps/beagle_11.png").unlink()
-    with pytest.raises(DataError, match="annotations/trimaps/beagle_11.png is missing"):
+    with pytest.raises(DataError, match=r"annotations/trimaps/beagle_11.png is missing"):
         load_datasets(DataConfig(name="pets", root=str(tmp_path)))
 
 
@@ -167,15 +170,12 @@ def brain(monkeypatch):
 
 
 def test_slices_are_square_and_their_slabs_are_apart(brain, monkeypatch):
-    seen = {}
-    from experiments.data import brain as module
-
-    cut = module._slabs
+    seen, cut = {}, module._slabs
     monkeypatch.setattr(module, "_slabs", lambda *args: seen.setdefault("slabs", cut(*args)))
     splits = load_datasets(DataConfig(name="mni152"))
     slabs = sorted((*slab, split) for split, each in seen["slabs"].items() for slab in each)
     assert len(slabs) == 9
-    assert all(b[0] - a[1] == GAP for a, b in zip(slabs[:-1], slabs[1:], strict=True))
+    assert all(b[0] - a[1] == GAP for a, b in pairwise(slabs))
     image, mask = splits.train[len(splits.train) // 2]
     assert image.shape == (1, 44, 44) and mask.shape == (44, 44)
     assert set(mask.unique().tolist()) == {0, 1, 2, 3}
@@ -203,16 +203,18 @@ def test_cubes_are_volumes_for_the_loader(brain):
     assert abs(float(images.mean())) < 3 and masks.dtype == torch.int64
     with pytest.raises(ConfigError, match=r"data.image_size=50: .* hold cubes of at most 43; use"):
         load_datasets(DataConfig(name="mni152", ndim=3, image_size=50))
-    with pytest.raises(ConfigError, match="data.image_size=4: a cube has 8 voxels a side or more"):
+    with pytest.raises(ConfigError, match=r"data.image_size=4: a cube has 8 voxels a side or more"):
         load_datasets(DataConfig(name="mni152", ndim=3, image_size=4))
 
 
 def test_without_nilearn_the_line_is_named_that_installs_it(monkeypatch):
-    find = __import__("importlib.util").util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: None if name == "nilearn" else find(name)
     )
-    with pytest.raises(DataError, match="needs the package nilearn, .* python -m pip install nile"):
+    with pytest.raises(
+        DataError, match=r"needs the package nilearn, .* python -m pip install nile"
+    ):
         load_datasets(DataConfig(name="mni152"))
 
 

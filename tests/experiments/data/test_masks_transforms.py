@@ -18,11 +18,10 @@ SIDE = 32
 NAMES = tuple(map(str, range(256)))
 
 
-def info(ndim=2, side=SIDE, channels=1, ignore=None):
+def info(ndim=2, side=SIDE, channels=1, names=NAMES, ignore=None):
     flat = ((0.0,) * channels, (1.0,) * channels)
-    return ImageInfo(
-        channels, side, *flat, None, targets="mask", class_names=NAMES, ignore_index=ignore, ndim=ndim
-    )  # fmt: skip
+    masks = {"targets": "mask", "class_names": names, "ignore_index": ignore, "ndim": ndim}
+    return ImageInfo(channels, side, *flat, None, **masks)
 
 
 def ramp(height, width, angle):
@@ -205,16 +204,15 @@ def test_a_value_that_is_no_class_is_named_with_its_image():
     masks = torch.zeros(4, 5, 5, dtype=torch.uint8)
     masks[2, 1, 1] = 255
     data = TensorMasks(torch.zeros(4, 1, 5, 5, dtype=torch.uint8), masks, NAMES[:3])
-    known = ImageInfo(1, 5, (0.0,), (1.0,), 5, targets="mask", class_names=NAMES[:3])
     options = {"batch_size": 4, "accumulation": 1, "rank": 0, "world_size": 1}
-    loader = TrainLoader(data, mask_recipe(known), sampling=Sampling(), **options)
+    loader = TrainLoader(
+        data, mask_recipe(info(2, 5, names=NAMES[:3])), sampling=Sampling(), **options
+    )
     with pytest.raises(
         DataError, match="image 2 of TensorMasks has a mask with the value 255 in 1"
     ):
         next(loader.epoch(0))
-    ignoring = ImageInfo(
-        1, 5, (0.0,), (1.0,), 5, targets="mask", class_names=NAMES[:3], ignore_index=255
-    )
+    ignoring = info(2, 5, names=NAMES[:3], ignore=255)
     flipped = mask_recipe(ignoring, AugmentConfig(horizontal_flip=True))
     loader = TrainLoader(data, flipped, sampling=Sampling(), **options)
     ((_, batch),) = next(loader.epoch(0))
