@@ -10,13 +10,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import yaml
 from mask_data import mask_of, picture, save
 from PIL import Image
 
 from experiments.config.augment import AugmentConfig
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
-from experiments.data import EvaluationLoader, Sampling, TrainLoader, describe_images, load_datasets
+from experiments.config.groups import CONFIG_DIR
+from experiments.config.parse import build_group
+from experiments.data import (
+    EvaluationLoader,
+    ImageInfo,
+    Sampling,
+    TrainLoader,
+    describe_images,
+    load_datasets,
+)
 from experiments.data import brain as module
 from experiments.data.admit import admit
 from experiments.data.brain import GAP
@@ -226,3 +236,20 @@ def test_the_real_template_has_four_tissues():
     assert image.shape == (1, 233, 233)
     means = [image[0][mask == tissue].float().mean() for tissue in range(4)]
     assert means[0] < means[3] < means[1] < means[2]  # background, fluid, grey, white
+
+
+# ----------------------------------------------------------------------------- published trainings
+@pytest.mark.parametrize("name, side", [("busi", 256), ("cvc_clinicdb", 256), ("glas", 512)])
+def test_published_trainings_change_images_and_masks_as_told(name, side):
+    folder = CONFIG_DIR / "experiment"
+    own = yaml.safe_load((folder / f"_published_{name}.yaml").read_text())
+    shared = yaml.safe_load((folder / "_published_medical.yaml").read_text())
+    assert own["defaults"] == ["_published_medical"]
+    assert {"override /data": "mask_folder"} in shared["defaults"]
+    cfg = build_group(DataConfig, {"name": "mask_folder", **own["data"]}, "data")
+    augment = build_group(AugmentConfig, shared["augment"], "augment")
+    masks = {"targets": "mask", "class_names": ("background", "foreground")}
+    info = ImageInfo(3, cfg.image_size, (0.5,) * 3, (0.2,) * 3, None, **masks)
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    moved, mask = mask_recipe(info, augment).prepare(image, image[0])
+    assert moved.shape == (3, side, side) and mask.shape == (side, side)
