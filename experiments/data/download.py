@@ -17,6 +17,7 @@ from torchvision.datasets.utils import check_integrity
 from experiments.errors import DataError, UserError, reason, shortage
 
 NETWORK_TIMEOUT = 10.0  # seconds without an answer
+WITH_MASKS = ("mask_folder", "pets")
 _FAILURES = (
     OSError,  # also URLError and timeouts
     RuntimeError,  # torchvision: no mirror left, or a checksum does not match
@@ -34,7 +35,7 @@ def missing(name: str, looked_in: Sequence[Path], expected: Sequence[str], why: 
         f"dataset {name!r} is not in {places} ({why})\n"
         f"Expected there: {', '.join(expected)}\n"
         "Put the files there, or set data.root to the directory that holds them, or use "
-        "data=digits, which needs no files."
+        f"data={'canvas' if name in WITH_MASKS else 'digits'}, which needs no files."
     )
 
 

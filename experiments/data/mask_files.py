@@ -80,4 +80,7 @@ class MaskFiles(EncodedImages):
         return str(self.open(index))
 
     def identify(self, index: int) -> Identity:
-        return identity_of(self.open(index), bytes(self._images[index]))
+        """That of the image; its size counts those of its masks too."""
+        files = [self.open(index), *self.mask_paths(index)]
+        own, *masks = (identity_of(file, bytes(self._images[index])) for file in files)
+        return own._replace(size=own.size + sum(mask.size for mask in masks))

@@ -187,8 +187,9 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
         sized = random_size(change, info)
         first = [] if sized else [Stretch(info.image_size, info.interpolation)]
         moved = list(moves(change, info.image_size, MirroredRotation))
-    draws: list[nn.Module] = [MoveBoth(each) for each in [*sized, *moved]]
-    draws += map(OnImage, [*colours(change, info), *erasing(change, info)])
+    places: list[Callable[..., Any]] = [*sized, *moved]
+    pixels: list[Callable[..., Any]] = [*colours(change, info), *erasing(change, info)]
+    draws = [*map(MoveBoth, places), *map(OnImage, pixels)]
     last = nn.Identity() if erases_normalised(change) else normalise(info)
     channels = ToChannels(info.channels, change.policy != "none")
     return PairPipeline(info, channels, (*first, *draws), last, bool(draws))

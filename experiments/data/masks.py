@@ -125,6 +125,7 @@ def _times(size: Any) -> str:
 
 def wrong_label(mask: Tensor, num_classes: int, ignore_index: int | None) -> str | None:
     """What is wrong with the values of a mask, in words after its image's name; None if nothing."""
+    mask = mask.int() if mask.dtype == torch.uint8 else mask  # a byte is never -100, nor below 256
     valid = (mask >= 0) & (mask < num_classes)
     if ignore_index is not None:
         valid |= mask == ignore_index

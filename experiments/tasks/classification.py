@@ -19,7 +19,7 @@ from experiments.config.schema import Config
 from experiments.data.containers import Datasets, ImageDataset, labels_of, offered_targets
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.labels import class_index
-from experiments.data.masks import CLASS, require_targets, target_kind
+from experiments.data.masks import CLASS, require_targets
 from experiments.data.mixing import build_mix
 from experiments.data.notes import join_names, say
 from experiments.data.recipe import Batch, Recipe
@@ -49,9 +49,9 @@ class Classification(Task):
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
-        way = "choose classes, for example data=digits, or train with segmentation.py"
-        require_targets(target_kind(datasets.train), CLASS, way)
         self.info = describe_images(datasets.train, config.data)
+        way = "type python segmentation.py, or data=NAME of a dataset of classes"
+        require_targets(self.info.targets, CLASS, way)
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)
         self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)

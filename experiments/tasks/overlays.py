@@ -98,13 +98,11 @@ def as_picture(image: Tensor, info: ImageInfo) -> np.ndarray:
 
 def class_colours(count: int) -> np.ndarray:
     """A colour for every class; that of class 0 is not used. Shape: (count, 3)"""
-    if count <= 11:
-        found = np.array(colormaps["tab10"].colors)[: count - 1]
-    elif count <= 21:
-        found = np.array(colormaps["tab20"].colors)[: count - 1]
+    if count <= 21:
+        found = colormaps["tab10" if count <= 11 else "tab20"](np.arange(count - 1))
     else:
-        found = colormaps["hsv"](np.linspace(0, 1, count, endpoint=False))[: count - 1, :3]
-    return np.vstack((np.zeros(3), found))
+        found = colormaps["hsv"](np.arange(count - 1) / count)
+    return np.vstack((np.zeros(3), found[:, :3]))
 
 
 def _explain(figure: Figure, classes: list[int], info: ImageInfo, colours: np.ndarray) -> None:

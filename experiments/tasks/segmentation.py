@@ -21,6 +21,7 @@ from experiments.tasks.map_losses import MapLoss
 from experiments.tasks.map_metrics import MapMetrics, check_map_monitor, image_iou
 from experiments.tasks.maps import num_maps, valid_of
 from experiments.tasks.overlays import plot_overlays
+from experiments.tasks.rows import SegmentationConfig
 from experiments.tasks.windows import run_padded, segment, size_divisor
 
 
@@ -104,6 +105,7 @@ class Segmentation(Task):
         self, model: Callable[[Tensor], Any], inputs: Tensor, targets: Any
     ) -> tuple[Tensor, Any]:
         options = self.config.task
+        assert isinstance(options, SegmentationConfig)
         return super().evaluation_loss(
             lambda images: segment(
                 model, images, window=options.window, overlap=options.overlap, divisor=self.divisor

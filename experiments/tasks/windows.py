@@ -68,7 +68,9 @@ def run_padded(model: Callable[[Tensor], Any], images: Tensor, divisor: int) -> 
     outputs = model(pad_to_multiple(images, divisor))
 
     def cut(maps: Tensor) -> Tensor:
-        return maps[(..., *(slice(side) for side in sides))]
+        for axis, side in enumerate(sides, start=2):
+            maps = maps.narrow(axis, 0, side)
+        return maps
 
     return type(outputs)(map(cut, outputs)) if isinstance(outputs, (tuple, list)) else cut(outputs)
 

@@ -1,6 +1,7 @@
 """A description survives its file, and what is none is refused in words."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,14 @@ def test_a_description_survives_json() -> None:
     assert Description.from_dict(plain.to_dict()) == plain
 
 
+def test_stretching_is_written_where_it_is_done_and_nowhere_else() -> None:
+    """Earlier versions of the format, and the bits of their files, know no such key."""
+    assert "stretch" not in WHOLE.to_dict()["preprocessing"]
+    stretched = replace(WHOLE, preprocessing=replace(IMAGES, stretch=True))
+    again = Description.from_dict(json.loads(json.dumps(stretched.to_dict())))
+    assert again.preprocessing is not None and again.preprocessing.stretch
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -30,6 +39,7 @@ def test_a_description_survives_json() -> None:
         ({"num_classes": "3"}, "num_classes='3', which is no int"),
         ({"class_names": [1]}, "class_names=[1]"),
         ({"format": 2}, "format 2; this version reads format 1"),
+        ({"preprocessing": {**WHOLE.to_dict()["preprocessing"], "stretch": 1}}, "stretch=1"),
         ({"preprocessing": {"size": 224}}, "lacks interpolation, mean, resize, std"),
         ({"preprocessing": {**WHOLE.to_dict()["preprocessing"], "resize": 2}}, "size <= resize"),
         ({"preprocessing": {**WHOLE.to_dict()["preprocessing"], "mean": [0.5]}}, "1 means and 3"),

@@ -25,7 +25,7 @@ from torchvision.datasets import CIFAR10, FashionMNIST
 from experiments.config.data import DataConfig
 from experiments.data import DATASETS, describe_images, download, load_datasets
 from experiments.data.containers import labels_of
-from experiments.data.download import Source, ensure_present
+from experiments.data.download import WITH_MASKS, Source, ensure_present
 from experiments.data.idx import IDX_FILES, read_idx
 from experiments.errors import DataError, UserError
 
@@ -128,7 +128,7 @@ def test_images_and_labels_of_different_counts_are_refused(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- missing data
-OF_PACKAGES = ("digits", "imagenet_hub", "mnist5k", "tiny_imagenet_hub")
+OF_PACKAGES = ("canvas", "digits", "imagenet_hub", "mni152", "mnist5k", "tiny_imagenet_hub")
 
 
 @pytest.mark.parametrize("name", [n for n in DATASETS if n not in OF_PACKAGES])
@@ -141,9 +141,10 @@ def test_missing_data_gives_one_message_with_place_files_and_a_way_on(
         load_datasets(DataConfig(name=name, root="absent", download=download))
     message = str(caught.value)
     assert f"dataset {name!r} is not in" in message and str(tmp_path / "absent") in message
-    assert "Expected there: " in message and "data=digits" in message
+    free = "canvas" if name in WITH_MASKS else "digits"
+    assert "Expected there: " in message and f"data={free}," in message
     assert len(message.splitlines()) == 3
-    assert bool(no_network) == (download and name not in ("folder", "imagenet"))
+    assert bool(no_network) == (download and name not in ("folder", "imagenet", "mask_folder"))
     if no_network:
         assert "name resolution" in message
     assert "Traceback" not in capfd.readouterr().err
