@@ -40,7 +40,8 @@ def plot_curves(
         show_as_it_is(axes.yaxis.label)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend()
+        if axes.lines:
+            axes.legend()
         if what.percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     save_figure(figure, png_path)

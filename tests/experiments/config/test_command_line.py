@@ -56,7 +56,7 @@ def known_once() -> Iterator[None]:
     (["trainer=5"], "trainer takes a name; keys are set one by one"),
     (["data=_default"], "data=_default does not exist\nChoose one of: canvas"),
     (["data=a/b"], "data=a/b does not exist\nChoose one of: canvas"),
-    (["loss=_classification"], "Choose one of: bce, cross_entropy, focal"),
+    (["loss=_classification"], "Choose one of: bce, cross_entropy, dice"),
     (["data=[digits,mnist]"], "several runs are --multirun data=digits,mnist"),
     (["debug=none"], "for none of them leave debug out\nChoose one of: fast, overfit"),
     (["+debug=fast"], "type debug=fast"),
