@@ -57,6 +57,7 @@ RESUME: dict[str, str] = {
     "loss": REFUSED,
     "penalty": REFUSED,
     "metrics": RECORDED,
+    "metrics.background": REFUSED,  # whether figures of masks, which select, are over class 0, too
     "trainer.epochs": REFUSED,
     "trainer.batch_size": REFUSED,
     "trainer.accumulation": REFUSED,

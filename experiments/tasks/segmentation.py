@@ -148,8 +148,8 @@ class Segmentation(Task):
         }
 
     def pictures_of(self, test: Mapping[str, Any], predict: Predict) -> dict[str, Picture]:
-        examples = test.get("examples")
-        if not examples:
+        examples = test["examples"]
+        if not examples["worst"]:
             return {}
         return {"overlays": lambda path: plot_overlays(examples, predict, self.info, path)}
 
