@@ -256,8 +256,18 @@ def test_exports_for_any_batch(name):
         close(program.module()(other), layer(other))
 
 
-@all_layers
+@pytest.mark.parametrize("name", list(LAYERS)[::5])
 def test_onnx_equals_eager(name, tmp_path):
+    check_onnx(name, tmp_path)
+
+
+@pytest.mark.slow
+@all_layers
+def test_every_layer_as_onnx_equals_eager(name, tmp_path):
+    check_onnx(name, tmp_path)
+
+
+def check_onnx(name, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     layer, x, file = make(name).eval(), image(name), str(tmp_path / "layer.onnx")

@@ -310,14 +310,32 @@ SMALLEST: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+def smallest(name: str) -> tuple[nn.Module, Tensor]:
+    """The smallest network of a family, and images for it."""
     options, size = SMALLEST[name]
     known = model_options(name)
     if "degree" in known and known["degree"].default is not None:
         options = {**options, "degree": 1}
-    model = create_model(name, num_classes=2, input_channels=3, **options)
-    check_onnx(model, images(size), tmp_path / "model.onnx")
+    return create_model(name, num_classes=2, input_channels=3, **options), images(size)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    model, x = smallest(name)
+    check_onnx(model, x, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_machine_code_equals_eager(name: str) -> None:
+    """One of each family; without vector registers and optimisation g++ takes half the time."""
+    from torch._inductor import config as inductor_config  # which takes seconds
+
+    torch._dynamo.reset()
+    model, x = smallest(name)
+    cheap = {"cpp.simdlen": 1, "aot_inductor.debug_compile": True}
+    with inductor_config.patch(cheap), torch.no_grad():
+        compiled = torch.compile(model.eval(), backend="inductor", fullgraph=True)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
