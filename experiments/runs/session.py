@@ -124,7 +124,8 @@ class Session:
         overfit = config.trainer.overfit_batches
         validation = train_loader.seen_images() if overfit else data.validation
         selects = config.data.fit == "train"
-        total_steps = train_loader.steps_per_epoch * config.trainer.epochs
+        per_epoch = train_loader.steps_per_epoch
+        total_steps = per_epoch * config.trainer.epochs
         task.attach(model)
         self.trainer = Trainer(
             config.trainer,
@@ -133,7 +134,9 @@ class Session:
             model=model,
             task=task,
             optimizer=build_optimizer(model, config.optimizer),
-            make_scheduler=lambda opt: build_scheduler(opt, config.scheduler, total_steps),
+            make_scheduler=lambda opt: build_scheduler(
+                opt, config.scheduler, total_steps, per_epoch
+            ),
             train_loader=train_loader,
             validation_loader=self.evaluation_loader(validation) if selects else None,
             run_config=to_dict(config),

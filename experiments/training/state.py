@@ -62,7 +62,7 @@ class Progress:
     best_epoch: int = 0
     best_note: str = ""  # what best.safetensors says of itself, and the SHA-256 of all of it
     best_sha256: str = ""  # empty: written by a version that did not keep it
-    lr: float = 0.0  # of the last step
+    lr: float = 0.0  # of the last step, and of the head where layers differ
 
 
 class TrainingState:

@@ -123,7 +123,7 @@ class Trainer(TrainingState):
         started = time.perf_counter()
         steps = iter(self.train_loader.epoch(progress.epoch, progress.step_in_epoch))
         while (micro_batches := self.next_step(steps)) is not None:
-            progress.lr = self.optimizer.param_groups[0]["lr"]
+            progress.lr = max(group["lr"] for group in self.optimizer.param_groups)
             loss = self.train_step(micro_batches)
             progress.step += 1
             progress.step_in_epoch += 1
