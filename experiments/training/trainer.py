@@ -59,7 +59,8 @@ class Trainer(TrainingState):
         self.module = model.to(accelerator.device).to(memory_format=layout)
         # Before prepare(): it wraps forward, and a copy of the wrapper would call the original.
         decay = config.ema_decay
-        self.ema = ModelEmaV3(self.module, decay=decay) if decay is not None else None
+        # In float32 always: timm rounds to bfloat16 by a generator that no checkpoint holds.
+        self.ema = None if decay is None else ModelEmaV3(self.module, decay, dtype=torch.float32)
         self.scheduler = make_scheduler(optimizer)
         self.needs_closure = isinstance(optimizer, torch.optim.LBFGS)
         self.model, prepared = accelerator.prepare(self.module, optimizer)
