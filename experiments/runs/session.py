@@ -33,7 +33,12 @@ from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import check_forward, make_model, matched_options
+from experiments.runs.model import (
+    begin_with_weights,
+    check_forward,
+    make_model,
+    matched_options,
+)
 from experiments.runs.opening import Opened, open_run_directory
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
@@ -81,6 +86,8 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task.metrics(accelerator.device)  # refuses what it cannot judge
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
+    if config.trainer.weights is not None:
+        console.print(begin_with_weights(model, config))
     share = config.trainer.accumulation * accelerator.num_processes
     check_forward(model, config, task.input_shape, config.trainer.batch_size // share)
     manifest = describe_run(config, accelerator, model, task)
