@@ -56,9 +56,6 @@ class TrainerConfig:
             self.overfit_batches,
             "must be 0 (off) or more",
         )
-        both = self.weights is not None and self.start_from is not None
-        rule = "is of no use with trainer.start_from, which has weights; leave one of them out"
-        require(not both, "trainer.weights", self.weights, rule)
         rule = f"must divide trainer.batch_size={self.batch_size}"
         require(
             self.batch_size % self.accumulation == 0,

@@ -86,7 +86,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     task.metrics(accelerator.device)  # refuses what it cannot judge
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
-    if config.trainer.weights is not None:
+    if config.trainer.weights is not None and config.trainer.start_from is None:
         console.print(begin_with_weights(model, config))
     share = config.trainer.accumulation * accelerator.num_processes
     check_forward(model, config, task.input_shape, config.trainer.batch_size // share)

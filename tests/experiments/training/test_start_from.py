@@ -92,5 +92,5 @@ def test_what_divides_the_weights_otherwise_cannot_take_the_optimizer_over(
     tiny_run: Run, parent: Path, option: str
 ) -> None:
     """Its state is told apart by the place of a weight alone."""
-    with pytest.raises(CheckpointError, match=r"groups of weights .*optimizer.layer_decay"):
+    with pytest.raises(CheckpointError, match=r"groups of weights: .*optimizer.layer_decay"):
         tiny_run(*STATEFUL, option, f"trainer.start_from={second(parent)}")

@@ -95,13 +95,15 @@ def test_a_run_begins_with_trained_weights(train: Train, tmp_path: Path) -> None
     assert largest_difference({key: drawn[key] for key in shared}, found) > 1e-3
 
 
-@pytest.mark.parametrize("options, words", [
-    (["trainer.weights=nowhere.npz"], "trainer.weights=nowhere.npz: nowhere.npz is no file"),
-    (["trainer.weights=a", "trainer.start_from=b"], "is of no use with trainer.start_from"),
-])  # fmt: skip
-def test_weights_that_cannot_be_had_are_refused(train: Train, options: list, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        train(*options)
+def test_weights_that_cannot_be_had_are_refused(train: Train) -> None:
+    with pytest.raises(ConfigError, match=r"weights=no.npz: no.npz is no file; give one"):
+        train("trainer.weights=no.npz")
+
+
+def test_a_checkpoint_counts_where_both_are_given(train: Train) -> None:
+    parent = train("trainer.epochs=1").run_dir
+    options = ("trainer.epochs=2", f"trainer.start_from={parent}", "trainer.weights=no.npz")
+    assert train(*options).run_dir != parent
 
 
 def test_only_transformers_take_weights(tiny_run: Train) -> None:
