@@ -8,6 +8,7 @@ from models.rows import (
     densekanet,
     foreign,
     kaconv,
+    rational,
     rdnet,
     reskanet,
     rkan,
@@ -15,5 +16,16 @@ from models.rows import (
     vggkan,
 )
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer)
+FAMILIES = (
+    baselines,
+    reskanet,
+    densekanet,
+    vggkan,
+    kaconv,
+    rdnet,
+    rkan,
+    foreign,
+    transformer,
+    rational,
+)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)
