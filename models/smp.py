@@ -22,6 +22,7 @@ from models.registry import list_models, parse_reference
 _TIMM = "tu-"
 _DEEPEST = 5
 _CHANNELS = (256, 128, 64, 32, 16)  # of decoders with as many levels as the encoder
+_LEAST = {"pan": 8}  # sides of the smallest maps that a decoder can halve on
 _BY_LEVEL = ("unet", "unetplusplus", "manet")
 
 
@@ -32,7 +33,7 @@ class SmpNet(MapNet):
     Raises: ValueError for other sides, naming the next ones that work.
     """
 
-    def __init__(self, net: Any, *, num_classes: int) -> None:
+    def __init__(self, net: Any, *, num_classes: int, least: int) -> None:
         conv = next(m for m in net.segmentation_head.modules() if isinstance(m, nn.Conv2d))
         Network.__init__(
             self,
@@ -41,6 +42,7 @@ class SmpNet(MapNet):
             num_classes=num_classes,
             num_features=conv.in_channels,
             ndim=2,
+            min_size=least * int(net.encoder.output_stride),
         )
         self.size_divisor = int(net.encoder.output_stride)
 
@@ -125,10 +127,9 @@ def build_smp(
         )
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         text = str(error).strip("\"'")
-        raise ValueError(
-            f"decoder={decoder}, encoder={encoder!r}, depth={depth}: {text}"
-        ) from error
-    return SmpNet(net, num_classes=num_classes)
+        given = f"decoder={decoder}, encoder={encoder!r}, depth={depth}"
+        raise ValueError(f"{given}: {text}") from error
+    return SmpNet(net, num_classes=num_classes, least=_LEAST.get(decoder, 1))
 
 
 def _library() -> ModuleType:
@@ -170,8 +171,8 @@ def _most(name: str, options: Mapping[str, Any]) -> int:
         raise ValueError(f"encoder={_TIMM}{name}: {error}") from error
     if own != usual:
         raise ValueError(
-            f"encoder={_TIMM}{name}: {', '.join(options)} change the sizes of its maps from 1/"
-            f"{usual} to 1/{own}, which segmentation_models_pytorch does not see; choose a network "
-            "that has these by default"
+            f"encoder={_TIMM}{name}: by these options ({', '.join(options)}) its maps are reduced "
+            f"{own} times, where segmentation_models_pytorch builds for the {usual} of its "
+            "defaults; leave them out, or choose a network that has these by default"
         )
     return min(_DEEPEST, max(own).bit_length() - 1)

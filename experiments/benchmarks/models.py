@@ -30,6 +30,11 @@ SIZES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("*rdnet*", "rdnet", {"size": "mini", "width_scale": 0.5}),
     ("*dense*net*", "densenet", {"depth": 35, "width_scale": 0.5}),
     ("*res*net*", "resnet", {"depth": 18}),
+    ("*u2*net*", "u2net", {"size": "small"}),
+    ("*u*net*_[135]*", "unet_18", {}),
+    ("ukan*", "ukan_linear", {"width_scale": 0.5}),
+    ("u*net*", "unet", {}),
+    ("fast_ukanet", "unet", {}),
     ("rkan*", "timm", {"backbone": "resnet18", "stages": (4,)}),
     ("kaconvnet*", "kaconvnet_conv", {"width_scale": 0.5}),
     *(
@@ -58,11 +63,11 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def matching_models(pattern: str) -> list[str]:
-    """The names of the registry that fit. Raises: ConfigError if none does."""
-    names = list_models(pattern)
+    """The names of classifiers that fit. Raises: ConfigError if none does."""
+    names = list_models(pattern, task="classification")
     if not names:
         raise ConfigError(
-            f"--models={pattern!r} fits no model; type a name or a pattern such as "
+            f"--models={pattern!r} fits no classifier; type a name or a pattern such as "
             "'simple_conv_*' (python cifar.py --help lists the models)"
         )
     return names

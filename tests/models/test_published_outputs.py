@@ -2,8 +2,8 @@
 
 tests/golden/models.json holds of some networks: the arguments, the published keys and shapes of the
 weights, and the logits of one batch. Weights are drawn from their keys, so none are stored. Other
-heads are composed of published layers (conv_kan.published), which have golden tensors of their own. Outputs of
-U-networks are those of the published code in float64, spline knots included: their norms of few
+heads are composed of published layers (conv_kan.published), which have golden tensors of their own.
+Outputs of U-networks are those of the published code in float64, knots included: norms of few
 values make noise of rounding.
 """
 
@@ -63,7 +63,9 @@ def test_logits_of_published_weights(factory: str) -> None:
     x = torch.randn(golden["input_shape"], generator=seed)
     tolerance = 1e-5
     deep = "net" in factory or factory == "UKAN"
-    if factory == "vggkaln" or deep:  # most are recorded in float32, whose errors deep networks magnify
+    if (
+        factory == "vggkaln" or deep
+    ):  # most were recorded in float32; deep networks magnify its errors
         model, x, tolerance = model.double(), x.double(), 3e-5
     several = isinstance(golden["outputs"], list)
     with torch.no_grad():
