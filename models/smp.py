@@ -82,8 +82,8 @@ class _Head:
         head = copy.deepcopy(self.head)
         for path, conv in head.named_modules():
             if isinstance(conv, nn.Conv2d) and conv.out_channels != num_classes:
-                padding = conv.padding
-                new = nn.Conv2d(conv.in_channels, num_classes, conv.kernel_size, padding=padding)
+                kernel = conv.kernel_size[0]  # odd, as its padding is
+                new = nn.Conv2d(conv.in_channels, num_classes, kernel, padding=kernel // 2)
                 head.set_submodule(path, new)
                 break
         return head
@@ -161,12 +161,14 @@ def _parse(encoder: str) -> tuple[str, dict[str, Any]]:
 
 def _most(name: str, options: Mapping[str, Any]) -> int:
     """How often an encoder of timm's registry halves its maps."""
+
+    def reductions(**given: Any) -> list[int]:
+        net: Any = timm.create_model(name, features_only=True, **given)
+        return list(net.feature_info.reduction())
+
     try:
         with torch.device("meta"):
-            usual, own = (
-                timm.create_model(name, features_only=True, **given).feature_info.reduction()
-                for given in ({}, options)
-            )
+            usual, own = reductions(), reductions(**options)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"encoder={_TIMM}{name}: {error}") from error
     if own != usual:

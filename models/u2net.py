@@ -108,8 +108,8 @@ def build_u2net(
             return kit.conv(c_in, c_out, **{"dilation": dilation, **common, **more})
 
         first = layer(plan.c_in, plan.c_out, **stem)
-        parts = ([layer(*sizes) for sizes in part] for part in plan.layers())
-        return NestedBlock(first, *parts, pool() if plan.pooled else None)
+        below, back = ([layer(*sizes) for sizes in part] for part in plan.layers())
+        return NestedBlock(first, below, back, pool() if plan.pooled else None)
 
     stem = {"groups": 1, "mixes": False, "kernel_size": options["stem_kernel"]}
     encoder = [nn.Sequential(build(down[0], **stem))]

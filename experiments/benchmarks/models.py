@@ -30,11 +30,6 @@ SIZES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("*rdnet*", "rdnet", {"size": "mini", "width_scale": 0.5}),
     ("*dense*net*", "densenet", {"depth": 35, "width_scale": 0.5}),
     ("*res*net*", "resnet", {"depth": 18}),
-    ("*u2*net*", "u2net", {"size": "small"}),
-    ("*u*net*_[135]*", "unet_18", {}),
-    ("ukan*", "ukan_linear", {"width_scale": 0.5}),
-    ("u*net*", "unet", {}),
-    ("fast_ukanet", "unet", {}),
     ("rkan*", "timm", {"backbone": "resnet18", "stages": (4,)}),
     ("kaconvnet*", "kaconvnet_conv", {"width_scale": 0.5}),
     *(
