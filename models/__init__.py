@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from conv_kan.lazy import lazy_names
 from models.create import create_model
 from models.options import Option
-from models.registry import check_options, list_models, model_options, register
+from models.registry import (
+    check_options,
+    check_task,
+    list_models,
+    model_options,
+    model_task,
+    register,
+)
 from models.timm_hook import register_with_timm
 
 if TYPE_CHECKING:
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
         rdnet,
         reskanet,
         rkan,
+        u2net,
+        ukan,
+        unet,
         vggkan,
     )
     from models.description import Description
@@ -43,6 +53,7 @@ __all__ = [
     "Option",
     "baselines",
     "check_options",
+    "check_task",
     "create_model",
     "densekanet",
     "foreign",
@@ -50,6 +61,7 @@ __all__ = [
     "kaconv",
     "list_models",
     "model_options",
+    "model_task",
     "published",
     "push_to_hub",
     "rdnet",
@@ -57,5 +69,8 @@ __all__ = [
     "reskanet",
     "rkan",
     "save_pretrained",
+    "u2net",
+    "ukan",
+    "unet",
     "vggkan",
 ]

@@ -9,7 +9,7 @@ from timm.models import FeatureHookNet
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
-from models.blocks import ConvNet
+from models.network import Network
 
 
 class FeatureNet(FeatureHookNet):
@@ -25,7 +25,7 @@ class FeatureNet(FeatureHookNet):
     """
 
     def __init__(
-        self, model: ConvNet, out_indices: int | Sequence[int] | None = None, **options: Any
+        self, model: Network, out_indices: int | Sequence[int] | None = None, **options: Any
     ) -> None:
         chosen = _indices(out_indices, len(model.feature_info))
         super().__init__(model, out_indices=chosen, flatten_sequential=True, **options)

@@ -17,11 +17,10 @@ import torchvision
 from timm.models import adapt_input_conv, group_parameters
 from torch import Tensor, nn
 
-from conv_kan.layers import EfficientKAN
-from models.blocks import ConvNet, Published, basis_parameters
-from models.forms import maker_of
+from models.blocks import ConvNet
+from models.forms import chosen_mlp
 from models.heads import Mlp, build_head
-from models.kinds import KINDS, chosen_arguments
+from models.network import Published, basis_parameters
 from models.options import nearest_names
 from models.probe import last_of_every_size, probe
 from models.registry import list_models
@@ -31,7 +30,6 @@ _ONE_OUTPUT: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-_EFFICIENT = ("grid_size", "spline_order")
 
 
 @dataclass
@@ -94,7 +92,7 @@ class ForeignNet(ConvNet):
         plain = {name: self._aliases.get(name, name) for name in own}
         matcher = getattr(self.features, "group_matcher", None)
         if matcher is None:
-            layers = _in_order(list(plain.values()), coarse)
+            layers = in_order(list(plain.values()), depth=1 if coarse else 2)
         else:
             names: Any = _Names(plain.values())  # all that timm asks of a model
             layers = group_parameters(names, matcher(coarse), reverse=True)
@@ -147,11 +145,8 @@ def chosen_head_layers(options: Mapping[str, Any]) -> Mlp | None:
                     "head=kan"
                 )
         return None
-    known = {name: tuple(row.basis_defaults) for name, row in KINDS.items()}
-    known["efficient"] = _EFFICIENT
-    arguments = chosen_arguments(given, known, kind, prefix="head_")
-    make = EfficientKAN if kind == "efficient" else maker_of(KINDS[kind]).mlp
-    return lambda ends: make([ends[0], *(hidden or ()), *ends[1:]], **arguments)
+    make = chosen_mlp(kind, given, prefix="head_")
+    return lambda ends: make([ends[0], *(hidden or ()), *ends[1:]])
 
 
 # ------------------------------------------------------------------------------------------ bodies
@@ -294,9 +289,8 @@ class _Names:
         return [(name, None) for name in self.names]
 
 
-def _in_order(names: Sequence[str], coarse: bool) -> dict[str, int]:
-    """Numbers of layers in the order of their names: child, or child and its numbered child."""
-    depth = 1 if coarse else 2
+def in_order(names: Sequence[str], depth: int) -> dict[str, int]:
+    """Numbers of layers in the order of their names: those that begin with the same children."""
     heads = [tuple(name.split(".")[:depth]) for name in names]
     order = {head: i for i, head in enumerate(dict.fromkeys(heads))}
     return {name: order[head] for name, head in zip(names, heads, strict=True)}

@@ -15,12 +15,16 @@ from conv_kan.layers import (
     KAN,
     Bottleneck,
     BottleneckLinear,
+    EfficientKAN,
     KANConv,
     MixtureOfExperts,
     WavKANConv,
     WavKANLinear,
 )
-from models.kinds import Kind
+from models.kinds import KINDS, Kind, chosen_arguments
+
+# Options of the kind "efficient" of linear layers: splines on grids that adapt to the data.
+_EFFICIENT = ("grid_size", "spline_order")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,18 @@ def maker_of(kind: Kind) -> Maker:
         return Maker(family.conv, family.mlp, *bottlenecks)
     mlp = partial(KAN, linear=WavKANLinear)
     return Maker(WavKANConv, mlp, _wavelet_bottleneck, _wavelet_bottleneck_mlp)
+
+
+def chosen_mlp(kind: str, given: Mapping[str, Any], prefix: str = "") -> Callable[..., nn.Module]:
+    """mlp(sizes): fully connected layers of a kind, or efficient ones, with the options given.
+
+    Raises: as chosen_arguments, which has the prefix of the options' names.
+    """
+    known = {name: tuple(row.basis_defaults) for name, row in KINDS.items()}
+    known["efficient"] = _EFFICIENT
+    arguments = chosen_arguments(given, known, kind, prefix=prefix)
+    make = EfficientKAN if kind == "efficient" else maker_of(KINDS[kind]).mlp
+    return partial(make, **arguments)
 
 
 def experts(

@@ -60,7 +60,9 @@ class Kit(Protocol):
         """
         ...
 
-    def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
+    def attention(
+        self, channels: int, *, inner: int | None, groups: int, dropout: float = 0.0
+    ) -> nn.Module:
         """Self-attention over the positions of (B, channels, *S)."""
         ...
 
@@ -120,8 +122,10 @@ class KANKit:
             return experts(self.maker.conv, c_in, c_out, kernel_size, **options, **gating)
         return self.maker.conv(c_in, c_out, kernel_size, **options)
 
-    def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        return _attention(self, channels, inner, groups)
+    def attention(
+        self, channels: int, *, inner: int | None, groups: int, dropout: float = 0.0
+    ) -> nn.Module:
+        return _attention(self, channels, inner, groups=groups, dropout=dropout)
 
     def make_norm(self, channels: int) -> nn.Module:
         return _make_norm(self, channels)
@@ -137,11 +141,12 @@ class KANKit:
 
 @dataclass(frozen=True)
 class ConvKit:
-    """Layers of the plain twin: convolution with bias, norm, ReLU, after a dropout of channels."""
+    """Layers of the plain twin: dropout of channels, convolution with bias, norm, activation."""
 
     ndim: int
     norm: str
     affine: bool
+    activation: type[nn.Module] = nn.ReLU
     ends_in_norm = False
 
     def conv(
@@ -164,10 +169,12 @@ class ConvKit:
             c_in, c_out, kernel_size, stride, padding, dilation=dilation, groups=groups
         )
         norm = make_norm(name, c_out, self.ndim, arguments.get("affine", self.affine))
-        return ConvBlock(conv, norm, nn.ReLU(), dropout)
+        return ConvBlock(conv, norm, self.activation(), dropout)
 
-    def attention(self, channels: int, *, inner: int | None, groups: int) -> nn.Module:
-        return _attention(self, channels, inner, groups)
+    def attention(
+        self, channels: int, *, inner: int | None, groups: int, dropout: float = 0.0
+    ) -> nn.Module:
+        return _attention(self, channels, inner, groups=groups, dropout=dropout)
 
     def make_norm(self, channels: int) -> nn.Module:
         return _make_norm(self, channels)
@@ -194,8 +201,8 @@ def create_kit(name: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit
     )
 
 
-def _attention(kit: Kit, channels: int, inner: int | None, groups: int) -> SelfAttention:
-    layer: Callable[[int, int], nn.Module] = partial(kit.conv, groups=groups)
+def _attention(kit: Kit, channels: int, inner: int | None, **layers: Any) -> SelfAttention:
+    layer: Callable[[int, int], nn.Module] = partial(kit.conv, **layers)
     norm, affine = _or_none(kit.norm), kit.affine  # type: ignore[attr-defined]
     return SelfAttention(
         channels, layer=layer, ndim=kit.ndim, inner=inner, norm=norm, affine=affine

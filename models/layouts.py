@@ -1,18 +1,20 @@
 """Networks in published state dicts: where their parts stand, and what weights do not show.
 
-Importing this file teaches conv_kan.interop the networks of models.blocks.
+Importing this file teaches conv_kan.interop the networks of models.network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from conv_kan.interop.networks import layouts_of
 from conv_kan.interop.rules import Layout, Rule
-from models.blocks import ConvNet, Published
 from models.heads import MatryoshkaHead
 from models.kinds import KINDS, head_activations
+from models.network import Network, Published
+from models.rows.unet import LATER_BLOCKS
 
 # Which part of a head is which of the published one, where their numbers differ.
 _HEAD_PARTS = {
@@ -30,6 +32,7 @@ _BASELINES = {*_PLAIN, ("wavelet", "plain"), ("gram", "bottleneck_experts")}
 _VGGS = {*_BASELINES, ("gram", "bottleneck"), ("gram", "experts")}
 _DENSE = {*_PLAIN, ("gram", "bottleneck"), ("gram", "bottleneck_experts")}
 _RESIDUAL = {*_DENSE, ("legendre", "experts")}
+_MAPS = {*_PLAIN, ("gram", "bottleneck")}
 _UNSHOWN = ", which weights do not show; "
 
 
@@ -136,6 +139,84 @@ def published_densekanet(kind: str | None, plan: Mapping[str, Any]) -> Published
     return _with_layers(paths, kind, plan, head="silu")
 
 
+def published_residual_unet(
+    kind: str | None, lengths: Sequence[int], options: Mapping[str, Any]
+) -> Published:
+    """Of the residual U-networks; `lengths` are the blocks of their stages."""
+    last = len(lengths) - 1
+    paths = {"encoder.0.0": "conv1", "head": "output"}
+    for s, length in enumerate(lengths):
+        for i in range(length):
+            paths[f"encoder.{s}.{i + (s == 0)}"] = f"layer{s + 1}e.{i}"
+            back = f"encoder.{s}.{length + i}" if s == last else f"decoder.{last - 1 - s}.{i + 1}"
+            paths[back] = f"layer{s + 1}d.{i}"
+        if s < last:
+            paths[f"decoder.{last - 1 - s}.0"] = f"merge{s + 1}"
+    if kind is None or (kind, options["form"]) not in _MAPS:
+        return Published(paths)
+    found = _with_layers(paths, kind, options)
+    return replace(found, refusal=_sentences([found.refusal, _other_later(kind, options)]))
+
+
+def _other_later(kind: str, options: Mapping[str, Any]) -> str:
+    """Why weights are another function in the later blocks, which published ones have as they are.
+
+    "" if they are not.
+    """
+    fixed = LATER_BLOCKS[kind, options["form"]]
+    others = {key: value for key, value in fixed.items() if options[key] != value}
+    if options["legacy"] or not others:
+        return ""
+    meant = ", ".join(f"{key}={value!r}" for key, value in others.items())
+    return (
+        f"all blocks but the first of a stage have {meant} in published networks, whatever these "
+        f"were told{_UNSHOWN}make the model with legacy=True."
+    )
+
+
+def published_unet(kind: str | None, options: Mapping[str, Any]) -> Published:
+    """Of the U-networks of plain levels, which are published with Gram layers alone."""
+    if kind != "gram" or options["form"] not in ("plain", "bottleneck"):
+        return Published()
+    paths = {"encoder": "encoder", "decoder": "decoder", "head": "output"}
+    return _with_layers(paths, kind, options)
+
+
+def published_u2net(kind: str | None, options: Mapping[str, Any]) -> Published:
+    """Of the U2-networks."""
+    last = len(options["depths"]) - 1
+    paths = {f"encoder.{i}.{1 if i else 0}": f"stage{i + 1}" for i in range(last + 1)}
+    paths |= {f"decoder.{i}.0": f"stage{last - i}d" for i in range(last)}
+    paths |= {f"head.sides.{i}": f"side{i + 1}" for i in range(last + 1)}
+    paths["head.fuse"] = "outconv"
+    if kind is None or (kind, options["form"]) not in _MAPS:
+        return Published(paths)
+    return _with_layers(paths, kind, options)
+
+
+def published_ukan(kind: str | None, options: Mapping[str, Any]) -> Published:
+    """Of U-KAN."""
+    if kind not in ("efficient", None):
+        return Published()
+    count, paths = options["blocks"], {"head": "final"}
+    for i in range(3):
+        for j in range(2):
+            name, at = f"encoder{i + 1}.conv", 3 * j
+            paths |= block_parts(f"encoder.{i}.{j}", f"{name}.{at}", f"{name}.{at + 1}")
+    for i in range(5):
+        for j in range(2):
+            name, at = f"decoder{i + 1}.conv", 3 * j
+            paths |= block_parts(f"decoder.{i}.convs.{j}", f"{name}.{at}", f"{name}.{at + 1}")
+    for i in range(2):
+        below, back = f"encoder.{i + 3}", f"decoder.{i}.after"
+        paths[f"{below}.0"] = f"patch_embed{i + 3}.proj"
+        paths[f"{below}.1"] = f"patch_embed{i + 3}.norm"
+        paths |= {f"{below}.{j + 2}": f"block{i + 1}.{j}" for j in range(count)}
+        paths |= {f"{back}.{j}": f"dblock{i + 1}.{j}" for j in range(count)}
+        paths |= {f"{below}.{count + 2}": f"norm{i + 3}", f"{back}.{count}": f"dnorm{i + 3}"}
+    return Published(paths)
+
+
 def _head_paths(head: str, published: str) -> dict[str, str]:
     """Paths of the parts of a head -> the published ones."""
     parts = _HEAD_PARTS.get(head, {"": ""})
@@ -199,10 +280,10 @@ def _other_norm(options: Mapping[str, Any]) -> str:
 
 
 @layouts_of.register
-def _network(network: ConvNet, keys: Collection[str]) -> list[Layout]:
+def _network(network: Network, keys: Collection[str]) -> list[Layout]:
     """As in the published network, or as here."""
     twin = network.published
-    own = Layout("own", children={name: name for name in ("features", "head")})
+    own = Layout("own", children={name: name for name, _ in network.named_children()})
     if not twin.paths:
         return [own]
     published = Layout("published", children=twin.paths, warning=twin.warning, refusal=twin.refusal)

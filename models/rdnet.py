@@ -6,7 +6,6 @@ Source: Kim et al. (2024), "DenseNets Reloaded"; torch-conv-kan, kagrdnet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +14,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conv_kan.bases import create_basis
 from conv_kan.interop.layouts import layouts_of
 from conv_kan.interop.rules import Layout
-from conv_kan.layers.shuffled import ShuffledKANConv
 from models.blocks import ConvNet, pooled_norm_problem
+from models.depthwise import depthwise_kit
 from models.heads import build_head
-from models.kinds import BOTTLENECK, EXPERTS, KINDS
+from models.kinds import BOTTLENECK, EXPERTS
 from models.kits import KANKit, Kit, create_kit
 from models.layouts import published_rdnet
 from models.rows.rdnet import SIZES
@@ -68,7 +66,7 @@ class Stages:
     def __init__(self, kind: str | None, options: Mapping[str, Any]) -> None:
         self.options, self.legacy = options, options.get("legacy", False)
         self.kit = create_kit(kind, options)
-        self.depthwise = _plain_kit(kind, options, self.legacy)
+        self.depthwise = depthwise_kit(kind, options, self.legacy)
         self.stem_kit = _published_stem_kit(options) if self.legacy else self.kit
         self.size, self.channels = SIZES[options["size"]], 0
         last = len(self.size.growth) * options["blocks"] - 1
@@ -176,24 +174,6 @@ def _build_head(
 def _eighths(channels: float) -> int:
     """The largest multiple of 8 that is not larger, but at least 8."""
     return max(8, int(channels / 8) * 8)
-
-
-def _plain_kit(kind: str | None, options: Mapping[str, Any], legacy: bool) -> Kit:
-    """The layers of the kind without bottlenecks and experts, for depthwise convolutions."""
-    if kind is None:
-        return create_kit(None, options)
-    plain = {"form": "plain", **dict.fromkeys((*BOTTLENECK, *EXPERTS))}
-    kit = create_kit(kind, {**options, **plain})
-    if not legacy:
-        return kit
-    assert isinstance(kit, KANKit)
-    shuffled = partial(_shuffled, tuple(KINDS[kind].basis_defaults))
-    return replace(kit, maker=replace(kit.maker, conv=shuffled))
-
-
-def _shuffled(basis_options: Collection[str], *sizes: int, **options: Any) -> ShuffledKANConv:
-    basis = create_basis("gram", **{name: options.pop(name) for name in basis_options})
-    return ShuffledKANConv(*sizes, basis=basis, **options)
 
 
 def _published_stem_kit(options: Mapping[str, Any]) -> Kit:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from models.entry import Entry
+from models.entry import TASKS, Entry
 from models.options import Option, advise, nearest_names
 from models.rows import ROWS
 from models.rows.common import KAN_HEADS
@@ -49,19 +49,24 @@ for _row in ROWS:
 
 
 def register(
-    name: str, *, options: Sequence[Option], basis: str | None = None
+    name: str,
+    *,
+    options: Sequence[Option],
+    basis: str | None = None,
+    task: str = "classification",
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that adds a builder under name.
 
     The builder is called as `build(num_classes=..., input_channels=..., **options)` with every
-    option of the table given. basis says whose options the model has, for error messages. timm
-    knows the model from then on, too.
+    option of the table given. basis says whose options the model has, for error messages. A model
+    whose task is segmentation returns logits of every position. timm knows the model from then on,
+    too.
 
-    Raises: ValueError if the name is taken or two options share a name.
+    Raises: ValueError if the name is taken, two options share a name, or the task is unknown.
     """
 
     def add(build: Builder) -> Builder:
-        _add(Entry(name, build, options, basis))
+        _add(Entry(name, build, options, basis, task=task))
         for listener in _LISTENERS:
             listener(name)
         return build
@@ -74,9 +79,36 @@ def follow(listener: Callable[[str], None]) -> None:
     _LISTENERS.append(listener)
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Return the names that match a shell pattern ("vgg*"), sorted."""
-    return sorted(fnmatch.filter(_MODELS, pattern))
+def list_models(pattern: str = "*", *, task: str | None = None) -> list[str]:
+    """Return the names that match a shell pattern ("vgg*"), sorted; those of a task, or all.
+
+    Raises: ValueError for an unknown task -> classification or segmentation.
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task={task!r} is not known; {advise(task, TASKS)}")
+    names = fnmatch.filter(_MODELS, pattern)
+    return sorted(name for name in names if task in (None, _MODELS[name].task))
+
+
+def model_task(name: str) -> str:
+    """Return what a model is for: classification (logits) or segmentation (maps of logits).
+
+    Raises: ValueError for an unknown model, naming the nearest ones.
+    """
+    return _entry(name).task
+
+
+def check_task(name: str, task: str) -> None:
+    """Refuse a model whose outputs are no answers to a task.
+
+    Raises: ValueError, naming what the model returns, what the task needs, and how to find models.
+    """
+    own = model_task(name)
+    if own != task:
+        raise ValueError(
+            f"{name} is for {own} and returns {TASKS[own]}, where {task} needs {TASKS[task]}; "
+            f"choose a model of list_models(task={task!r})"
+        )
 
 
 def model_options(name: str) -> dict[str, Option]:

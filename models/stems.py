@@ -21,15 +21,20 @@ def build_stem(
     It has one group and no dropout, the norm `stem_norm` if there is one, and where layers are
     bottlenecks the reduction of pointwise layers, whatever its kernel, as published.
     """
-    kit = replace(kit, norm=options["stem_norm"] or kit.norm)
-    if isinstance(kit, KANKit) and kit.squeeze:
-        reduction = kit.squeeze["reduction_pointwise"]
-        kit = replace(kit, squeeze={**kit.squeeze, "reduction": reduction})
+    kit = with_pointwise_reduction(replace(kit, norm=options["stem_norm"] or kit.norm))
     kernel, stride = options["stem_kernel"], options["stem_stride"]
     stem = nn.Sequential(kit.conv(input_channels, width, kernel, stride=stride))
     if options["stem_pool"]:
         stem.append(MAX_POOLS[kit.ndim - 1](3, stride=2, padding=1))
     return stem
+
+
+def with_pointwise_reduction(kit: KANKit | ConvKit) -> KANKit | ConvKit:
+    """The kit whose bottlenecks all have the reduction of pointwise layers."""
+    if not isinstance(kit, KANKit) or not kit.squeeze:
+        return kit
+    reduction = kit.squeeze["reduction_pointwise"]
+    return replace(kit, squeeze={**kit.squeeze, "reduction": reduction})
 
 
 def stem_reduction(options: Mapping[str, Any]) -> int:

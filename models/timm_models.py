@@ -8,10 +8,11 @@ that timm has itself stays timm's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from timm.models import (
     DefaultCfg,
     build_model_with_cfg,
@@ -46,6 +47,9 @@ def _create(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Modu
     """
     from models.features import feature_net  # which may be what imports timm
 
+    stride = arguments.pop("output_stride", None)
+    if stride is not None:
+        _check_stride(name, stride, arguments)
     has_source = any(arguments.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay"))
     if pretrained and "pretrained" in model_options(name):  # of the network within
         arguments["own_weights"], pretrained = True, False
@@ -61,6 +65,22 @@ def _create(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Modu
         feature_cfg={"feature_cls": feature_net, "out_indices": None},
         **arguments,
     )
+
+
+def _check_stride(name: str, stride: int, arguments: Mapping[str, Any]) -> None:
+    """Refuse an output_stride that only dilations could give.
+
+    Raises: ValueError, naming the coarsest maps that the network has.
+    """
+    known = {key: value for key, value in arguments.items() if key in model_options(name)}
+    with torch.device("meta"):
+        model: Any = create_model(name, num_classes=1, input_channels=3, **known)
+    coarsest = max(info["reduction"] for info in model.feature_info)
+    if coarsest > stride:
+        raise ValueError(
+            f"output_stride={stride}: the maps of {name} go down to 1/{coarsest}, and it has no "
+            "dilations to stop at; leave it out, or choose a network with smaller strides"
+        )
 
 
 def _build(

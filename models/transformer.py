@@ -15,10 +15,10 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from models.blocks import basis_parameters
 from models.feedforward import RationalMlp, feed_forward
 from models.foreign import chosen_head_layers
 from models.mimetic import draw_attention
+from models.network import basis_parameters
 
 
 class KANTransformer(VisionTransformer):

@@ -14,16 +14,21 @@ NETWORKS = (
     *("VGGKAN", "FastVGGKAN", "VGGKALN", "VGGKACN", "VGGKAGN", "VGGKAGN_BN", "MoEVGGKAGN"),
     *("MoE_VGGKAGN_BN", "WavVVGKAN", "vggkan", "fast_vggkan", "vggkaln", "vggkacn", "vggkagn"),
     *("vggkagn_bn", "moe_vggkagn", "moe_vggkagn_bn", "vgg_wav_kan", "AutoKAN", "TinyAutoKAGN"),
+    "UKAGNet",
 )
 # Patterns of others.
-MORE_NETWORKS = ("*resk*net*", "*densek*net*", "kagrdnet_*")
+MORE_NETWORKS = ("*resk*net*", "*densek*net*", "kagrdnet_*", "uka*net*_18", "fast_ukanet_18",
+                 "u2ka*net*", "fast_u2kanet*", "u2net*")  # fmt: skip
 # Patterns of published networks that are not built here.
-UNBUILT = ("[Uu]*[Kk]*[Nn]et*", "fast_u*kanet*", "u2net*", "PEFT*")
+UNBUILT = ("PEFT*",)
 # Patterns of other published names -> where it is here.
 OTHERS: dict[str, str] = {
     "*Res*KA*": "models.published.reskagnet_18x32p and others: models.list_models('*res*net*')",
     "*Dense*KA*": "models.published.densekagnet121 and others: models.list_models('*dense*net*')",
     "k[ai]t_*patch*": "models.create_model: see models.list_models('k*t_*patch*')",
+    "U*KANet*": "models.published.ukagnet_18, u2kagnet_small and others: "
+    "models.list_models(task='segmentation')",
+    "ResidualUNetBase*": "models.u2net.NestedBlock",
     "*RDNet*": "models.published.kagrdnet_tiny and others: models.list_models('*rdnet*')",
     "*ConvND*": "conv_kan.KANConv(..., basis=..., ndim=...)",
     "WaveletConv*": "conv_kan.WavKANConv",

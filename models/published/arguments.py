@@ -15,6 +15,7 @@ from models.registry import model_options
 
 _HEADS = {"Linear": "linear", "VGG": "vgg", "Matryoshka": "matryoshka", "KAN": "kan",
           "HiddenKAN": "hidden_kan", "KANtryoshka": "kantryoshka"}  # fmt: skip
+_MIXERS = {"conv": "none", "self-att": "attention", "focal": "focal"}
 _NORMS: dict[Any, str] = {
     None: "none",
     nn.BatchNorm2d: "batch",
@@ -72,6 +73,16 @@ def head_name(head_type: str) -> str:
     return _HEADS[head_type]
 
 
+def mixer_name(mixer_type: str) -> str:
+    """The name of what mixes joined maps; published "conv" is nothing but the convolutions.
+
+    Raises: ValueError for an unknown one.
+    """
+    if mixer_type not in _MIXERS:
+        raise ValueError(f"mixer_type={mixer_type!r} is not known; {advise(mixer_type, _MIXERS)}")
+    return _MIXERS[mixer_type]
+
+
 def _form(is_bottleneck: bool) -> str:
     return "bottleneck" if is_bottleneck else "plain"
 
@@ -94,12 +105,23 @@ _RENAMED = {
     "drop_path_rate": "drop_path",
     "post_block_attention": "attention",
     "inner_projection_attention_scale": "sa_inner_projection",
+    "dim_reduction": "reduction",
+    "unet_depth": "depth",
+    "unet_layers": "layers",
+    "use_bottleneck": "form",
+    "mixer_type": "mixer",
+    "inner_projection_attention": "attention_channels",
+    "use_postln_in_modulation": "focal_norm",
+    "normalize_modulator": "focal_normalize",
+    "full_kan": "focal_full",
 }
 _CONVERTED: dict[str, Callable[[Any], Any]] = {
     "norm_layer": norm_name,
     "base_activation": base_name,
     "head_type": head_name,
     "is_bottleneck": _form,
+    "use_bottleneck": _form,
+    "mixer_type": mixer_name,
     "inner_projection_attention_scale": _whole,
 }
 
@@ -124,6 +146,10 @@ def options_of(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         options.pop("degree_out", None)
     if not options.get("attention", True):
         options.pop("sa_inner_projection", None)
+    if options.get("mixer", "focal") != "focal":
+        options = {key: value for key, value in options.items() if not key.startswith("focal_")}
+    if options.get("mixer", "attention") != "attention":
+        options.pop("attention_channels", None)
     if "norm" in options and "stem_norm" in known:
         options["stem_norm"] = options["norm"]
     return options

@@ -12,6 +12,8 @@ from models.published.networks import find_network
 
 _NORMS = {"instance2d": nn.InstanceNorm2d, "batchnorm2d": nn.BatchNorm2d}
 # What AutoKAN passes on where nothing is given; networks have other defaults.
+# Its names of networks that are called otherwise.
+_ALIASES = {f"{name}18": f"{name}_18" for name in ("ukanet", "ukalnet", "ukagnet", "ukacnet")}
 _AUTO = {"affine": True, "dropout": 0.0, "dropout_linear": 0.0}
 
 
@@ -37,7 +39,7 @@ def AutoKAN(  # noqa: N802 - a published class
     Raises: ValueError for an unknown name -> the nearest, and for an unknown norm; TypeError for an
         argument that the network does not take -> the nearest.
     """
-    make = find_network(model_name)
+    make = find_network(_ALIASES.get(model_name, model_name))
     known = make.__signature__.parameters  # type: ignore[attr-defined]
     given = {**{name: value for name, value in _AUTO.items() if name in known}, **arguments}
     norm = given.get("norm_layer")

@@ -16,10 +16,10 @@ from models.options import nearest_names
 from models.published.arguments import options_of
 from models.published.init import init_published_
 from models.published.signatures import signatures
-from models.rows import baselines, densekanet, rdnet, reskanet, vggkan
+from models.rows import baselines, densekanet, rdnet, reskanet, u2net, unet, vggkan
 from models.rows.common import KAN_HEADS
 
-_FAMILIES = (baselines, reskanet, densekanet, vggkan, rdnet)
+_FAMILIES = (baselines, reskanet, densekanet, vggkan, rdnet, unet, u2net)
 _OPTIONS = {name: chosen for family in _FAMILIES for name, chosen in family.PUBLISHED.items()}
 # Published classes -> our names: those of 4 and 8 layers, by kind, and others.
 _KINDS = {
@@ -44,6 +44,7 @@ OURS: dict[str, str] = {
     "MoEVGGKAGN": "moe_vggkagn",
     "MoE_VGGKAGN_BN": "moe_vggkagn_bn",
     "WavVVGKAN": "vgg_wav_kan",
+    "UKAGNet": "ukagnet",
 }
 # Networks whose KAN heads are those of mlp_...: with the base_activation, or else with GELU.
 _WITH_MLP = {"vggkan", "fast_vggkan", "vggkaln", "vggkagn", "vggkagn_bn", "moe_vggkagn",

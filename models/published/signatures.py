@@ -49,6 +49,18 @@ _USUAL: dict[str, Any] = {
     "patch_size": 4,
     "post_block_attention": False,
     "inner_projection_attention_scale": 1,
+    "dim_reduction": 8,
+    "unet_depth": 4,
+    "unet_layers": 2,
+    "use_bottleneck": True,
+    "mixer_type": "conv",
+    "inner_projection_attention": None,
+    "focal_window": 3,
+    "focal_level": 2,
+    "focal_factor": 2,
+    "use_postln_in_modulation": True,
+    "normalize_modulator": True,
+    "full_kan": True,
 }
 _SPLINES = "spline_order grid_size base_activation grid_range"
 _CENTRES = "grid_size base_activation grid_range"
@@ -230,9 +242,49 @@ RDNETS = (
     ),
 )
 
+# ------------------------------------------------------------------------------- U- and U2-networks
+_ALL_SCALED = "width_scale dropout l1_decay affine norm_layer"
+_CENTRED = {**_AFFINE, "base_activation": nn.SiLU, "grid_range": (-2, 2)}
+
+UNETS = (
+    Signature("ukanet_18", f"{_START} {_SPLINES} {_ALL_SCALED}", _AFFINE),
+    Signature("fast_ukanet_18", f"{_START} {_CENTRES} {_ALL_SCALED}", _AFFINE),
+    Signature("ukacnet_18", f"{_START} degree {_ALL_SCALED}", _AFFINE),
+    Signature("ukalnet_18", f"{_SCALED} affine norm_layer dropout l1_decay", _AFFINE),
+    Signature("ukagnet_18 ukagnetnb_18", f"{_SCALED} affine dropout l1_decay norm_layer", _AFFINE),
+    Signature(
+        "UKAGNet",
+        "input_channels num_classes unet_depth unet_layers groups width_scale use_bottleneck "
+        "mixer_type degree affine dropout norm_layer inner_projection_attention focal_window "
+        "focal_level focal_factor use_postln_in_modulation normalize_modulator full_kan",
+        {**_BATCH, "input_channels": 3, "num_classes": 1},
+    ),
+    Signature(
+        "u2kagnet u2kalnet u2kacnet u2kagnet_small u2kagnet_bn_small u2kalnet_small u2kacnet_small",
+        f"{_START} degree {_ALL_SCALED}",
+        _AFFINE,
+    ),
+    Signature(
+        "u2kagnet_bn",
+        f"{_SCALED} dropout l1_decay affine dim_reduction norm_layer",
+        _AFFINE,
+    ),
+    Signature(
+        "u2kanet u2kanet_small",
+        f"{_START} {_SPLINES} dropout l1_decay width_scale affine norm_layer",
+        _AFFINE,
+    ),
+    Signature(
+        "fast_u2kanet fast_u2kanet_small",
+        f"{_START} {_CENTRES} dropout l1_decay width_scale affine norm_layer",
+        _CENTRED,
+    ),
+    Signature("u2net u2net_small", f"{_START} width_scale dropout l1_decay"),
+)
+
 
 def signatures() -> Iterator[tuple[str, dict[str, Any]]]:
     """The name and the parameters of every published network."""
-    for signature in (*BASELINES, *RESIDUAL, *DENSE, *VGGS, *RDNETS):
+    for signature in (*BASELINES, *RESIDUAL, *DENSE, *VGGS, *RDNETS, *UNETS):
         for name in signature.names.split():
             yield name, signature.parameters

@@ -12,7 +12,11 @@ from models.rows import (
     rdnet,
     reskanet,
     rkan,
+    smp,
     transformer,
+    u2net,
+    ukan,
+    unet,
     vggkan,
 )
 
@@ -27,5 +31,9 @@ FAMILIES = (
     foreign,
     transformer,
     rational,
+    unet,
+    u2net,
+    ukan,
+    smp,
 )
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

@@ -90,8 +90,8 @@ def test_arguments_of_timm_are_options_here() -> None:
         ({"global_pool": "max"}, "global_pool='max' is not made for this network"),
         ({"degre": 2}, "did you mean 'degree'"),
         ({"out_indices": (1,)}, "wants features_only=True"),
-        ({"features_only": True, "out_indices": (5,)}, "the network has the maps 0 to 4"),
-        ({"features_only": True, "out_indices": 6}, "how many from behind: 1 to 5"),
+        ({"features_only": True, "out_indices": (5,)}, "the network has the maps 0 to 3"),
+        ({"features_only": True, "out_indices": 5}, "how many from behind: 1 to 4"),
         ({"features_only": True, "out_indices": ()}, r"out_indices=\(\)"),
     ],
 )
@@ -112,7 +112,7 @@ def test_weights_of_ones_own_load_by_timm(tmp_path: Path) -> None:
 
 def test_features() -> None:
     torch.manual_seed(0)
-    net = timm.create_model("reskagnet_18x32p", features_only=True, out_indices=(-2, 1), **SMALL)
+    net = timm.create_model("reskagnet_18x32p", features_only=True, out_indices=(-2, 0), **SMALL)
     maps = net(IMAGES)
     assert net.feature_info.channels() == [1, 4] and net.feature_info.reduction() == [1, 4]
     assert [tuple(m.shape) for m in maps] == [(2, 1, 32, 32), (2, 4, 8, 8)]

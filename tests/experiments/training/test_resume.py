@@ -35,9 +35,8 @@ OVERRIDES = [
 # What transformers are trained with beside: mixed targets, paths that are dropped, blocks computed
 # again, learning rates by layer; killed within one epoch.
 TRANSFORMER = [
-    "data.image_size=8", "data.workers=0", "augment=none", "augment.mixup=0.8",
-    "augment.cutmix=1.0",
-    "augment.erasing=0.25", "loss.label_smoothing=0.1",
+    "data.image_size=8", "data.workers=0", "data.repeats=3", "augment=none",
+    "augment.mixup=0.8", "augment.cutmix=1.0", "augment.erasing=0.25", "loss.label_smoothing=0.1",
     "model=kat", "model.image_size=8", "model.patch_size=4", "model.width=16", "model.depth=2",
     "model.heads=2", "model.groups=4", "model.drop_path=0.3", "model.layer_scale=0.1",
     "model.grad_checkpointing=true",
