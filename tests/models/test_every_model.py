@@ -396,6 +396,8 @@ SMALLEST: dict[str, tuple[dict[str, Any], int]] = {
     "rkan": ({"backbone": "test_resnet"}, 32),
     "timm": ({"architecture": "test_resnet"}, 32),
     "kat": ({**SMALL_TRANSFORMER, "image_size": 8, "patch_size": 4, "depth": 1}, 8),
+    "rational_mlp": ({"image_size": 8, "hidden": 8}, 8),
+    "rational_cnn": ({}, 16),
     "ukacnet": ({"width_scale": 0.125, "depth": 2, "layers": 1}, 8),
     "ukacnet_18": ({"width_scale": 0.125, "blocks": (1, 1, 1, 1)}, 8),
     "u2kacnet_small": ({"width_scale": 0.125, "depths": (2,) * 6}, 8),
@@ -419,7 +421,8 @@ def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
     check_onnx(model, x, tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("name", with_slow_maps(SMALLEST))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
 def test_machine_code_equals_eager(name: str) -> None:
     """One of each family; without vector registers and optimisation g++ takes half the time."""
     from torch._inductor import config as inductor_config  # which takes seconds
