@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.foreign import in_order
 from models.maps import MapNet, resize
-from models.network import Network, basis_parameters
+from models.network import Network
 from models.registry import list_models, parse_reference
 
 _TIMM = "tu-"
@@ -28,6 +28,8 @@ _BY_LEVEL = ("unet", "unetplusplus", "manet")
 
 class SmpNet(MapNet):
     """logits = resize(head(decode(encode(x)))), of parts of segmentation_models_pytorch.
+
+    Encoder and decoder hand over all maps at once, not level by level as a MapNet's.
 
     Shapes: x (B, C, H, W), sides divisible by size_divisor -> logits (B, num_classes, H, W).
     Raises: ValueError for other sides, naming the next ones that work.
@@ -67,9 +69,6 @@ class SmpNet(MapNet):
         names = [name for name, _ in self.named_parameters()]
         layers = in_order(names, depth=2 if coarse else 3)
         return lambda name: layers[name]
-
-    def no_weight_decay(self) -> set[str]:
-        return basis_parameters(self)
 
 
 class _Head:

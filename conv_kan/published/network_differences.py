@@ -124,6 +124,12 @@ NETWORKS = (
         "images have any size",
     ),
     Difference(
+        "`ukanet_18` and others of `_18`, U2-networks, dropout",
+        "the first layer drops channels of the image",
+        "the first layer drops nothing, as in all others",
+        "a slip; in eval mode there is no difference",
+    ),
+    Difference(
         "`UKAGNet(unet_depth=1)`",
         "is made, and fails for want of an output layer",
         "is refused: depth must be 2 or more",

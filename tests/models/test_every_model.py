@@ -352,7 +352,6 @@ def test_compiles_to_one_graph() -> None:
 def test_every_kind_in_every_family_of_u_networks(name: str, tmp_path: Path) -> None:
     test_trains_saves_and_predicts(name, tmp_path)
     test_keeps_the_contract_of_timm(name)
-    check_compiled(name)
 
 
 @pytest.mark.slow
