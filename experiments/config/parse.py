@@ -21,7 +21,13 @@ from experiments.config.trainer import TrackerConfig, TrainerConfig
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS, TaskRow, task_row
 from models.options import describe, describe_type
-from models.registry import check_options, list_models, model_options, parse_reference
+from models.registry import (
+    check_options,
+    check_task,
+    list_models,
+    model_options,
+    parse_reference,
+)
 
 T = TypeVar("T")
 
@@ -65,12 +71,22 @@ def _check_together(parsed: dict[str, Any]) -> None:
     """The rules that bind values of several groups; and trainer.monitor by its own name."""
     trainer, row = parsed["trainer"], task_row(parsed["task"].name)
     trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
+    _check_model(parsed["model"]["name"], row)
     check_pairs(parsed["augment"], trainer)
     if parsed["optimizer"].name == "lbfgs" and trainer.precision == "fp16":
         raise ConfigError(
             "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "
             "type trainer.precision=bf16 or trainer.precision=no"
         )
+
+
+def _check_model(name: str, row: TaskRow) -> None:
+    """Refuse a model whose outputs are not those of the task. Raises: ConfigError."""
+    try:
+        if row.models is not None:
+            check_task(name, row.models)
+    except ValueError as error:
+        raise ConfigError(f"model={name}, task={row.name}: {error}") from error
 
 
 def parse_task(values: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class TaskRow:
     trainer.monitor may name, beside the loss; the first is its default. reported: those in the
     table of a report (none named: the first). running: the one that training shows, if any. unit:
     what a sample is called. losses: the choices of group `loss`, the default first; without any the
-    group is empty, and the task has a loss of its own.
+    group is empty, and the task has a loss of its own. models: what its models answer (a task of
+    models.entry); None for whatever they do.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TaskRow:
     running: str | None = None
     unit: str = "sample"
     losses: Mapping[str, type] = field(default_factory=dict)
+    models: str | None = None
     options: type = TaskConfig
     metrics: type = NoMetrics
 
@@ -120,6 +122,7 @@ TASKS: dict[str, TaskRow] = {
         running="accuracy",
         unit="image",
         losses={name: LOSSES[name] for name in ("cross_entropy", "focal", "bce")},
+        models="classification",
         metrics=MetricsConfig,
     )
 }
