@@ -96,8 +96,12 @@ def leave_process_group() -> None:
 class exit_with_message:  # noqa: N801 - used like contextlib.suppress
     """Turn a UserError or BackendError into its message and exit code 2.
 
-    Interrupted becomes exit code 128 + signal.
+    Interrupted becomes exit code 128 + signal, and a KeyboardInterrupt, where `stopped` says what
+    is left of the work, that and 130.
     """
+
+    def __init__(self, stopped: str | None = None) -> None:
+        self.stopped = stopped
 
     def __enter__(self) -> None:
         return None
@@ -106,6 +110,9 @@ class exit_with_message:  # noqa: N801 - used like contextlib.suppress
         rank = int(os.environ.get("RANK", "0"))
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.number)
+        if isinstance(error, KeyboardInterrupt) and self.stopped is not None:
+            print(self.stopped, file=sys.stderr, flush=True)
+            raise SystemExit(130) from None
         if isinstance(error, UserError) or _is_backend_error(error):
             own = isinstance(error, ResourceError) and rank > 0  # a machine or process of its own
             if rank == 0 or own:  # else the others have the same one

@@ -1,5 +1,9 @@
 """Networks for images, by name: `create_model`, `list_models`, `model_options`.
 
+Classifiers give logits, and networks for segmentation logits of every position: `model_task` says
+which a name is, `list_models(task="segmentation")` names one kind alone, `check_task` refuses the
+other in words.
+
 With weights and what they need: `from_pretrained`, `save_pretrained`, `push_to_hub`. Published
 networks by their own calls: `models.published`. timm has all of them once both are imported:
 `timm.create_model("reskagnet_18x32p", num_classes=10)`.

@@ -127,6 +127,14 @@ class Merge(nn.Sequential):
         return y
 
 
+def level_info(widths: Iterable[int], reductions: Iterable[int]) -> list[dict[str, Any]]:
+    """feature_info of the levels of an encoder."""
+    return [
+        {"num_chs": width, "reduction": reduction, "module": f"encoder.{level}"}
+        for level, (width, reduction) in enumerate(zip(widths, reductions, strict=True))
+    ]
+
+
 def resize(x: Tensor, like: Tensor, *, corners: bool) -> Tensor:
     """x at the size of another map, by linear interpolation along every axis.
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.complexity import count_macs, count_parameters
+from models.options import Option
 from models.registry import (
     MATCH,
     build_model,
@@ -54,11 +55,7 @@ def match(
         named.
     """
     values = check_options(model, options)
-    # one that is null, as in a feed-forward without hidden channels, scales nothing
-    width = next(
-        (o for o in model_options(model).values() if o.is_width and values[o.name] is not None),
-        None,
-    )
+    width = _width_of(model, values)
 
     def size(name: str, given: Mapping[str, Any]) -> int:
         return _size(name, given, by, num_classes, input_shape)
@@ -83,6 +80,13 @@ def match(
             f"{what} the {target:,} {by} of {reference} to within {TOLERANCE:.0%}; {near}"
         )
     return Match({**plain, **found}, reference, by, best_size, target)
+
+
+def _width_of(model: str, values: Mapping[str, Any]) -> Option | None:
+    """The option that scales a model; one that is null, a feed-forward's that has no hidden
+    channels, scales nothing."""
+    widths = (option for option in model_options(model).values() if option.is_width)
+    return next((option for option in widths if values[option.name] is not None), None)
 
 
 def _search(size: Callable[[Any], int], width: Any, multiple: int, target: int) -> tuple[Any, int]:

@@ -16,23 +16,26 @@ from torch import Tensor, nn
 
 from models.foreign import in_order
 from models.maps import MapNet, resize
-from models.network import Network, basis_parameters
+from models.network import Network
 from models.registry import list_models, parse_reference
 
 _TIMM = "tu-"
 _DEEPEST = 5
 _CHANNELS = (256, 128, 64, 32, 16)  # of decoders with as many levels as the encoder
+_LEAST = {"pan": 8}  # sides of the smallest maps that a decoder can halve on
 _BY_LEVEL = ("unet", "unetplusplus", "manet")
 
 
 class SmpNet(MapNet):
     """logits = resize(head(decode(encode(x)))), of parts of segmentation_models_pytorch.
 
+    Encoder and decoder hand over all maps at once, not level by level as a MapNet's.
+
     Shapes: x (B, C, H, W), sides divisible by size_divisor -> logits (B, num_classes, H, W).
     Raises: ValueError for other sides, naming the next ones that work.
     """
 
-    def __init__(self, net: Any, *, num_classes: int) -> None:
+    def __init__(self, net: Any, *, num_classes: int, least: int) -> None:
         conv = next(m for m in net.segmentation_head.modules() if isinstance(m, nn.Conv2d))
         Network.__init__(
             self,
@@ -41,6 +44,7 @@ class SmpNet(MapNet):
             num_classes=num_classes,
             num_features=conv.in_channels,
             ndim=2,
+            min_size=least * int(net.encoder.output_stride),
         )
         self.size_divisor = int(net.encoder.output_stride)
 
@@ -66,9 +70,6 @@ class SmpNet(MapNet):
         layers = in_order(names, depth=2 if coarse else 3)
         return lambda name: layers[name]
 
-    def no_weight_decay(self) -> set[str]:
-        return basis_parameters(self)
-
 
 class _Head:
     """Makes heads like the one given, of any number of classes."""
@@ -80,8 +81,8 @@ class _Head:
         head = copy.deepcopy(self.head)
         for path, conv in head.named_modules():
             if isinstance(conv, nn.Conv2d) and conv.out_channels != num_classes:
-                padding = conv.padding
-                new = nn.Conv2d(conv.in_channels, num_classes, conv.kernel_size, padding=padding)
+                kernel = conv.kernel_size[0]  # odd, as its padding is
+                new = nn.Conv2d(conv.in_channels, num_classes, kernel, padding=kernel // 2)
                 head.set_submodule(path, new)
                 break
         return head
@@ -125,10 +126,9 @@ def build_smp(
         )
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         text = str(error).strip("\"'")
-        raise ValueError(
-            f"decoder={decoder}, encoder={encoder!r}, depth={depth}: {text}"
-        ) from error
-    return SmpNet(net, num_classes=num_classes)
+        given = f"decoder={decoder}, encoder={encoder!r}, depth={depth}"
+        raise ValueError(f"{given}: {text}") from error
+    return SmpNet(net, num_classes=num_classes, least=_LEAST.get(decoder, 1))
 
 
 def _library() -> ModuleType:
@@ -160,18 +160,20 @@ def _parse(encoder: str) -> tuple[str, dict[str, Any]]:
 
 def _most(name: str, options: Mapping[str, Any]) -> int:
     """How often an encoder of timm's registry halves its maps."""
+
+    def reductions(**given: Any) -> list[int]:
+        net: Any = timm.create_model(name, features_only=True, **given)
+        return list(net.feature_info.reduction())
+
     try:
         with torch.device("meta"):
-            usual, own = (
-                timm.create_model(name, features_only=True, **given).feature_info.reduction()
-                for given in ({}, options)
-            )
+            usual, own = reductions(), reductions(**options)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"encoder={_TIMM}{name}: {error}") from error
     if own != usual:
         raise ValueError(
-            f"encoder={_TIMM}{name}: {', '.join(options)} change the sizes of its maps from 1/"
-            f"{usual} to 1/{own}, which segmentation_models_pytorch does not see; choose a network "
-            "that has these by default"
+            f"encoder={_TIMM}{name}: by these options ({', '.join(options)}) its maps are reduced "
+            f"{own} times, where segmentation_models_pytorch builds for the {usual} of its "
+            "defaults; leave them out, or choose a network that has these by default"
         )
     return min(_DEEPEST, max(own).bit_length() - 1)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from conv_kan.interop.layouts import layouts_of
 from conv_kan.interop.rules import Layout
 from models.blocks import ConvBlock, check_groups
-from models.kits import ConvKit, create_kit
+from models.kits import ConvKit, Kit, create_kit
 from models.layouts import block_parts, published_u2net
-from models.maps import DeepMapNet, Merge, SideOutputs, resize
+from models.maps import DeepMapNet, Merge, SideOutputs, level_info, resize
 from models.rows.u2net import POOLED, SIZES
 from models.stems import MAX_POOLS
 
@@ -89,7 +89,7 @@ def build_u2net(
     """Six stages of nested blocks with a pool before each but the first, five back again; every map
     on the way back, and the smallest one, gives logits.
 
-    The first convolution has one group and no experts.
+    The first convolution has one group, no dropout and no experts.
 
     Raises: ValueError for groups that do not divide the channels.
     """
@@ -97,34 +97,18 @@ def build_u2net(
     if isinstance(kit, ConvKit):
         kit = replace(kit, activation=nn.GELU)
     down, up = _plans(input_channels, options)
-    layers = [(p.c_in, p.c_out) for p in (*down[1:], *up)]
-    layers += [pair[:2] for p in (*down, *up) for part in p.layers() for pair in part]
-    check_groups(options["groups"], layers)
     pool = partial(MAX_POOLS[kit.ndim - 1], 2, stride=2, ceil_mode=True)
-    common = {"groups": options["groups"], "dropout": options["dropout"], "mixes": True}
-
-    def build(plan: Plan, **stem: Any) -> NestedBlock:
-        def layer(c_in: int, c_out: int, dilation: int = 1, **more: Any) -> nn.Module:
-            return kit.conv(c_in, c_out, **{"dilation": dilation, **common, **more})
-
-        first = layer(plan.c_in, plan.c_out, **stem)
-        parts = ([layer(*sizes) for sizes in part] for part in plan.layers())
-        return NestedBlock(first, *parts, pool() if plan.pooled else None)
-
-    stem = {"groups": 1, "mixes": False, "kernel_size": options["stem_kernel"]}
-    encoder = [nn.Sequential(build(down[0], **stem))]
+    build = partial(_block, kit, pool, options)
+    first = kit.conv(input_channels, down[0].c_out, options["stem_kernel"])
+    encoder = [nn.Sequential(build(down[0], first))]
     encoder += [nn.Sequential(pool(), build(plan)) for plan in down[1:]]
     decoder = [Merge(build(plan), corners=False) for plan in up]
     sides = [*(plan.c_out for plan in reversed(up)), down[-1].c_out]
-    info = [
-        {"num_chs": plan.c_out, "reduction": 2**i, "module": f"encoder.{i}"}
-        for i, plan in enumerate(down)
-    ]
     smallest = max(2 ** (i + max(p.depth - 2, 0) * p.pooled) for i, p in enumerate(down))
     return DeepMapNet(
         encoder,
         decoder,
-        lambda classes: SideOutputs(sides, classes, kit.ndim),
+        partial(SideOutputs, sides, ndim=kit.ndim),
         deep_supervision=options["deep_supervision"],
         num_classes=num_classes,
         num_features=up[-1].c_out,
@@ -132,7 +116,7 @@ def build_u2net(
         # Pools round up: any image leaves one pixel, but an instance norm needs two.
         min_size=smallest + 1 if kit.norm == "instance" else 1,
         size_divisor=smallest,
-        feature_info=info,
+        feature_info=level_info([plan.c_out for plan in down], [2**i for i in range(len(down))]),
         published=published_u2net(kind, options),
     )
 
@@ -154,17 +138,41 @@ def _plans(input_channels: int, options: Mapping[str, Any]) -> tuple[list[Plan],
         joined = channels + beside.c_out
         up.append(Plan(joined, scaled(inner), scaled(c_out), beside.depth, beside.pooled))
         channels = up[-1].c_out
+    layers = [(p.c_in, p.c_out) for p in (*down[1:], *up)]
+    layers += [pair[:2] for p in (*down, *up) for part in p.layers() for pair in part]
+    check_groups(options["groups"], layers)
     return down, up
+
+
+def _block(
+    kit: Kit,
+    pool: Callable[[], nn.Module],
+    options: Mapping[str, Any],
+    plan: Plan,
+    first: nn.Module | None = None,
+) -> NestedBlock:
+    """The block of a plan; `first` if its first layer is made already."""
+    common = {"groups": options["groups"], "dropout": options["dropout"], "mixes": True}
+    if first is None:
+        first = kit.conv(plan.c_in, plan.c_out, **common)
+    below, back = (
+        [kit.conv(a, b, dilation=dilation, **common) for a, b, dilation in part]
+        for part in plan.layers()
+    )
+    return NestedBlock(first, below, back, pool() if plan.pooled else None)
 
 
 @layouts_of.register
 def _published_block(block: NestedBlock, keys: Collection[str]) -> list[Layout]:
-    """Published plain convolutions stand in a row with what precedes and follows them."""
+    """Published plain convolutions stand in a row with what precedes and follows them.
+
+    A dropout precedes all of them there, or none; here the first of the network has none.
+    """
     paths = {"first": "input_conv"}
     for own, other in (("down", "encoder_list"), ("up", "decoder_list")):
         paths |= {f"{own}.{i}": f"{other}.{i}" for i in range(len(getattr(block, own)))}
     if isinstance(block.first, ConvBlock):
-        start = 1 if hasattr(block.first, "dropout") else 0
+        start = 1 if hasattr(block.down[0], "dropout") else 0
         rows = [(path, f"{other}.{start}", f"{other}.{start + 1}") for path, other in paths.items()]
         paths = {own: other for row in rows for own, other in block_parts(*row).items()}
     own_paths = {name: name for name, _ in block.named_children()}

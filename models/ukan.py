@@ -6,7 +6,7 @@ Generation" (arXiv 2406.02918), and its code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -22,7 +22,7 @@ from models.blocks import CONVS
 from models.forms import chosen_mlp
 from models.kits import create_kit
 from models.layouts import block_parts, published_ukan
-from models.maps import MapNet, resize
+from models.maps import MapNet, level_info, resize
 from models.stems import MAX_POOLS
 
 _DIVISOR = 32
@@ -74,6 +74,38 @@ class Widen(nn.Module):
         return y
 
 
+class _Levels:
+    """Makes the levels of a network. Paths are dropped more in the second `half` of the blocks."""
+
+    def __init__(self, kind: str | None, options: Mapping[str, Any]) -> None:
+        self.ndim, self.blocks = options["ndim"], options["blocks"]
+        self.linear = _linear(kind, options)
+        self.conv = create_kit(None, {"ndim": self.ndim, "norm": "batch", "affine": True}).conv
+        most, count = options["drop_path"], 2 * self.blocks
+        self.paths = [most * i / (count - 1) for i in range(count)]
+
+    def convs(self, c_in: int, c_out: int) -> nn.Sequential:
+        """Two convolutions, and half the size."""
+        pool = MAX_POOLS[self.ndim - 1](2, ceil_mode=True)
+        return nn.Sequential(self.conv(c_in, c_out), self.conv(c_out, c_out), pool)
+
+    def embed(self, c_in: int, c_out: int, half: int) -> nn.Sequential:
+        """Tokens of half the size."""
+        patches = CONVS[self.ndim - 1](c_in, c_out, 3, stride=2, padding=1)
+        return nn.Sequential(patches, ChannelLayerNorm(c_out), *self.tokens(c_out, half))
+
+    def tokens(self, channels: int, half: int) -> list[nn.Module]:
+        blocks = [
+            TokenBlock(channels, linear=self.linear, ndim=self.ndim, drop_path=path)
+            for path in self.paths[half * self.blocks : (half + 1) * self.blocks]
+        ]
+        return [*blocks, ChannelLayerNorm(channels)]
+
+    def widen(self, c_in: int, c_out: int, after: Iterable[nn.Module], adds: bool) -> Widen:
+        convs = nn.Sequential(self.conv(c_in, c_in), self.conv(c_in, c_out))
+        return Widen(convs, nn.Sequential(*after), adds)
+
+
 def build_ukan(
     *, kind: str | None, num_classes: int, input_channels: int, **options: Any
 ) -> MapNet:
@@ -83,53 +115,30 @@ def build_ukan(
     Raises: ValueError for options of layers that the kind does not have.
     """
     third, fourth, fifth = (max(8, round(c * options["width_scale"])) for c in options["channels"])
-    ndim = options["ndim"]
-    linear = _linear(kind, options)
-    conv = create_kit(None, {"ndim": ndim, "norm": "batch", "affine": True}).conv
-    pool = MAX_POOLS[ndim - 1]
-    paths = torch.linspace(0.0, options["drop_path"], 2 * options["blocks"], device="cpu").tolist()
-    halves = (paths[: options["blocks"]], paths[options["blocks"] :])
-
-    def tokens(channels: int, half: int) -> list[nn.Module]:
-        blocks = [
-            TokenBlock(channels, linear=linear, ndim=ndim, drop_path=path) for path in halves[half]
-        ]
-        return [*blocks, ChannelLayerNorm(channels)]
-
-    def embed(c_in: int, c_out: int, half: int) -> nn.Sequential:
-        patches = CONVS[ndim - 1](c_in, c_out, 3, stride=2, padding=1)
-        return nn.Sequential(patches, ChannelLayerNorm(c_out), *tokens(c_out, half))
-
-    widths = (input_channels, third // 8, third // 4, third)
-    encoder = [
-        nn.Sequential(conv(a, b), conv(b, b), pool(2, ceil_mode=True)) for a, b in pairwise(widths)
-    ]
-    encoder += [embed(third, fourth, 0), embed(fourth, fifth, 1)]
-    back = (fifth, fourth, third, third // 4, third // 8, third // 8)
-    after = [nn.Sequential(*tokens(fourth, 0)), nn.Sequential(*tokens(third, 1))]
-    after += [nn.Sequential() for _ in back[3:]]
+    levels, ndim = _Levels(kind, options), options["ndim"]
+    widths = (third // 8, third // 4, third, fourth, fifth)
+    encoder = [levels.convs(a, b) for a, b in pairwise((input_channels, *widths[:3]))]
+    encoder += [levels.embed(third, fourth, 0), levels.embed(fourth, fifth, 1)]
+    after = [levels.tokens(fourth, 0), levels.tokens(third, 1), [], [], []]
+    back = pairwise((*reversed(widths), widths[0]))
     decoder = [
-        Widen(nn.Sequential(conv(a, a), conv(a, b)), then, adds=i < len(after) - 1)
-        for i, ((a, b), then) in enumerate(zip(pairwise(back), after, strict=True))
+        levels.widen(a, b, then, adds=i < len(after) - 1)
+        for i, ((a, b), then) in enumerate(zip(back, after, strict=True))
     ]
-    found = (*widths[1:], fourth, fifth)
     return MapNet(
         encoder,
         decoder,
-        partial(CONVS[ndim - 1], back[-1], kernel_size=1),
+        partial(CONVS[ndim - 1], widths[0], kernel_size=1),
         num_classes=num_classes,
-        num_features=back[-1],
+        num_features=widths[0],
         ndim=ndim,
         size_divisor=_DIVISOR,
-        feature_info=[
-            {"num_chs": width, "reduction": 2 ** (i + 1), "module": f"encoder.{i}"}
-            for i, width in enumerate(found)
-        ],
+        feature_info=level_info(widths, (2, 4, 8, 16, _DIVISOR)),
         published=published_ukan(kind, options),
     )
 
 
-def _linear(kind: str | None, options: dict[str, Any]) -> Linear:
+def _linear(kind: str | None, options: Mapping[str, Any]) -> Linear:
     """Makes the layers of a kind, or plain ones."""
     if kind is None:
         return nn.Linear

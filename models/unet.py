@@ -5,9 +5,10 @@ Source: Ronneberger et al. (2015), "U-Net"; torch-conv-kan, UKANet and UKAGNet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
+from operator import mul
 from typing import Any
 
 from torch import nn
@@ -16,8 +17,17 @@ from models.blocks import CONVS, check_groups
 from models.depthwise import depthwise_kit, focal_modulation
 from models.kits import Kit, create_kit
 from models.layouts import published_residual_unet, published_unet
-from models.maps import MapNet, Merge
-from models.residual import PLANES, STRIDES, build_block, plan_stage, plan_stages, scaled
+from models.maps import MapNet, Merge, level_info
+from models.residual import (
+    PLANES,
+    STRIDES,
+    Block,
+    ResidualBlock,
+    build_block,
+    plan_stage,
+    plan_stages,
+    scaled,
+)
 from models.rows.reskanet import DEPTHS
 from models.rows.unet import FOCAL, LATER_BLOCKS
 from models.stems import with_pointwise_reduction
@@ -34,44 +44,25 @@ def build_residual_unet(
     the map below in twice the size joins that of a stage in a convolution, blocks follow.
 
     Stem and merges have, where layers are bottlenecks, the reduction of pointwise layers, as
-    published.
+    published. The stem has one group, no dropout and no experts.
 
     Raises: ValueError for groups that do not divide the channels, for a base_width without effect,
         and for legacy=true where no network has been published.
     """
-    kit, later = create_kit(kind, options), _later_kit(kind, options)
+    kit = create_kit(kind, options)
     ends = with_pointwise_reduction(kit)  # type: ignore[arg-type]
-    down = plan_stages({**options, "stem_width": _STEM})
+    down, up = _plan_residual(options)
     widths = [stage[-1].ends.c_out for stage in down]
-    lengths = [len(stage) for stage in down]
-    block = DEPTHS[options["depth"]][0]
-    up = [
-        plan_stage(block, width, scaled(planes, options), length, 1, options)
-        for width, planes, length in zip(widths, PLANES, lengths, strict=True)
-    ]
-    merges = [(low + width, width) for width, low in pairwise(widths)]
-    convs = [conv for one in chain(*down, *up) for conv in one.convs if conv.kernel == 3]
-    check_groups(options["groups"], [*((c.c_in, c.c_out) for c in convs), *merges])
-
-    def build(stage: list[Any]) -> list[nn.Module]:
-        first, *rest = stage
-        return [
-            build_block(kit, kit, options, first),
-            *(build_block(later, later, _later_options(options), one) for one in rest),
-        ]
-
-    dropout = {"dropout": options["dropout"]}
-    stem = ends.conv(input_channels, scaled(_STEM, options), **_of_stem(options))
+    build = partial(_residual_stage, kit, _later_kit(kind, options), options)
     encoder = [nn.Sequential(*build(stage)) for stage in down]
-    encoder[0].insert(0, stem)
+    encoder[0].insert(0, ends.conv(input_channels, scaled(_STEM, options)))
     encoder[-1].extend(build(up[-1]))
+    merging = {"groups": options["groups"], "dropout": options["dropout"], "mixes": True}
     decoder = [
-        Merge(
-            ends.conv(*merge, groups=options["groups"], mixes=True, **dropout),
-            *build(stage),
-            corners=True,
+        Merge(ends.conv(low + width, width, **merging), *build(stage), corners=True)
+        for (width, low), stage in zip(
+            reversed([*pairwise(widths)]), reversed(up[:-1]), strict=True
         )
-        for merge, stage in zip(reversed(merges), reversed(up[:-1]), strict=True)
     ]
     return _map_net(
         kit,
@@ -79,17 +70,34 @@ def build_residual_unet(
         widths,
         STRIDES,
         num_classes=num_classes,
-        published=published_residual_unet(kind, lengths, options),
+        published=published_residual_unet(kind, [len(stage) for stage in down], options),
     )
 
 
-def _of_stem(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The stem of published weights drops channels of the image, too."""
-    return {"dropout": options["dropout"]} if options.get("legacy") else {}
+def _plan_residual(options: Mapping[str, Any]) -> tuple[list[list[Block]], list[list[Block]]]:
+    """The stages down, and those of the same channels on the way back, in the same order."""
+    down = plan_stages({**options, "stem_width": _STEM})
+    widths = [stage[-1].ends.c_out for stage in down]
+    block = DEPTHS[options["depth"]][0]
+    up = [
+        plan_stage(block, width, scaled(planes, options), len(stage), 1, options)
+        for width, planes, stage in zip(widths, PLANES, down, strict=True)
+    ]
+    convs = [conv for one in chain(*down, *up) for conv in one.convs if conv.kernel == 3]
+    merges = [(low + width, width) for width, low in pairwise(widths)]
+    check_groups(options["groups"], [*((c.c_in, c.c_out) for c in convs), *merges])
+    return down, up
 
 
-def _later_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**options, "dropout": 0.0} if options.get("legacy") else dict(options)
+def _residual_stage(
+    kit: Kit, later: Kit, options: Mapping[str, Any], stage: Sequence[Block]
+) -> list[ResidualBlock]:
+    """The blocks of a stage; those behind the first drop nothing with published weights."""
+    rest = {**options, "dropout": 0.0} if options.get("legacy") else options
+    return [
+        build_block(kit, kit, options, stage[0]),
+        *(build_block(later, later, rest, block) for block in stage[1:]),
+    ]
 
 
 def _later_kit(kind: str | None, options: Mapping[str, Any]) -> Kit:
@@ -195,18 +203,15 @@ def _map_net(
     **network: Any,
 ) -> MapNet:
     """The network of an encoder and a decoder, which ends in a 1x1 convolution."""
-    info, reduction = [], 1
-    for level, (width, stride) in enumerate(zip(widths, strides, strict=True)):
-        reduction *= stride
-        info.append({"num_chs": width, "reduction": reduction, "module": f"encoder.{level}"})
+    reductions = [*accumulate(strides, mul)]
     return MapNet(
         *parts,
         partial(CONVS[kit.ndim - 1], widths[0], kernel_size=1),
         num_features=widths[0],
         ndim=kit.ndim,
         # Strides round up: any image leaves one pixel, but an instance norm needs two.
-        min_size=reduction + 1 if kit.norm == "instance" else 1,
-        size_divisor=reduction,
-        feature_info=info,
+        min_size=reductions[-1] + 1 if kit.norm == "instance" else 1,
+        size_divisor=reductions[-1],
+        feature_info=level_info(widths, reductions),
         **network,
     )

@@ -103,6 +103,45 @@ NETWORKS = (
         "a slip; in eval mode there is no difference",
     ),
     Difference(
+        "`ukanet_18` and others of `_18` with U",
+        "all blocks but the first of a stage have the defaults of the block, whatever the network "
+        "was told",
+        "the same in models.published, and with legacy=True; all blocks are as told in "
+        "create_model",
+        "weights depend on it; a slip otherwise",
+    ),
+    Difference(
+        "`u2kagnet` and other U2-networks",
+        "return seven maps",
+        "return seven in training and the first of them in eval mode; deep_supervision=False: one",
+        "losses read all of them, and who predicts reads one",
+    ),
+    Difference(
+        "U- and U2-networks",
+        "take images whose sides the strides and pools divide",
+        "take all: maps come back to the size of those beside them; `size_divisor` says which "
+        "sides need nothing but doubling",
+        "images have any size",
+    ),
+    Difference(
+        "`ukanet_18` and others of `_18`, U2-networks, dropout",
+        "the first layer drops channels of the image",
+        "the first layer drops nothing, as in all others",
+        "a slip; in eval mode there is no difference",
+    ),
+    Difference(
+        "`UKAGNet(unet_depth=1)`",
+        "is made, and fails for want of an output layer",
+        "is refused: depth must be 2 or more",
+        "found before any work",
+    ),
+    Difference(
+        "`u2net`, dropout",
+        "drops single values",
+        "drops channels, as all networks do",
+        "one thing under one name; in eval mode there is no difference",
+    ),
+    Difference(
         "`kagrdnet_...`, drop_path_rate",
         "does nothing",
         "drops the paths of blocks in training",

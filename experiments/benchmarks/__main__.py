@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.app import exit_with_message
 from experiments.benchmarks import (
     bench_data,
     bench_layer,
@@ -22,7 +23,6 @@ from experiments.benchmarks import (
 from experiments.benchmarks.pictures import draw_all
 from experiments.benchmarks.record import PICTURES, RESULTS, Row, append_rows, newest, read_rows
 from experiments.benchmarks.tables import table_of
-from experiments.errors import UserError
 from experiments.reporting.report import MIN_WIDTH
 
 BENCHES = ("layer", "published", "model", "memory", "data", "trainer", "startup", "scaling")
@@ -117,11 +117,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_with_message("stopped; what was measured is in the CSV files"):
         main(sys.argv[1:])
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(2) from problem
-    except KeyboardInterrupt:
-        print("stopped; what was measured is in the CSV files", file=sys.stderr)
-        raise SystemExit(130) from None

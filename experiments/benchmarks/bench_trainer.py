@@ -133,7 +133,7 @@ def make_trainer(config: Config, batches: list[tuple[Tensor, Tensor]], directory
         config.trainer, seed=0, accelerator=accelerator, model=model,
         task=task,
         optimizer=build_optimizer(model, config.optimizer),
-        make_scheduler=lambda optimizer: build_scheduler(optimizer, config.scheduler, 10**6),
+        make_scheduler=lambda optimizer: build_scheduler(optimizer, config.scheduler, 10**6, 10**3),
         train_loader=cast(TrainLoader, loaded),
         validation_loader=cast(EvaluationLoader, loaded), run_config={},
     )  # fmt: skip

@@ -58,11 +58,11 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def matching_models(pattern: str) -> list[str]:
-    """The names of the registry that fit. Raises: ConfigError if none does."""
-    names = list_models(pattern)
+    """The names of classifiers that fit. Raises: ConfigError if none does."""
+    names = list_models(pattern, task="classification")
     if not names:
         raise ConfigError(
-            f"--models={pattern!r} fits no model; type a name or a pattern such as "
+            f"--models={pattern!r} fits no classifier; type a name or a pattern such as "
             "'simple_conv_*' (python cifar.py --help lists the models)"
         )
     return names

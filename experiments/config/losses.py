@@ -32,6 +32,20 @@ class FocalConfig(LossConfig):
 
 
 @dataclass
+class BCEConfig(LossConfig):
+    threshold: float | None = None  # targets above it are 1, others 0; null: targets are shares
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        value = self.threshold
+        rule = "must lie in [0, 1), or be null"
+        require(value is None or 0 <= value < 1, "loss.threshold", value, rule)
+        rule = "leaves targets of 0 and 1, which smoothing moves; type loss.label_smoothing=0"
+        sharp = value is None or self.label_smoothing == 0
+        require(sharp, "loss.threshold", value, rule)
+
+
+@dataclass
 class PenaltyConfig:
     """Terms added to the loss; each factor of 0 switches its term off.
 
@@ -54,5 +68,5 @@ class PenaltyConfig:
 LOSSES: dict[str, type[LossConfig]] = {
     "cross_entropy": LossConfig,
     "focal": FocalConfig,
-    "bce": LossConfig,
+    "bce": BCEConfig,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from experiments.config.checks import require
+from experiments.config.checks import require, require_choice
 
 
 @dataclass
@@ -33,14 +33,30 @@ class OptimizerConfig:
 
 
 @dataclass
-class AdamWConfig(OptimizerConfig):
+class FirstOrderConfig(OptimizerConfig):
+    """What all but LBFGS have, whose step is one for all weights.
+
+    The learning rate of a layer is lr * layer_decay^(depth - layer), the head's is lr; None: lr.
+    """
+
     weight_decay: float = 1e-4
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        decay = self.layer_decay
+        rule = "must lie in (0, 1], or be null: one learning rate for all layers"
+        require(decay is None or 0 < decay <= 1, "optimizer.layer_decay", decay, rule)
+
+
+@dataclass
+class AdamWConfig(FirstOrderConfig):
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     eps: float = 1e-8
 
 
 @dataclass
-class SGDConfig(OptimizerConfig):
+class SGDConfig(FirstOrderConfig):
     weight_decay: float = 5e-4
     momentum: float = 0.9
     nesterov: bool = True
@@ -53,14 +69,13 @@ class SGDConfig(OptimizerConfig):
 
 
 @dataclass
-class LionConfig(OptimizerConfig):
+class LionConfig(FirstOrderConfig):
     weight_decay: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
 
 
 @dataclass
-class LambConfig(OptimizerConfig):
-    weight_decay: float = 1e-4
+class LambConfig(FirstOrderConfig):
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     eps: float = 1e-6
 
@@ -76,30 +91,63 @@ class LBFGSConfig(OptimizerConfig):
 
 @dataclass
 class SchedulerConfig:
-    """lr(s) over optimizer steps s; the steps of `warmup` rise linearly from 0 to optimizer.lr.
+    """lr(s) over optimizer steps s; `warmup` of them come before optimizer.lr is reached.
 
-    An integer counts steps, a float below 1 is a share of all steps of the run.
+    An integer counts steps, or epochs where a schedule has a `unit`; a float below 1 is a share of
+    all steps of the run.
     """
 
     name: str = "constant"
     warmup: int | float = 0
 
     def __post_init__(self) -> None:
-        value = self.warmup
-        if isinstance(value, float):
-            rule = "must be a share of all steps, below 1, or a whole number of steps"
-            require(0 <= value < 1, "scheduler.warmup", value, rule)
-        require(value >= 0, "scheduler.warmup", value, "must be 0 or more steps")
-
-    def warmup_steps(self, total_steps: int) -> int:
-        """The optimizer steps of the rise: `warmup`, or its share of all steps, rounded."""
-        if isinstance(self.warmup, float):
-            return round(self.warmup * total_steps)
-        return self.warmup
+        _require_length("warmup", self.warmup)
 
 
 @dataclass
-class PolynomialConfig(SchedulerConfig):
+class WarmupConfig(SchedulerConfig):
+    """A linear rise from lr_start; with `stairs` the rate of an epoch is that of its first step."""
+
+    unit: str = "step"
+    lr_start: float = 0.0
+    stairs: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("scheduler.unit", self.unit, ("step", "epoch"))
+
+    def steps(self, length: int | float, total_steps: int, steps_per_epoch: int) -> int:
+        """The optimizer steps of a length that is a count of `unit`s, or a share of all steps."""
+        if isinstance(length, float):
+            return round(length * total_steps)
+        return length * (steps_per_epoch if self.unit == "epoch" else 1)
+
+
+@dataclass
+class FallingConfig(WarmupConfig):
+    """A fall to lr_end, where the last `cooldown` stay.
+
+    It begins behind the warm-up; with `overlap` at step 0, hidden by the warm-up, as timm has it.
+    """
+
+    lr_end: float = 0.0
+    cooldown: int | float = 0
+    overlap: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_length("cooldown", self.cooldown)
+
+
+def _require_length(key: str, value: int | float) -> None:
+    if isinstance(value, float):
+        rule = "must be a share of all steps, below 1, or a whole number of steps"
+        require(0 <= value < 1, f"scheduler.{key}", value, rule)
+    require(value >= 0, f"scheduler.{key}", value, "must be 0 or more steps")
+
+
+@dataclass
+class PolynomialConfig(FallingConfig):
     power: float = 1.0
     lr_end: float = 1e-7
 
@@ -109,8 +157,8 @@ class PolynomialConfig(SchedulerConfig):
 
 
 @dataclass
-class CosineConfig(SchedulerConfig):
-    lr_end: float = 0.0
+class CosineConfig(FallingConfig):
+    pass
 
 
 @dataclass
@@ -142,5 +190,5 @@ SCHEDULERS: dict[str, type[SchedulerConfig]] = {
     "polynomial": PolynomialConfig,
     "cosine": CosineConfig,
     "onecycle": OneCycleConfig,
-    "constant": SchedulerConfig,
+    "constant": WarmupConfig,
 }

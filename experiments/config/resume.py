@@ -72,6 +72,7 @@ RESUME: dict[str, str] = {
     "trainer.threads": RECORDED,
     "trainer.resume": FREE,
     "trainer.start_from": REFUSED,
+    "trainer.weights": REFUSED,
     "trainer.checkpoint_steps": FREE,
     "trainer.keep_last": FREE,
     "trainer.monitor": REFUSED,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from conv_kan.layers.mixture import mixture_penalty
@@ -15,8 +16,11 @@ from experiments.errors import ConfigError, or_words, shortage
 from models import create_model
 from models.match import Match, match
 from models.registry import MATCH
+from models.weights import take_weights
 
 LARGEST = 64  # the side up to which one is looked for that works
+
+Forward = Callable[[nn.Module, Tensor], Any]
 
 
 def check_model(config: Config) -> None:
@@ -76,7 +80,28 @@ def _options(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.model.items() if key != "name"}
 
 
-Forward = Callable[[nn.Module, Tensor], Any]
+def begin_with_weights(model: nn.Module, config: Config) -> str:
+    """Take over the weights of trainer.weights; return in words what became of them.
+
+    Raises: ConfigError for a model that is no transformer, and for a source that cannot be read or
+        has other weights.
+    """
+    source = config.trainer.weights
+    assert source is not None
+    if not isinstance(model, VisionTransformer):
+        raise ConfigError(
+            f"trainer.weights={source}: model {config.model['name']} is none of the transformers "
+            "(vit, kat, kan_deit, kit), which take others' weights; leave it out, or begin with a "
+            "run of yours (trainer.start_from) or a network of model=timm model.pretrained=true"
+        )
+    try:
+        taken = take_weights(model, source)
+    except ValueError as error:
+        raise ConfigError(f"trainer.weights={source}: {error}") from error
+    return (
+        f"begins with {source}: {len(taken.taken)} tensors taken, {len(taken.resized)} resized, "
+        f"{len(taken.left)} left as they were drawn, {len(taken.unused)} not used"
+    )
 
 
 def check_forward(

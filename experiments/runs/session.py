@@ -35,7 +35,12 @@ from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import check_forward, make_model, matched_options
+from experiments.runs.model import (
+    begin_with_weights,
+    check_forward,
+    make_model,
+    matched_options,
+)
 from experiments.runs.opening import Opened, open_run_directory
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.setup import (
@@ -84,6 +89,8 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
+    if config.trainer.weights is not None and config.trainer.start_from is None:
+        console.print(begin_with_weights(model, config))
     share = config.trainer.accumulation * accelerator.num_processes
     micro_batch = config.trainer.batch_size // share
     check_forward(model, config, task.input_shape, micro_batch, task.check_model)
@@ -128,7 +135,8 @@ class Session:
         overfit = config.trainer.overfit_batches
         validation = train_loader.seen_images() if overfit else data.validation
         selects = config.data.fit == "train"
-        total_steps = train_loader.steps_per_epoch * config.trainer.epochs
+        per_epoch = train_loader.steps_per_epoch
+        total_steps = per_epoch * config.trainer.epochs
         task.attach(model)
         self.trainer = Trainer(
             config.trainer,
@@ -137,7 +145,9 @@ class Session:
             model=model,
             task=task,
             optimizer=build_optimizer(model, config.optimizer),
-            make_scheduler=lambda opt: build_scheduler(opt, config.scheduler, total_steps),
+            make_scheduler=lambda opt: build_scheduler(
+                opt, config.scheduler, total_steps, per_epoch
+            ),
             train_loader=train_loader,
             validation_loader=self.evaluation_loader(validation) if selects else None,
             run_config=to_dict(config),

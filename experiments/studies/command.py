@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.app import exit_with_message
 from experiments.errors import UserError
 from experiments.studies import record
 from experiments.studies.children import ROOT, Place, Queue
@@ -79,14 +80,8 @@ def main(study: Study, arguments: Sequence[str]) -> int:
 
 def run(study: Study) -> int:
     """What `python -m experiments.studies.NAME` does; returns the exit code."""
-    try:
+    with exit_with_message("stopped at once; the next call takes up what was saved"):
         return main(study, sys.argv[1:])
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped at once; the next call takes up what was saved", file=sys.stderr)
-        return 130
 
 
 def _say(line: str) -> None:

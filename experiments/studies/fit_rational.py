@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiments.app import exit_with_message
 from experiments.errors import UserError, reason
 from experiments.studies.fit_picture import draw
 from experiments.studies.functions import parse_function
@@ -108,11 +109,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_with_message("stopped; nothing was written"):
         raise SystemExit(main(sys.argv[1:]))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(2) from problem
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        raise SystemExit(130) from None

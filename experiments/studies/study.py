@@ -89,3 +89,18 @@ class Study:
         except DataError as error:
             return str(error)
         return ""
+
+
+def one_cycle(lr: str, weight_decay: str) -> tuple[str, ...]:
+    """AdamW with a one-cycle schedule, batches of 64, no augmentation, one thread of a CPU."""
+    return (
+        "augment=none",
+        "optimizer=adamw",
+        f"optimizer.lr={lr}",
+        f"optimizer.weight_decay={weight_decay}",
+        "scheduler=onecycle",
+        "loss.label_smoothing=0.1",
+        "trainer.batch_size=64",
+        "trainer.threads=1",
+        "trainer.cpu=true",
+    )

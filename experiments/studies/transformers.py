@@ -12,20 +12,10 @@ twice.
 from __future__ import annotations
 
 from experiments.studies.command import run
-from experiments.studies.study import Data, Family, Study
+from experiments.studies.study import Data, Family, Study, one_cycle
 from experiments.studies.zoo import FASHION_MNIST
 
-RECIPE = (
-    "augment=none",
-    "optimizer=adamw",
-    "optimizer.lr=1e-3",
-    "optimizer.weight_decay=5e-2",
-    "scheduler=onecycle",
-    "loss.label_smoothing=0.1",
-    "trainer.batch_size=64",
-    "trainer.threads=1",
-    "trainer.cpu=true",
-)
+RECIPE = one_cycle(lr="1e-3", weight_decay="5e-2")
 KINDS = {
     "kat": "KAT",
     "chebyshev": "Chebyshev",

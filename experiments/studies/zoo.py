@@ -15,20 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.studies.command import run
-from experiments.studies.study import Data, Family, Study
+from experiments.studies.study import Data, Family, Study, one_cycle
 
 FASHION_MNIST = (Path("/usr/share/datasets/fashion-mnist"),)  # of Debian's dataset-fashion-mnist
-RECIPE = (
-    "augment=none",
-    "optimizer=adamw",
-    "optimizer.lr=3e-3",
-    "optimizer.weight_decay=1e-2",
-    "scheduler=onecycle",
-    "loss.label_smoothing=0.1",
-    "trainer.batch_size=64",
-    "trainer.threads=1",
-    "trainer.cpu=true",
-)
+RECIPE = one_cycle(lr="3e-3", weight_decay="1e-2")
 KINDS = {"kan": "KAN", "plain": "plain twin", "svkan": "SV-KAN twin"}
 DATA = {
     "digits": Data("digits", ("data=digits", "data.image_size=16", "trainer.epochs=17")),

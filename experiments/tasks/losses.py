@@ -7,12 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.config.checks import require_choice
-from experiments.config.losses import LOSSES, FocalConfig, LossConfig
+from experiments.config.losses import LOSSES, BCEConfig, FocalConfig, LossConfig
 from experiments.errors import ConfigError
 
 
 def build_loss(cfg: LossConfig, num_classes: int) -> nn.Module:
     """Build the loss named by cfg: (logits (B, C), targets (B,) int or (B, C) soft) -> scalar mean.
+
+    Smoothing acts on the targets as they come, behind mixup and cutmix: the same as timm's, whose
+    Mixup smooths the classes before it mixes them.
 
     Raises:
         ConfigError: cfg.name is not a known loss; cfg.alpha has another length than num_classes.
@@ -20,10 +23,13 @@ def build_loss(cfg: LossConfig, num_classes: int) -> nn.Module:
     require_choice("loss.name", cfg.name, tuple(LOSSES))
     if isinstance(cfg, FocalConfig):
         return FocalLoss(num_classes, cfg.gamma, cfg.alpha, cfg.label_smoothing)
-    if cfg.name == "focal":
-        raise ConfigError("loss.name='focal' needs the fields of FocalConfig; choose loss=focal")
-    if cfg.name == "bce":
-        return BinaryCrossEntropy(cfg.label_smoothing)
+    if isinstance(cfg, BCEConfig):
+        return BinaryCrossEntropy(cfg.label_smoothing, cfg.threshold)
+    if LOSSES[cfg.name] is not LossConfig:
+        fields = LOSSES[cfg.name].__name__
+        raise ConfigError(
+            f"loss.name={cfg.name!r} needs the fields of {fields}; choose loss={cfg.name}"
+        )
     return nn.CrossEntropyLoss(label_smoothing=cfg.label_smoothing)
 
 
@@ -41,18 +47,23 @@ class BinaryCrossEntropy(nn.Module):
     """mean over b, c of -(t_c log s_c + (1 - t_c) log(1 - s_c)), with s = sigmoid(logits).
 
     Computed in float32 at least. label_smoothing mixes t with the uniform distribution, for
-    integer and soft targets alike (timm's loss of this name smooths integer targets only).
+    integer and soft targets alike; with a threshold t_c is 1 above it and 0 elsewhere, so that all
+    classes of a mixed image may be present.
 
     Shapes: logits (B, C), targets (B,) int or (B, C) soft -> scalar.
+    Source: timm's loss of this name, which leaves the smoothing of soft targets to its Mixup;
+        threshold=0 is KAN-ViT's.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, threshold: float | None = None) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.threshold = label_smoothing, threshold
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(logits)
         t = soften(targets, logits.shape[1], self.label_smoothing, logits.dtype)
+        if self.threshold is not None:
+            t = (t > self.threshold).to(t.dtype)
         return F.binary_cross_entropy_with_logits(logits, t)
 
 

@@ -62,7 +62,7 @@ class Progress:
     best_epoch: int = 0
     best_note: str = ""  # what best.safetensors says of itself, and the SHA-256 of all of it
     best_sha256: str = ""  # empty: written by a version that did not keep it
-    lr: float = 0.0  # of the last step
+    lr: float = 0.0  # of the last step, and of the head where layers differ
 
 
 class TrainingState:
@@ -232,14 +232,19 @@ class TrainingState:
         and the number of epochs done. Learning rates, decay and schedule are this run's own, as if
         it had come that far by itself; the best weights are still to be found.
 
-        Raises CheckpointError: another model or optimizer wrote it, it stands within an epoch, or
-        this run is to have no more epochs than that.
+        Raises CheckpointError: another model or optimizer wrote it, or one whose weights stand in
+        another order; it stands within an epoch, or this run is to have no more epochs than that.
         """
         checkpoint = CheckpointStore(path.parent, UNKNOWN).load(path)
         epoch = self._epochs_done(checkpoint, path)
         self._load_weights(checkpoint, path)
-        own = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**own, "state": checkpoint.state["optimizer"]["state"]})
+        own, taken = self.optimizer.state_dict(), checkpoint.state["optimizer"]
+        if _sizes(own) != _sizes(taken):  # a state says whose it is by its place alone
+            raise CheckpointError(
+                f"trainer.start_from={path} has other groups of weights: an optimizer.weight_decay "
+                "of 0, or optimizer.layer_decay, on one side alone; type what that run had"
+            )
+        self.optimizer.load_state_dict({**own, "state": taken["state"]})
         self._load_scaler(checkpoint)
         self.progress = Progress(epoch=epoch, step=epoch * self.train_loader.steps_per_epoch)
         with warnings.catch_warnings():  # torch warns of steps of a schedule before an optimizer's
@@ -300,3 +305,7 @@ class TrainingState:
         self.checkpoints.set_aside_after(self.progress.step)
         self.log.restore(taken.metrics, taken.state.get("log_position", 0))
         return self.progress
+
+
+def _sizes(optimizer: Mapping[str, Any]) -> list[int]:
+    return [len(group["params"]) for group in optimizer["param_groups"]]

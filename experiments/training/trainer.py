@@ -59,7 +59,8 @@ class Trainer(TrainingState):
         self.module = model.to(accelerator.device).to(memory_format=layout)
         # Before prepare(): it wraps forward, and a copy of the wrapper would call the original.
         decay = config.ema_decay
-        self.ema = ModelEmaV3(self.module, decay=decay) if decay is not None else None
+        # In float32 always: timm rounds to bfloat16 by a generator that no checkpoint holds.
+        self.ema = None if decay is None else ModelEmaV3(self.module, decay, dtype=torch.float32)
         self.scheduler = make_scheduler(optimizer)
         self.needs_closure = isinstance(optimizer, torch.optim.LBFGS)
         self.model, prepared = accelerator.prepare(self.module, optimizer)
@@ -123,7 +124,7 @@ class Trainer(TrainingState):
         started = time.perf_counter()
         steps = iter(self.train_loader.epoch(progress.epoch, progress.step_in_epoch))
         while (micro_batches := self.next_step(steps)) is not None:
-            progress.lr = self.optimizer.param_groups[0]["lr"]
+            progress.lr = max(group["lr"] for group in self.optimizer.param_groups)
             loss = self.train_step(micro_batches)
             progress.step += 1
             progress.step_in_epoch += 1

@@ -6,11 +6,13 @@ Every name is a function with the positional order, keywords and defaults of the
 or class (see `list_published` and `inspect.signature`). What it returns computes what the published
 network computes from the same weights, which conv_kan.interop loads: norms, unscaled functions,
 initial weights, and what weights depend on though it is a defect (Legendre functions of x scaled by
-the extremes of the batch; in kagrdnet_... depthwise kernels that read other channels). The same
-names in `create_model` are these networks with the defaults of this library, and without defects.
+the extremes of the batch; in kagrdnet_... depthwise kernels that read other channels; in ukanet_18
+and its kin later blocks that are not as told). The same names in `create_model` are these
+networks with the defaults of this library, and without defects.
 
 Networks of mixtures return logits alone; `conv_kan.layers.mixture_penalty(model)` is the published
-loss. AutoKAN and TinyAutoKAGN return the network. docs/differences.md has the rest.
+loss. U2-networks return all maps in training and the first one in eval mode. AutoKAN and
+TinyAutoKAGN return the network. docs/differences.md has the rest.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from models.rows import (
     densekanet,
     foreign,
     kaconv,
+    rational,
     rdnet,
     reskanet,
     rkan,
@@ -19,6 +20,20 @@ from models.rows import (
     vggkan,
 )
 
-FAMILIES = (baselines, reskanet, densekanet, vggkan, kaconv, rdnet, rkan, foreign, transformer,
-            unet, u2net, ukan, smp)  # fmt: skip
+FAMILIES = (
+    baselines,
+    reskanet,
+    densekanet,
+    vggkan,
+    kaconv,
+    rdnet,
+    rkan,
+    foreign,
+    transformer,
+    rational,
+    unet,
+    u2net,
+    ukan,
+    smp,
+)
 ROWS = tuple(row for family in FAMILIES for row in family.ROWS)

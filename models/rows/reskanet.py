@@ -80,22 +80,28 @@ _ROWS = {
 }
 
 
+# Of residual stages, whatever stands before and behind them.
+STAGES = (
+    NDIM,
+    Option("depth", int, 18, "published layers: 18 and 34 in blocks of two, 50 and more in blocks "
+           "of three", choices=tuple(DEPTHS)),
+    Option("blocks", tuple[int, int, int, int] | None, None, "of the four stages; null: those of "
+           "the depth", minimum=1),
+    Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01,
+           is_width=True),
+    Option("base_width", int | None, None, "channels of the 3x3 in blocks of three, in 64ths of "
+           "the stage's; null: 64", minimum=1),
+    Option("groups", int, 1, "groups of the 3x3 convolutions, which are as many times wider in "
+           "blocks of three", minimum=1),
+)  # fmt: skip
+
+
 def _options(kind: str | None, form: str) -> list[Option]:
-    text = "published layers: 18 and 34 in blocks of two, 50 and more in blocks of three"
     options = [
-        NDIM,
-        Option("depth", int, 18, text, choices=tuple(DEPTHS)),
-        Option("blocks", tuple[int, int, int, int] | None, None, "of the four stages; null: those "
-               "of the depth", minimum=1),
-        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01,
-               is_width=True),
-        Option("base_width", int | None, None, "channels of the 3x3 in blocks of three, in 64ths "
-               "of the stage's; null: 64", minimum=1),
+        *STAGES,
         *stem_options(_SMALL),
         Option("stem_width", int, 8, "channels of the first convolution, times width_scale",
                minimum=1),
-        Option("groups", int, 1, "groups of the 3x3 convolutions, which are as many times wider in "
-               "blocks of three", minimum=1),
         Option("dropout", float, 0.0, "of channels, in every layer but the first", 0, 1),
         Option("dropout_linear", float, 0.25, "of features, before the classifier", 0, 1),
     ]  # fmt: skip

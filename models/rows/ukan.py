@@ -1,9 +1,9 @@
 """U-KAN: convolutions down to an eighth, blocks of linear layers with functions below, and back.
 
 ukan has layers of any kind in its blocks, efficient ones (splines on grids that adapt) by default,
-as published; ukan_linear has plain linear layers in their places. Published code builds one block a
-stage whatever its depths say, and its dropout does nothing: here blocks may be more, and there is
-no dropout. Maps are halved for any size of image, rounding up.
+as published; ukan_linear has plain linear layers in their places. In the published code depths,
+dropout, image sizes, deep supervision and no_kan do nothing: here `blocks` may be more than one,
+and the others are not there. Maps are halved for any size of image, rounding up.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from models.rows.common import (
     network_name,
     with_defaults,
 )
-from models.rows.reskanet import DEPTHS
+from models.rows.reskanet import STAGES
 
 # Of published residual networks, the layers of all blocks but the first of each stage, whatever
 # the network was told: kind and form -> options.
@@ -51,20 +51,7 @@ FOCAL: dict[str, Any] = {
 
 
 def _residual_options(kind: str | None, form: str) -> list[Option]:
-    text = "blocks of a residual network: 18 and 34 of two convolutions, 50 and more of three"
-    options = [
-        NDIM,
-        Option("depth", int, 18, text, choices=tuple(DEPTHS)),
-        Option("blocks", tuple[int, int, int, int] | None, None, "of the four stages; null: those "
-               "of the depth", minimum=1),
-        Option("width_scale", float, 1.0, "factor on 8, 16, 32 and 64 channels", minimum=0.01,
-               is_width=True),
-        Option("base_width", int | None, None, "channels of the 3x3 in blocks of three, in 64ths "
-               "of the stage's; null: 64", minimum=1),
-        Option("groups", int, 1, "groups of the 3x3 convolutions, which are as many times wider in "
-               "blocks of three", minimum=1),
-        DROPOUT,
-    ]  # fmt: skip
+    options = [*STAGES, DROPOUT]
     if (kind, form) in LATER_BLOCKS:
         text = "what published weights need: all blocks but the first of a stage ignore degree, "
         text += "grid, base, norm, affine and dropout, and have the published defaults"

@@ -11,7 +11,9 @@ from tests.cuda_on_cpu.nvrtc import ARCHITECTURES, compile_kernels, disassemble
 MODULES = instances(["gram", "relu", "bspline"], [torch.float32, torch.bfloat16], ["morlet"])
 
 
-@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], 90])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param(ARCHITECTURES[0], marks=pytest.mark.slow), 90]
+)
 def test_kernels_compile_without_spills(architecture):
     for kernels in MODULES:
         _, resources, _ = compile_kernels(kernels, architecture)

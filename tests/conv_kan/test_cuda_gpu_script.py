@@ -18,6 +18,7 @@ def test_checks_run_and_pass(monkeypatch, part):
         assert list(getattr(cuda_on_gpu, part)())
 
 
+@pytest.mark.slow
 def test_parity_and_benchmark_run(monkeypatch):
     Executor(checked=False).install(monkeypatch)
     monkeypatch.setattr(cuda_on_gpu, "BASES", ["gram"])

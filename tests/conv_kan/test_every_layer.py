@@ -76,6 +76,14 @@ LAYERS = {
     "pre-gated": (partial(Bottleneck, C, C, 3, padding=1, min_inner=4, layer=pre_gated), 2, 9.0),
 }
 all_layers = pytest.mark.parametrize("name", LAYERS)
+# What takes seconds for each: all of them in `make slow`, every fourth one always.
+layers_in_turn = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if i % 4 else [])
+        for i, name in enumerate(LAYERS)
+    ],
+)
 
 
 def make(name):
@@ -226,7 +234,7 @@ def test_empty_batch(name):
         assert "Expected more than 1 value per channel" in str(error)
 
 
-@all_layers
+@layers_in_turn
 def test_compiles_to_one_graph(name):
     torch._dynamo.reset()
     layer, x = make(name).double(), image(name).double()
@@ -247,7 +255,7 @@ def test_trains_compiled_to_machine_code(name):
         close(one, other, 1e-6)
 
 
-@all_layers
+@layers_in_turn
 def test_exports_for_any_batch(name):
     layer, x = make(name).eval(), image(name)
     batch = torch.export.Dim("batch", min=2, max=64)
@@ -256,7 +264,7 @@ def test_exports_for_any_batch(name):
         close(program.module()(other), layer(other))
 
 
-@all_layers
+@layers_in_turn
 def test_onnx_equals_eager(name, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")

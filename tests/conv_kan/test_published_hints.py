@@ -80,7 +80,7 @@ def test_other_attributes_are_missing_as_before():
         ("vggkagn", "networks are made by models.published.vggkagn"),
         ("EightSimpleConvKAGN", "made by models.published.EightSimpleConvKAGN"),
         ("reskagnet_18x32p", "made by models.published.reskagnet_18x32p"),
-        ("u2kagnet", "it is not built here: see models.published.list_published"),
+        ("u2kagnet", "networks are made by models.published.u2kagnet"),
         ("vggkagm", "did you mean 'vggkagn'[?] Then networks are made by models.published.vggkagn"),
         ("L1", "penalty.l1_decay of a run"),
         ("KAGNConvNDLayer", r"conv_kan.KANConv\("),

@@ -1,6 +1,7 @@
 """What holds for every registered model, at a small size."""
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from conv_kan.interop import export_published
-from models import Option, check_options, create_model, list_models, model_options
+from models import (
+    Option,
+    check_options,
+    check_task,
+    create_model,
+    list_models,
+    model_options,
+    model_task,
+)
 from models.features import feature_net
 from models.registry import _MODELS
 from models.rows.common import KINDS_BY_SUFFIX
@@ -22,12 +31,23 @@ SMALL: dict[str, Any] = {
     "width_scale": 0.25,
     "blocks": (1, 1, 1, 1),
     "block_config": (2, 1),
+    "depth": 2,
+    "depths": (2,) * 6,
+    "layers": 1,
+    "channels": (64, 32, 32),
 }
-# The same of networks of other libraries.
+# The same of networks of other libraries, and of one that takes images of one size.
 SMALL_FOREIGN: dict[str, dict[str, Any]] = {
     "timm": {"architecture": "test_resnet"},
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
     "rkan": {"backbone": "test_resnet", "stages": (3, 4)},
+    "rational_mlp": {"image_size": 32, "hidden": 16},
+    "mlp": {"image_size": 32, "hidden": 16},
+    "smp": {
+        "decoder": "fpn",
+        "encoder": "tu-reskacnet width_scale=0.25 blocks=[1,1,1,1]",
+        "depth": None,
+    },
 }
 # Transformers, which are made for images of one size.
 SMALL_TRANSFORMER = {"image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "depth": 2}
@@ -45,7 +65,15 @@ OF_EVERY_FAMILY = [
     "rkan",
     "timm",
     "kat",
+    "ukagnet",
+    "ukagnet_18",
+    "u2kagnet_small",
+    "ukan",
+    "smp",
 ]
+# Which give logits to every pixel; these are networks of every kind, too, in many families.
+U_FAMILIES = ["models.u2net:build_u2net", "models.unet:build_residual_unet",
+              "models.unet:build_unet"]  # fmt: skip
 
 
 def sizes_of(name: str) -> dict[str, Any]:
@@ -73,20 +101,49 @@ def small(name: str, **options: Any) -> Any:
     return create_model(name, num_classes=5, input_channels=3, **{**sizes_of(name), **given})
 
 
-def distinct_models() -> list[str]:
-    """One name for each small network; names that differ in their depth alone are one."""
+def distinct_models(each: bool = False) -> list[str]:
+    """One name for each small network; names that differ in their depth alone are one.
+
+    Of U-networks a kind is tried in one family, in turn, unless each is asked for.
+    """
     found: dict[str, str] = {}
     for name in list_models():
         entry, values = _MODELS[name], check_options(name, sizes_of(name))
         if "depth" in values:
             values["depth"] = ALIKE.get(values["depth"], values["depth"])
+        if "depths" in values:  # of blocks, whose channels follow from the size alone
+            values.pop("size")
         found.setdefault(repr((entry.build, entry.arguments, values)), name)
-    return sorted(found.values())
+    kinds = [*dict.fromkeys(kind for kind, _ in KINDS_BY_SUFFIX.values())]
+
+    def is_in_turn(name: str) -> bool:
+        family, kind = _MODELS[name].build, _MODELS[name].arguments.get("kind")
+        return family not in U_FAMILIES or U_FAMILIES[kinds.index(kind) % 3] == family
+
+    return sorted(name for name in found.values() if each or is_in_turn(name))
 
 
 def images(size: int = 32, ndim: int = 2) -> Tensor:
     seed = torch.Generator().manual_seed(1)
     return torch.randn(4, 3, *[size] * ndim, generator=seed)
+
+
+def parts(outputs: Any) -> tuple[Tensor, ...]:
+    """All outputs, of networks that give several in training, too."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def shape_of(name: str, x: Tensor, outputs: int = 5) -> tuple[int, ...]:
+    """Of the outputs for a batch."""
+    is_map = model_task(name) == "segmentation"
+    return (len(x), outputs, *(x.shape[2:] if is_map else ()))
+
+
+def with_slow_maps(names: Iterable[str], but: str = "") -> list[Any]:
+    """The names, of which networks that give maps are tried where time does not count, but one."""
+    is_map = {name: name != but and model_task(name) == "segmentation" for name in names}
+    slow = [pytest.mark.slow]
+    return [pytest.param(name, marks=slow if is_map[name] else []) for name in names]
 
 
 every_model = pytest.mark.parametrize("name", distinct_models())
@@ -101,9 +158,9 @@ def test_trains_saves_and_predicts(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in small(name).state_dict().items()}
     assert shapes == {key: value.shape for key, value in model.state_dict().items()}
-    logits = model(x)
-    assert logits.shape == (4, 5)
-    logits.square().mean().backward()
+    logits = parts(model(x))
+    assert {part.shape for part in logits} == {shape_of(name, x)}
+    sum(part.square().mean() for part in logits).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{key} has no gradient"
         assert parameter.grad.isfinite().all(), f"{key} has a gradient that is not finite"
@@ -138,14 +195,16 @@ def test_keeps_the_contract_of_timm(name: str) -> None:
     with torch.no_grad():
         maps = model.forward_features(x)
         pooled = model.forward_head(maps, pre_logits=True)
-        assert pooled.shape == (4, model.num_features)
+        assert pooled.shape[:2] == (4, model.num_features)
         model.reset_classifier(7)
-        assert model(x).shape == (4, 7) and model.num_classes == 7
+        assert model(x).shape == shape_of(name, x, 7) and model.num_classes == 7
         model.reset_classifier(0)
         torch.testing.assert_close(model(x), pooled, rtol=0, atol=0)
+    if name == "smp":  # whose decoder wants all maps of its encoder at once
+        return
     net = feature_net(model)
     channels, reductions = net.feature_info.channels(), net.feature_info.reduction()
-    assert len(channels) > 1
+    assert len(channels) > 1 or name in ("rational_mlp", "mlp")
     with torch.no_grad():
         for maps, width, reduction in zip(net(x), channels, reductions, strict=True):
             assert maps.shape == (4, width, *[-(-32 // reduction)] * 2)
@@ -187,7 +246,8 @@ def test_signals_and_volumes(name: str, ndim: int) -> None:
     size = 16 if ndim == 3 and "vgg" not in name else 32
     model = small(name, ndim=ndim).eval()
     with torch.no_grad():
-        assert model(images(size, ndim)[:1]).shape == (1, 5)
+        x = images(size, ndim)[:1]
+        assert model(x).shape == shape_of(name, x)
         with pytest.raises(ValueError, match="must have shape"):
             model(images())
 
@@ -227,12 +287,15 @@ def test_channels_last_images_give_the_same(name: str) -> None:
         torch.testing.assert_close(last, model(images().double()), rtol=1e-9, atol=1e-9)
 
 
-@some_models
+@pytest.mark.parametrize("name", with_slow_maps([*OF_EVERY_KIND, *OF_EVERY_FAMILY], but="ukagnet"))
 def test_fits_a_batch(name: str) -> None:
-    calm = {"dropout_linear": 0.0} | ({"noisy_gating": False} if "moe" in name else {})
+    calm: dict[str, Any] = {"dropout_linear": 0.0, "deep_supervision": False}
+    calm |= {"noisy_gating": False} if "moe" in name else {}
     torch.manual_seed(0)
     model, labels = small(name, **calm), torch.arange(4)
     x = images(32 if "heads" in model_options(name) else 16)
+    if model_task(name) == "segmentation":
+        labels = labels.view(4, 1, 1).expand(4, *x.shape[2:])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses: list[float] = []
     while len(losses) < 100 and not (losses and losses[-1] < 0.5 * losses[0]):
@@ -262,8 +325,33 @@ def test_options_are_documented_and_their_defaults_valid(name: str) -> None:
         assert option.check(option.default) == option.default
 
 
+def test_a_model_of_another_task_is_refused() -> None:
+    words = (
+        r"vggkagn is for classification and returns logits \(B, num_classes\), where segmentation"
+    )
+    with pytest.raises(ValueError, match=words):
+        check_task("vggkagn", "segmentation")
+    with pytest.raises(ValueError, match=r"choose a model of list_models\(task='classification'\)"):
+        check_task("ukagnet", "classification")
+    check_task("ukagnet", "segmentation")
+    both = [list_models(task=task) for task in ("classification", "segmentation")]
+    assert sorted(both[0] + both[1]) == list_models() and "u2net" in both[1]
+    assert [small(name).task for name in ("ukagnet", "smp", "vgg")] == [
+        model_task(name) for name in ("ukagnet", "smp", "vgg")
+    ]
+    with pytest.raises(ValueError, match="task='segmentatoin' is not known; did you mean 'segm"):
+        list_models(task="segmentatoin")
+
+
 def test_compiles_to_one_graph() -> None:
     check_compiled("simple_conv_kagn")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*distinct_models(each=True)} - {*distinct_models()}))
+def test_every_kind_in_every_family_of_u_networks(name: str, tmp_path: Path) -> None:
+    test_trains_saves_and_predicts(name, tmp_path)
+    test_keeps_the_contract_of_timm(name)
 
 
 @pytest.mark.slow
@@ -307,17 +395,43 @@ SMALLEST: dict[str, tuple[dict[str, Any], int]] = {
     "rkan": ({"backbone": "test_resnet"}, 32),
     "timm": ({"architecture": "test_resnet"}, 32),
     "kat": ({**SMALL_TRANSFORMER, "image_size": 8, "patch_size": 4, "depth": 1}, 8),
+    "rational_mlp": ({"image_size": 8, "hidden": 8}, 8),
+    "rational_cnn": ({}, 16),
+    "ukacnet": ({"width_scale": 0.125, "depth": 2, "layers": 1}, 8),
+    "ukacnet_18": ({"width_scale": 0.125, "blocks": (1, 1, 1, 1)}, 8),
+    "u2kacnet_small": ({"width_scale": 0.125, "depths": (2,) * 6}, 8),
+    "ukan": ({"channels": (8, 8, 8)}, 8),
+    "smp": (SMALL_FOREIGN["smp"], 16),
 }
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+def smallest(name: str) -> tuple[nn.Module, Tensor]:
+    """The smallest network of a family, and images for it."""
     options, size = SMALLEST[name]
     known = model_options(name)
     if "degree" in known and known["degree"].default is not None:
         options = {**options, "degree": 1}
-    model = create_model(name, num_classes=2, input_channels=3, **options)
-    check_onnx(model, images(size), tmp_path / "model.onnx")
+    return create_model(name, num_classes=2, input_channels=3, **options), images(size)
+
+
+@pytest.mark.parametrize("name", with_slow_maps(SMALLEST))
+def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
+    model, x = smallest(name)
+    check_onnx(model, x, tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_machine_code_equals_eager(name: str) -> None:
+    """One of each family; without vector registers and optimisation g++ takes half the time."""
+    from torch._inductor import config as inductor_config  # which takes seconds
+
+    torch._dynamo.reset()
+    model, x = smallest(name)
+    cheap = {"cpp.simdlen": 1, "aot_inductor.debug_compile": True}
+    with inductor_config.patch(cheap), torch.no_grad():
+        compiled = torch.compile(model.eval(), backend="inductor", fullgraph=True)
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

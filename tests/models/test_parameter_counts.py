@@ -5,7 +5,8 @@ import torch
 
 from conv_kan.bases.rbf import RBF
 from conv_kan.layers import Bottleneck, MixtureOfExperts
-from models import published
+from models import create_model, published
+from models.complexity import count_parameters
 
 FOUR, EIGHT = (32, 64, 128, 256), (16, 32, 64, 128, 256, 256, 512, 512)
 BASELINES = {  # kan head, linear head
@@ -106,8 +107,37 @@ RESIDUAL_AND_DENSE = {
     "densekagnet169moebn": 54_000_774,
     "densekagnet201moebn": 90_828_998,
 }
-
-
+U_NETWORKS = {
+    "ukanet_18": 2_094_841,
+    "fast_ukanet_18": 1_397_187,
+    "ukalnet_18": 1_164_402,
+    "ukagnet_18": 1_164_558,
+    "ukacnet_18": 931_802,
+    "ukagnetnb_18": 431_699,
+    "u2kagnet": 13_779_758,
+    "u2kagnet_bn": 3_678_763,
+    "u2kalnet": 13_779_310,
+    "u2kacnet": 11_031_934,
+    "u2kanet": 24_768_926,
+    "fast_u2kanet": 16_530_052,
+    "u2net": 2_793_406,
+    "u2kagnet_small": 362_542,
+    "u2kagnet_bn_small": 262_971,
+    "u2kalnet_small": 362_094,
+    "u2kacnet_small": 291_822,
+    "u2kanet_small": 643_294,
+    "fast_u2kanet_small": 433_420,
+    "u2net_small": 81_718,
+}
+# Arguments of UKAGNet, and parameters in bottlenecks and without, for one class.
+UKAGNETS: list[tuple[dict[str, object], tuple[int, int | None]]] = [
+    ({}, (788_982, 2_434_361)),
+    ({"mixer_type": "self-att"}, (2_510_493, 8_968_928)),
+    ({"mixer_type": "focal"}, (1_241_132, 3_468_983)),
+    ({"unet_depth": 5}, (3_043_334, None)),
+]
+# Of the code of U-KAN at its defaults.
+UKAN = 25_359_265
 # is_bottleneck: True, False
 RDNET = {
     "kagrdnet_tiny": (23_172_899, 28_572_727),
@@ -183,9 +213,28 @@ def test_rdnet(name: str) -> None:
     assert (count(name, 3, 10), count(name, 3, 10, False)) == RDNET[name]
 
 
+@pytest.mark.filterwarnings("ignore:an instance norm at the output")
+@pytest.mark.parametrize("name", U_NETWORKS)
+def test_u_networks(name: str) -> None:
+    assert count(name, 3, 10) == U_NETWORKS[name]
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), UKAGNETS)
+def test_ukagnet(arguments: dict[str, object], wanted: tuple[int, int | None]) -> None:
+    for use_bottleneck, number in zip((True, False), wanted, strict=True):
+        if number is not None:
+            assert count("UKAGNet", use_bottleneck=use_bottleneck, **arguments) == number
+
+
+def test_ukan() -> None:
+    with torch.device("meta"):
+        model = create_model("ukan", num_classes=1, input_channels=3)
+    assert count_parameters(model) == UKAN
+
+
 def test_every_published_network_is_counted() -> None:
     """But for the classes whose functions are."""
-    counted = {*BASELINES, *TWINS, *VGGS, *RESIDUAL_AND_DENSE, *RDNET}
+    counted = {*BASELINES, *TWINS, *VGGS, *RESIDUAL_AND_DENSE, *RDNET, *U_NETWORKS, "UKAGNet"}
     rest = {name for name in published.list_published() if name not in counted}
     classes = {"VGGKAN", "FastVGGKAN", "VGGKALN", "VGGKACN", "VGGKAGN", "VGGKAGN_BN", "MoEVGGKAGN"}
     classes |= {"MoE_VGGKAGN_BN", "WavVVGKAN", "AutoKAN", "TinyAutoKAGN"}

@@ -61,7 +61,8 @@ def test_every_name_is_recorded_and_told_by_the_layers() -> None:
     [
         ("vggkagm", "no published network; the nearest are VGGKAGN, vggkagn"),
         ("reskagnet_18x64p", "the nearest are reskalnet_18x64p"),
-        ("ukagnet_18", "not built here: see models.published.list_published"),
+        ("PEFTVGGKAGN", "not built here: see models.published.list_published"),
+        ("U2KANetSmall", "models.published.ukagnet_18, u2kagnet_small and others"),
         ("KAGNConv2DLayer", "is a layer: conv_kan.published.KAGNConv2DLayer"),
         ("DenseKANet", "no network of models.published: models.published.densekagnet121 and"),
     ],
@@ -171,6 +172,12 @@ def test_weights_begin_as_in_published_layers() -> None:
     assert spread(waves.wavelet_weight) == pytest.approx(1 / math.sqrt(4 * 9), rel=0.2)
 
 
+def test_auto_has_names_of_its_own() -> None:
+    with torch.device("meta"):
+        model: Any = AutoKAN("ukagnet18", 3, 10, width_scale=0.25, norm_layer="batchnorm2d")
+        assert isinstance(model.encoder[0][0].norm, nn.BatchNorm2d) and model.num_classes == 10
+
+
 @pytest.mark.parametrize("name", ["densekalnet169", "densekagnet201", "fast_vggkan"])
 def test_auto_makes_the_network_that_it_is_told(name: str) -> None:
     options: dict[str, Any] = {"model_name": name, "input_channels": 3, "num_classes": 10}
@@ -193,7 +200,7 @@ def test_auto_takes_names_of_norms_and_activations() -> None:
         ({"norm_layer": "batch2d"}, ValueError, "norm_layer='batch2d' is not known; did you mean"),
         ({"base_activation": "prelu"}, ValueError, "'prelu' is no activation of networks"),
         ({"model_name": "vggkam"}, ValueError, "the nearest are VGGKAN, vggkan"),
-        ({"model_name": "ukanet18"}, ValueError, "not built here"),
+        ({"model_name": "ukanet19"}, ValueError, "the nearest are ukanet_18"),
         ({"degree": 4}, TypeError, "vggkan has no argument 'degree'"),
     ):
         with pytest.raises(error, match=words):

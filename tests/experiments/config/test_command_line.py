@@ -52,7 +52,7 @@ def known_once() -> Iterator[None]:
     # groups
     (["optimizer=null"], "optimizer cannot be left out\nChoose one of: adamw, lamb"),
     (["~optimizer"], "optimizer cannot be left out"),
-    (["model="], "model= does not exist\nChoose one of: densefourierkanet"),
+    (["model="], "model= does not exist\nChoose one of: cnn, densefourierkanet"),
     (["trainer=5"], "trainer takes a name; keys are set one by one"),
     (["data=_default"], "data=_default does not exist\nChoose one of: canvas"),
     (["data=a/b"], "data=a/b does not exist\nChoose one of: canvas"),

@@ -126,6 +126,7 @@ def test_command_of_the_readme_composes_as_typed() -> None:
     ("model.degree=two", ["degree='two'", "integer"]),
     ("model.layer_sizes=[[4],4,8,8]", ["a list of 4 integers, but element 1 is [4]"]),
     ("model.grid_size=3", ["grid_size is an option of", "simple_conv_kagn (gram) has degree"]),
+    ("model=ukagnet", ["model=ukagnet, task=classification", "is for segmentation"]),
     ("data=imagnet", ["did you mean 'imagenet'"]),
     ("optimizer=sgdd", ["did you mean 'sgd'", "adamw"]),
     ("augment.mixup=-1", ["augment.mixup=-1.0", "0 (off) or more"]),

@@ -149,7 +149,7 @@ import os
 read = reader.BatchReader._read
 def broken(self, key):
     count = len(self.dataset)
-    if count == {count} and 1 in list(key.indices):
+    if count == {count} and 1 in list(key.samples):
         raise DataError("cannot read the image number-one.png")
     return read(self, key)
 reader.BatchReader._read = broken

@@ -1,15 +1,18 @@
 """Losses against their formulas, for integer and soft targets."""
 
+import numpy as np
 import pytest
+import timm.loss
 import torch
+from timm.data.mixup import Mixup
 from torch.nn import functional as F
 
-from experiments.config.losses import FocalConfig, LossConfig
+from experiments.config.losses import BCEConfig, FocalConfig, LossConfig
 from experiments.errors import ConfigError
 from experiments.tasks.losses import build_loss
 
 C = 5
-CONFIGS = [LossConfig(), LossConfig("bce"), FocalConfig("focal")]
+CONFIGS = [LossConfig(), BCEConfig("bce"), FocalConfig("focal")]
 
 
 @pytest.fixture
@@ -69,7 +72,29 @@ def test_focal_gradient_is_right_and_finite_at_certainty(batch, gamma):
 def test_bce_equals_torch(batch):
     logits, targets, _ = batch
     expected = F.binary_cross_entropy_with_logits(logits, F.one_hot(targets, C).double())
-    torch.testing.assert_close(build_loss(LossConfig("bce"), C)(logits, targets), expected)
+    torch.testing.assert_close(build_loss(BCEConfig("bce"), C)(logits, targets), expected)
+
+
+@pytest.mark.parametrize("cfg, theirs", [
+    (LossConfig("cross_entropy", 0.1), timm.loss.SoftTargetCrossEntropy()),
+    (BCEConfig("bce", 0.1), timm.loss.BinaryCrossEntropy(0.1)),
+    (BCEConfig("bce", threshold=0.0), timm.loss.BinaryCrossEntropy(0.0, 0.0)),
+    (BCEConfig("bce", threshold=0.2), timm.loss.BinaryCrossEntropy(0.0, 0.2)),
+])  # fmt: skip
+def test_mixed_and_smoothed_is_timms_loss_of_timms_mixup(batch, cfg, theirs):
+    """Their Mixup smooths before it mixes, our losses behind."""
+    logits, targets, _ = batch
+    logits, targets = logits[:6], targets[:6]
+    shares, softened = (mixed(targets, smoothing) for smoothing in (0.0, cfg.label_smoothing))
+    assert (shares.max(1).values < 1).any()
+    torch.testing.assert_close(build_loss(cfg, C)(logits, shares), theirs(logits, softened))
+
+
+def mixed(targets, smoothing):
+    """What timm's Mixup makes of targets, with the same images and shares at every call."""
+    np.random.seed(3)
+    mixup = Mixup(mixup_alpha=0.8, mode="elem", label_smoothing=smoothing, num_classes=C)
+    return mixup(torch.zeros(len(targets), 1, 4, 4), targets)[1].double()
 
 
 @pytest.mark.parametrize("cfg", CONFIGS[1:], ids=lambda c: c.name)
@@ -88,3 +113,7 @@ def test_refusals():
         build_loss(LossConfig("fokal"), C)
     with pytest.raises(ConfigError, match="fields of FocalConfig"):
         build_loss(LossConfig("focal"), C)
+    with pytest.raises(ConfigError, match="fields of BCEConfig; choose loss=bce"):
+        build_loss(LossConfig("bce"), C)
+    with pytest.raises(ConfigError, match=r"loss.threshold=0.2: .*type loss.label_smoothing=0"):
+        BCEConfig("bce", 0.1, threshold=0.2)

@@ -19,6 +19,7 @@ from experiments.config.optim import (
     PolynomialConfig,
     SchedulerConfig,
     SGDConfig,
+    WarmupConfig,
 )
 from experiments.errors import ConfigError
 from experiments.training.optim import build_optimizer, build_scheduler
@@ -30,7 +31,7 @@ OPTIMIZER_CONFIGS = [
     LambConfig("lamb", 2e-2),
 ]
 SCHEDULER_CONFIGS = [
-    SchedulerConfig("constant", warmup=3),
+    WarmupConfig("constant", warmup=3),
     PolynomialConfig("polynomial", warmup=3, power=0.5),
     CosineConfig("cosine", warmup=3),
     OneCycleConfig("onecycle"),
@@ -159,7 +160,7 @@ def test_configs_of_the_wrong_kind_are_refused():
         build_optimizer(nn.Linear(1, 1), OptimizerConfig("adamw"))
     optimizer = build_optimizer(nn.Linear(1, 1), AdamWConfig())
     with pytest.raises(ConfigError, match=r"CosineConfig.*scheduler=cosine"):
-        build_scheduler(optimizer, SchedulerConfig("cosine"), 10)
+        build_scheduler(optimizer, SchedulerConfig("cosine"), 10, 1)
 
 
 # --------------------------------------------------------------------------------------- schedules
@@ -167,7 +168,7 @@ def make(cfg, total, lr=0.1):
     """An optimizer of two groups and its scheduler."""
     optimizer = build_optimizer(nn.Linear(2, 2), AdamWConfig("adamw", lr))
     assert len(optimizer.param_groups) == 2
-    return optimizer, build_scheduler(optimizer, cfg, total)
+    return optimizer, build_scheduler(optimizer, cfg, total, 1)
 
 
 def run(optimizer, scheduler, steps):
@@ -207,8 +208,8 @@ def test_cosine_falls_from_lr_to_lr_end():
 
 
 def test_constant_after_warmup():
-    assert run(*make(SchedulerConfig(warmup=2), 9), 5) == pytest.approx([0, 0.05, 0.1, 0.1, 0.1])
-    assert run(*make(SchedulerConfig(), 9), 3) == [0.1] * 3
+    assert run(*make(WarmupConfig(warmup=2), 9), 5) == pytest.approx([0, 0.05, 0.1, 0.1, 0.1])
+    assert run(*make(WarmupConfig(), 9), 3) == [0.1] * 3
 
 
 def test_a_share_of_all_steps_warms_up_like_as_many_steps():
@@ -219,7 +220,7 @@ def test_a_share_of_all_steps_warms_up_like_as_many_steps():
         with pytest.raises(ConfigError, match=r"scheduler.warmup=.*share of all steps, below 1"):
             CosineConfig("cosine", warmup=wrong)
     with pytest.raises(ConfigError, match=r"warmup=0.99: must be less than the run's 10 optimizer"):
-        make(SchedulerConfig(warmup=0.99), 10)
+        make(WarmupConfig(warmup=0.99), 10)
 
 
 def test_onecycle_peaks_at_lr_and_leaves_betas_alone():
@@ -235,7 +236,7 @@ def test_every_optimizer_takes_every_schedule():
     for cfg in [*OPTIMIZER_CONFIGS, LBFGSConfig("lbfgs", 1e-2)]:
         for schedule in SCHEDULER_CONFIGS:
             optimizer = build_optimizer(nn.Linear(2, 2), cfg)
-            scheduler = build_scheduler(optimizer, schedule, 10)
+            scheduler = build_scheduler(optimizer, schedule, 10, 1)
             peak = 0.0
             for _ in range(10):
                 peak = max(peak, optimizer.param_groups[-1]["lr"])
@@ -262,7 +263,7 @@ def test_resume_gives_the_same_rates(cfg, stop):
 
 def test_impossible_schedules_are_refused():
     with pytest.raises(ConfigError, match=r"warmup=10: must be less than the run's 10 optimizer"):
-        make(SchedulerConfig(warmup=10), 10)
+        make(WarmupConfig(warmup=10), 10)
     with pytest.raises(ConfigError, match=r"scheduler.lr_end=0.2: must lie in \[0, optimizer.lr"):
         make(CosineConfig("cosine", lr_end=0.2), 10)
     with pytest.raises(ConfigError, match=r"did you mean 'cosine'"):

@@ -32,16 +32,32 @@ OVERRIDES = [
 ]  # fmt: skip
 
 
+# What transformers are trained with beside: mixed targets, paths that are dropped, blocks computed
+# again, learning rates by layer; killed within one epoch.
+TRANSFORMER = [
+    "data.image_size=8", "data.workers=0", "data.repeats=3", "augment=none",
+    "augment.mixup=0.8", "augment.cutmix=1.0", "augment.erasing=0.25", "loss.label_smoothing=0.1",
+    "model=kat", "model.image_size=8", "model.patch_size=4", "model.width=16", "model.depth=2",
+    "model.heads=2", "model.groups=4", "model.drop_path=0.3", "model.layer_scale=0.1",
+    "model.grad_checkpointing=true",
+    "optimizer.layer_decay=0.7", "scheduler.warmup=3", "scheduler.lr_start=1e-6",
+    "scheduler.lr_end=1e-5", "trainer.batch_size=32", "trainer.accumulation=2",
+    "trainer.epochs=1", f"trainer.limit_steps={EPOCHS * STEPS}", "trainer.checkpoint_steps=2",
+    "trainer.ema_decay=0.9", "trainer.cpu=true", "name=run",
+]  # fmt: skip
+
+
 def launch(
     runs: Path,
     processes: int,
     *extra: str,
     kill: list[int] | None = None,
     data: Sequence[str] = DIGITS,
+    overrides: Sequence[str] = OVERRIDES,
 ) -> list[Ended]:
     """Train, with a signal at [step, micro-batch, rank, signal]; one result for each process."""
     script = ["cifar.py"] if kill is None else [DRIVER, json.dumps(kill)]
-    arguments = [*script, *data, *OVERRIDES, f"runs_dir={runs}", *extra]
+    arguments = [*script, *data, *overrides, f"runs_dir={runs}", *extra]
     return forks.run(*arguments, processes=processes, ACCELERATE_USE_CPU="1")
 
 
@@ -79,6 +95,20 @@ def test_five_kills_leave_no_trace(tmp_path: Path, processes: int, backend: str)
     last = launch(tmp_path / "killed", processes, resume, kernels)
     assert codes(last) == {0}, printed(last)
     assert "resumed from" in printed(last)
+    assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
+
+
+def test_three_kills_within_an_epoch_leave_no_trace_in_a_transformer(tmp_path: Path) -> None:
+    whole = launch(tmp_path / "whole", 1, overrides=TRANSFORMER)
+    assert codes(whole) == {0}, printed(whole)
+    for point, micro_batch in ((3, 1), (6, 0), (9, 1)):
+        kill = [point, micro_batch, 0, signal.SIGKILL]
+        resume = "trainer.resume=auto"
+        killed = launch(tmp_path / "killed", 1, resume, kill=kill, overrides=TRANSFORMER)
+        assert codes(killed) == {-signal.SIGKILL}, printed(killed)
+        assert ("resumed from" in printed(killed)) == (point > 3)
+    last = launch(tmp_path / "killed", 1, "trainer.resume=auto", overrides=TRANSFORMER)
+    assert codes(last) == {0} and "step-00000008" in printed(last), printed(last)
     assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
 
 

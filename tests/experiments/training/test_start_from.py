@@ -85,3 +85,12 @@ def test_a_checkpoint_within_an_epoch_is_refused(tiny_run: Run, parent: Path) ->
     write_json(within / "manifest.json", {"status": "interrupted"})
     with pytest.raises(CheckpointError, match="has no checkpoint"):
         tiny_run(*STATEFUL, f"trainer.start_from={within}")
+
+
+@pytest.mark.parametrize("option", ["optimizer.weight_decay=0", "optimizer.layer_decay=0.5"])
+def test_what_divides_the_weights_otherwise_cannot_take_the_optimizer_over(
+    tiny_run: Run, parent: Path, option: str
+) -> None:
+    """Its state is told apart by the place of a weight alone."""
+    with pytest.raises(CheckpointError, match=r"groups of weights: .*optimizer.layer_decay"):
+        tiny_run(*STATEFUL, option, f"trainer.start_from={second(parent)}")

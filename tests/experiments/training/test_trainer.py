@@ -12,12 +12,15 @@ import torch
 import yaml
 from torch import Tensor
 
+from experiments.app import run
+from experiments.config.compose import load_config
 from experiments.errors import ConfigError, TrainingError
 from experiments.runs.session import Result
 from experiments.runs.setup import set_threads
 from experiments.tasks.classification import Classification
 from experiments.training.checkpoint import read_tensors
 from experiments.training.trainer import Trainer
+from tests.experiments.conftest import TINY
 
 Run = Callable[..., Result]
 
@@ -127,13 +130,22 @@ def test_overfit_reaches_every_image_of_its_batch(tiny_run: Run) -> None:
     "scheduler=cosine", "scheduler=onecycle", "scheduler=polynomial", "optimizer.weight_decay=0.5",
     "trainer.precision=bf16", "loss.label_smoothing=0.3",
 ])  # fmt: skip
-def test_the_option_changes_training(tiny_run: Run, option: str) -> None:
+def test_the_option_changes_training(
+    tiny_run: Run, smoothed: dict[str, Tensor], option: str
+) -> None:
     extra = ["scheduler.warmup=2"] if option == "scheduler=polynomial" else []
-    options = ("loss.label_smoothing=0.05",) if "smoothing" not in option else ()
-    assert (
-        largest_difference(weights(tiny_run(*options)), weights(tiny_run(option, *options, *extra)))
-        > 1e-7
-    )
+    changed = weights(tiny_run(SMOOTHING, option, *extra))
+    assert largest_difference(smoothed, changed) > 1e-7
+
+
+SMOOTHING = "loss.label_smoothing=0.05"
+
+
+@pytest.fixture(scope="module")
+def smoothed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights after a run without further options."""
+    folder = tmp_path_factory.mktemp("smoothed")
+    return weights(run(load_config("cifar", [*TINY, f"runs_dir={folder}", SMOOTHING])))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
