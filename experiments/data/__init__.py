@@ -7,6 +7,7 @@ train = TrainLoader(datasets.train, task.recipe(training=True), batch_size=128, 
 from experiments.data.containers import Datasets, ImageDataset
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.loader import EvaluationLoader, TrainLoader
+from experiments.data.mask_transforms import mask_recipe
 from experiments.data.recipe import Recipe
 from experiments.data.seeding import Sampling
 from experiments.data.shards import read_shards
@@ -25,5 +26,6 @@ __all__ = [
     "complete_splits",
     "describe_images",
     "load_datasets",
+    "mask_recipe",
     "read_shards",
 ]
