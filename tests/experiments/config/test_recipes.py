@@ -20,7 +20,7 @@ from models.complexity import count_parameters
 
 FILES = sorted(p for p in CONFIG_DIR.glob("experiment/*.yaml") if not p.stem.startswith("_"))
 CLASSES = {"imagenet": 1000, "tiny_imagenet": 200, "cifar100": 100, "cifar10": 10, "digits": 10,
-           "mnist": 10, "folder": 5}  # fmt: skip
+           "mnist": 10, "folder": 5, "canvas": 11}  # fmt: skip
 # File -> images a process, processes, micro-batches: their product is an optimizer step's images.
 BATCHES = {
     **{f"kat_{size}{init}": (128, 8, 1) for size in ("tiny", "small", "base")
@@ -31,7 +31,7 @@ BATCHES = {
     "published_cifar10": (128, 1, 1), "published_cifar100": (64, 1, 4),
     "published_tiny_imagenet": (256, 1, 1), "published_imagenet1k": (14, 1, 8),
     **{f"vgg_kagn{name}": (14, 1, 8) for name in ("11_v2", "11_v4", "_bn11_v4")},
-    "quickstart": (64, 1, 1),
+    "quickstart": (64, 1, 1), "segmentation_quickstart": (16, 1, 1),
 }  # fmt: skip
 IMAGES = 1_281_167  # of ImageNet's training split
 
@@ -50,10 +50,10 @@ def composed(file: Path) -> Config:
 def test_an_experiment_is_its_command(file: Path) -> None:
     config = composed(file)
     assert config.name == file.stem
-    assert config.model["name"] in list_models()
+    assert config.model["name"] in list_models(task=config.task.name)
     text = re.match(r"(#.*\n)+", file.read_text())[0].replace("\n#", "")
     assert re.search(r"GPU|CPU", text), "on what it runs"
-    assert re.search(r"[\d.]+ % (top-1|test accuracy)|No score", text), "what it scores"
+    assert re.search(r"[\d.]+ % (top-1|test accuracy|test IoU)|No score", text), "what it scores"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
@@ -63,7 +63,7 @@ def test_a_recipe_builds_the_network_that_it_names(file: Path) -> None:
     with torch.device("meta"):
         model = create_model(
             config.model["name"], num_classes=CLASSES[config.data.name],
-            input_channels=1 if config.data.name in ("digits", "mnist") else 3, **options,
+            input_channels=1 if config.data.name in ("digits", "mnist", "canvas") else 3, **options,
         )  # fmt: skip
     told = re.search(r"([\d,]+) parameters", file.read_text().replace("\n#", ""))
     if told is not None:
