@@ -40,6 +40,7 @@ class DataConfig:
     classes: dict | None = None  # of mask_folder: {name: value or [r, g, b] in the mask files}
     source: str | None = None  # of canvas: digits | mnist5k | fashion_mnist; None: mnist5k
     count: int | None = None  # of canvas: how many pictures are made; None: 5,000
+    objects: int | None = None  # of canvas: how many lie on one at most; None: 4
     ndim: int | None = None  # of mni152: 2 (slices) | 3 (patches); None: 2
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class DataConfig:
         require(self.ndim in (None, 2, 3), "data.ndim", self.ndim, rule)
         if self.classes is not None:
             _check_classes(self.classes)
-        for key in ("image_size", "train_size", "num_classes", "channels", "count"):
+        for key in ("image_size", "train_size", "num_classes", "channels", "count", "objects"):
             value = getattr(self, key)
             require(value is None or value > 0, f"data.{key}", value, "must be positive or null")
         for key in ("mean", "std"):

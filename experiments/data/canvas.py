@@ -25,7 +25,7 @@ _STREAMS = {"train": 0, "validation": 1, "test": 2}
 class CanvasImages:
     """Items (image (1, S, S), mask (S, S)), uint8, made from (seed, stream, index) alone.
 
-    A canvas is a smooth texture with noise, of 20 to 140. One to four objects, each of a brightness
+    A canvas is a smooth texture with noise, of 20 to 140. One to `most` objects, each of a brightness
     of its own, lie anywhere on it, a later one on top of an earlier one. Where an object has a
     value of 64 or more it is pasted, and the mask there is 1 + its class; 0 is the background.
 
@@ -35,9 +35,15 @@ class CanvasImages:
     targets_are = MASK
 
     def __init__(
-        self, objects: ImageDataset, count: int, size: int, seed: int = 0, stream: int = 0
+        self,
+        objects: ImageDataset,
+        count: int,
+        size: int,
+        seed: int = 0,
+        stream: int = 0,
+        most: int = MOST_OBJECTS,
     ) -> None:
-        self.objects, self.count, self.size = objects, count, size
+        self.objects, self.count, self.size, self.most = objects, count, size, most
         self.seed, self.stream = seed, stream
         names = [str(name) for name in getattr(objects, "classes", range(10))]
         self.classes = ["background", *names]
@@ -49,7 +55,7 @@ class CanvasImages:
         draw = np.random.default_rng(derive_seed(self.seed, self.stream, index))
         image = _texture(draw, self.size)
         mask = np.zeros((self.size, self.size), np.uint8)
-        for _ in range(draw.integers(1, MOST_OBJECTS, endpoint=True)):
+        for _ in range(draw.integers(1, self.most, endpoint=True)):
             pixels, label = self.objects[int(draw.integers(len(self.objects)))]
             shape = pixels[0].numpy()
             top, left = (int(draw.integers(self.size - side + 1)) for side in shape.shape)
@@ -100,9 +106,10 @@ def make_canvases(cfg: DataConfig, objects: Datasets) -> Datasets:
         )
     counts = {"train": cfg.train_size or train, "validation": validation, "test": test}
     seeds = {"train": cfg.split_seed, "validation": cfg.split_seed, "test": TEST_SEED}
+    most = MOST_OBJECTS if cfg.objects is None else cfg.objects
     return Datasets(
         *(
-            CanvasImages(getattr(objects, split), counts[split], size, seeds[split], stream)
+            CanvasImages(getattr(objects, split), counts[split], size, seeds[split], stream, most)
             for split, stream in _STREAMS.items()
         )
     )

@@ -121,7 +121,9 @@ def load_canvas(cfg: DataConfig) -> Datasets:
 
     Raises: DataError if the source is absent; ConfigError for too small or too few canvases.
     """
-    plain: dict[str, Any] = dict.fromkeys(("image_size", "train_size", "source", "count"))
+    plain: dict[str, Any] = dict.fromkeys(
+        ("image_size", "train_size", "source", "count", "objects")
+    )
     source = replace(cfg, name=cfg.source or SOURCE, **plain)
     return make_canvases(cfg, DATASETS[source.name](source))
 
@@ -146,7 +148,11 @@ DATASETS: dict[str, Callable[[DataConfig], Datasets]] = {
 
 
 # Keys of data that one dataset has alone.
-OWN_KEYS = {"classes": "mask_folder", "source": "canvas", "count": "canvas", "ndim": "mni152"}
+OWN_KEYS = {
+    "classes": "mask_folder",
+    **dict.fromkeys(("source", "count", "objects"), "canvas"),
+    "ndim": "mni152",
+}
 
 
 def load_datasets(cfg: DataConfig) -> Datasets:

@@ -68,6 +68,11 @@ def test_masks_are_exact(canvases):
     assert {1, 2, 3} <= counts <= {1, 2, 3, 4}
 
 
+def test_as_many_objects_lie_on_a_canvas_as_are_asked_for():
+    data = load_datasets(DataConfig(name="canvas", source="digits", count=200, objects=2)).train
+    assert {len(data[index][1].unique()) - 1 for index in range(20)} == {1, 2}
+
+
 def test_one_object_alone_is_where_its_mask_says(canvases):
     data = canvases.test
     solid = {tuple((image[0] >= FOREGROUND).flatten().tolist()) for image, _ in objects(data)}
