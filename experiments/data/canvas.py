@@ -25,8 +25,8 @@ _STREAMS = {"train": 0, "validation": 1, "test": 2}
 class CanvasImages:
     """Items (image (1, S, S), mask (S, S)), uint8, made from (seed, stream, index) alone.
 
-    A canvas is a smooth texture with noise, of 20 to 140. One to `most` objects, each of a brightness
-    of its own, lie anywhere on it, a later one on top of an earlier one. Where an object has a
+    A canvas is a smooth texture with noise, of 20 to 140. One to `most` objects, each of its own
+    brightness, lie anywhere on it, a later one on top of an earlier one. Where an object has a
     value of 64 or more it is pasted, and the mask there is 1 + its class; 0 is the background.
 
     objects: items (image (1, H, W) uint8, class).

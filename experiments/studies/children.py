@@ -20,7 +20,7 @@ from experiments.studies.setting import Setting
 from experiments.training.interrupt import SIGNALS, StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = (sys.executable, "cifar.py")
+PYTHON = (sys.executable,)
 _PAUSE = 0.1  # seconds between two looks at the children
 
 
@@ -106,7 +106,7 @@ class Queue:
         log.parent.mkdir(parents=True, exist_ok=True)
         handle = open(log, "wb")  # noqa: SIM115 - closed with its run
         process = subprocess.Popen(
-            [*PROGRAM, *setting.command, *_where(setting, self.place.runs)],
+            [*PYTHON, *setting.command, *_where(setting, self.place.runs)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=handle,
@@ -198,7 +198,7 @@ def _told(row: record.Row) -> str:
     if row["status"] == record.FAILED:
         return f"{name} failed: {row['error']}"
     took = "" if row["seconds"] is None else f" in {duration(row['seconds'])}"
-    return f"{name}: {row['test_accuracy']:.2%}{took}"
+    return f"{name}: {row['test']:.2%}{took}"
 
 
 def _stopping(signal: int | None, waiting: int, active: int) -> str:

@@ -11,15 +11,17 @@ from typing import Any
 from experiments.errors import DataError
 from experiments.reporting.read import Run
 from experiments.studies.setting import Setting
+from experiments.tasks.rows import task_row
 
 FINISHED, FAILED = "finished", "failed"
-# Columns behind the labels: text, but for NUMBERS, which are empty where nothing is known.
+# Columns behind the labels: text, but for NUMBERS, which are empty where nothing is known. `test`
+# and `validation` are of the first figure of the task: accuracy, or IoU.
 MEASURED = (
-    "seed", "status", "test_accuracy", "validation_accuracy", "parameters", "macs", "images",
+    "seed", "status", "test", "validation", "parameters", "macs", "images",
     "seconds", "threads", "cpu", "torch", "commit", "time", "error", "overrides",
 )  # fmt: skip
 NUMBERS = {
-    "seed": int, "test_accuracy": float, "validation_accuracy": float, "parameters": int,
+    "seed": int, "test": float, "validation": float, "parameters": int,
     "macs": int, "images": int, "seconds": float, "threads": int,
 }  # fmt: skip
 Row = dict[str, Any]
@@ -34,11 +36,12 @@ def row_of(setting: Setting, run: Run | None, error: str = "") -> Row:
         return row
     manifest = run.manifest
     git = manifest.get("git") or {}
+    figure = task_row(run.config["task"]["name"]).figures[0].name
     images = manifest.get("facts", {}).get("data", {}).get("images", [None])[0]
     return row | {
         "status": FAILED if error else FINISHED,
-        "test_accuracy": run.test.get("accuracy"),
-        "validation_accuracy": (run.validation or {}).get("accuracy"),
+        "test": run.test.get(figure),
+        "validation": (run.validation or {}).get(figure),
         "parameters": manifest.get("parameters"),
         "macs": manifest.get("macs"),
         "images": images and images * run.config["trainer"]["epochs"],

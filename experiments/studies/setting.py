@@ -11,14 +11,15 @@ from hashlib import blake2b
 class Setting:
     """One run of a study.
 
-    `labels` say what it is, column by column of the CSV; `overrides` decide its result, and `place`
-    where its data lie on this machine.
+    `labels` say what it is, column by column of the CSV; `overrides` of the entry `script` decide
+    its result, and `place` where its data lie on this machine.
     """
 
     labels: Mapping[str, str]
     seed: int
     overrides: tuple[str, ...]
     place: tuple[str, ...] = ()
+    script: str = "cifar"
 
     @property
     def name(self) -> str:
@@ -33,5 +34,5 @@ class Setting:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """All overrides of the entry script."""
-        return (*self.overrides, f"seed={self.seed}", *self.place)
+        """The entry script and all its overrides."""
+        return (f"{self.script}.py", *self.overrides, f"seed={self.seed}", *self.place)

@@ -10,6 +10,7 @@ from experiments.config.compose import load_config
 from experiments.data import load_datasets
 from experiments.errors import DataError
 from experiments.studies.setting import Setting
+from experiments.tasks.rows import Figure, task_row
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class Study:
     families: Mapping[str, Family]
     recipe: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
+    script: str = "cifar"
+
+    @property
+    def figure(self) -> Figure:
+        """What its networks are compared by: the first figure of the script's task."""
+        return task_row(load_config(self.script).task.name).figures[0]
 
     def settings(self, data: Sequence[str] = ()) -> Iterator[Setting]:
         """All runs on these data, or on all: the first seed of every network, then the next."""
@@ -79,13 +86,14 @@ class Study:
                             overrides = (
                                 *self.data[name].overrides, *network, *self.recipe, *row.recipe
                             )  # fmt: skip
-                            yield Setting(labels, seed, overrides, self.data[name].place)
+                            place = self.data[name].place
+                            yield Setting(labels, seed, overrides, place, self.script)
 
     def absent(self, name: str) -> str:
         """Why a dataset cannot be read on this machine, and what to install; "" if it can."""
         overrides = [*self.data[name].overrides, *self.data[name].place]
         try:
-            load_datasets(load_config("cifar", overrides).data)
+            load_datasets(load_config(self.script, overrides).data)
         except DataError as error:
             return str(error)
         return ""

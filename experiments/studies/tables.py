@@ -1,4 +1,4 @@
-"""What the table of a study shows: accuracy over parameters, and every network beside its twins."""
+"""What the table of a study shows: a figure over parameters, every network beside its twins."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ Key = tuple[str, str, str, str]  # data, size, family, kind
 
 @dataclass(frozen=True)
 class Cell:
-    """A network on a dataset: its accuracy over the seeds that have finished."""
+    """A network on a dataset: its figure over the seeds that have finished."""
 
     parameters: int
-    accuracies: tuple[float, ...]
+    figures: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        return statistics.fmean(self.accuracies)
+        return statistics.fmean(self.figures)
 
     @property
     def deviation(self) -> float:
         """That of the sample; 0 for one seed."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+        return statistics.stdev(self.figures) if len(self.figures) > 1 else 0.0
 
     def __str__(self) -> str:
-        spread = f" ± {100 * self.deviation:.2f}" if len(self.accuracies) > 1 else ""
+        spread = f" ± {100 * self.deviation:.2f}" if len(self.figures) > 1 else ""
         return f"{100 * self.mean:.2f}{spread}"
 
 
@@ -53,7 +53,7 @@ def cells(rows: Sequence[Row]) -> dict[Key, Cell]:
             key = (row["data"], row["size"], row["family"], row["kind"])
             found.setdefault(key, []).append(row)
     return {
-        key: Cell(group[0]["parameters"], tuple(row["test_accuracy"] for row in group))
+        key: Cell(group[0]["parameters"], tuple(row["test"] for row in group))
         for key, group in found.items()
     }
 
@@ -61,7 +61,7 @@ def cells(rows: Sequence[Row]) -> dict[Key, Cell]:
 def tables(study: Study, rows: Sequence[Row]) -> str:
     """A table in markdown for each dataset, and how long the runs took.
 
-    Test accuracy in percent, mean ± deviation.
+    The figure of the test in percent, mean ± deviation.
     """
     known, parts = cells(rows), []
     for data, about in study.data.items():
@@ -83,7 +83,7 @@ def tables(study: Study, rows: Sequence[Row]) -> str:
 
 def _line(name: str, group: Mapping[str, Cell], study: Study) -> str:
     first = next(iter(group.values()))
-    seeds = sorted({len(cell.accuracies) for cell in group.values()})
+    seeds = sorted({len(cell.figures) for cell in group.values()})
     texts = [str(group[kind]) if kind in group else "-" for kind in study.kinds]
     words = (name, short(first.parameters), "-".join(map(str, seeds)), *texts)
     return f"| {' | '.join(words)} |"
@@ -100,13 +100,15 @@ def _hours(rows: Sequence[Row]) -> str:
 
 
 def draw(study: Study, rows: Sequence[Row], path: Path) -> Path:
-    """A panel for each dataset: test accuracy over parameters, with the deviation over seeds."""
+    """A panel for each dataset: the test's figure over parameters, its deviation over seeds."""
     known = cells(rows)
     panels = [data for data in study.data if any(key[0] == data for key in known)]
     figure = Figure(figsize=(max(4.6 * len(panels), 6), 5), layout="constrained")
     for axes, data in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, study, data, known)
-    figure.axes[0].set_ylabel("test accuracy [%], mean and deviation over seeds")
+    figure.axes[0].set_ylabel(
+        f"test {study.figure.heading or study.figure.name} [%], mean and deviation over seeds"
+    )
     several = len(study.families) > 1
     handles = [
         Line2D([], [], color=f"C{i}", marker="", linewidth=3, label=family)

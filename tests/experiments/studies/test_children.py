@@ -17,7 +17,7 @@ from tests.experiments.conftest import TINY
 STUB = """
 import json, os, pathlib, signal, sys, time
 here = pathlib.Path(__file__).parent
-words = dict(word.split("=", 1) for word in sys.argv[1:])
+words = dict(word.split("=", 1) for word in sys.argv[2:])
 with open(here / "calls", "a") as calls:
     print(words["name"].rpartition("/")[0], words["seed"], file=calls)
 kind = words["name"].split("/")[1]
@@ -34,7 +34,7 @@ if kind in ("stops", "early") and not (here / "stopped").exists():
     time.sleep(60)
 run = pathlib.Path(words["runs_dir"], words["name"], "run-seed" + words["seed"])
 run.mkdir(parents=True)
-config = {"seed": int(words["seed"]), "trainer": {"epochs": 3}}
+config = {"seed": int(words["seed"]), "task": {"name": "classification"}, "trainer": {"epochs": 3}}
 (run / "config.yaml").write_text(json.dumps(config))
 (run / "manifest.json").write_text((here / "manifest").read_text())
 (run / "test.json").write_text('{"epoch": 1, "metrics": {"accuracy": 0.75}}')
@@ -54,7 +54,7 @@ def study(tmp_path, monkeypatch):
     (tmp_path / "stub.py").write_text(STUB)
     (tmp_path / "manifest").write_text(json.dumps(MANIFEST))
     (tmp_path / "calls").touch()
-    monkeypatch.setattr(children, "PROGRAM", (sys.executable, "-S", str(tmp_path / "stub.py")))
+    monkeypatch.setattr(children, "PYTHON", (sys.executable, "-S", str(tmp_path / "stub.py")))
     place = Place(tmp_path / "rows.csv", tmp_path / "runs")
 
     class Study:
@@ -85,8 +85,8 @@ def test_every_run_becomes_a_row_and_none_is_run_twice(study):
     assert sum("75.00% in 6 s" in line or "75.00% in 7 s" in line for line in said) == 4
     first = next(row for row in study.rows() if row["kind"] == "kan" and row["seed"] == 0)
     assert first == {
-        "data": "digits", "kind": "kan", "seed": 0, "status": "finished", "test_accuracy": 0.75,
-        "validation_accuracy": None, "parameters": 123, "macs": 45, "images": 300, "seconds": 6.5,
+        "data": "digits", "kind": "kan", "seed": 0, "status": "finished", "test": 0.75,
+        "validation": None, "parameters": 123, "macs": 45, "images": 300, "seconds": 6.5,
         "threads": 1, "cpu": "a processor", "torch": "2", "commit": "0123456789ab+",
         "time": "2026-01-01T00:00:00+00:00", "error": "",
         "overrides": "data=digits trainer.epochs=3",
@@ -108,7 +108,7 @@ def test_a_failed_run_is_a_row_and_the_study_goes_on(study):
     assert code == 0 and len(study.calls()) == 3
     rows = {row["kind"]: row for row in study.rows()}
     assert rows["fails"]["status"] == "failed" and rows["fails"]["error"] == "it is too large"
-    assert rows["fails"]["test_accuracy"] is None
+    assert rows["fails"]["test"] is None
     assert rows["crashes"]["error"].startswith("ended by signal 9")
     assert rows["kan"]["status"] == "finished"
     assert any("digits/fails seed 0 failed: it is too large" in line for line in said)
@@ -140,7 +140,7 @@ def test_a_run_that_finished_without_its_row_gets_it(study):
     _, said = study("kan")
     assert len(study.calls()) == 1 and said[1].startswith("digits/kan seed 0 had finished")
     (row,) = study.rows()
-    assert row["test_accuracy"] == 0.75 and row["seconds"] is None  # the manifest knows a part
+    assert row["test"] == 0.75 and row["seconds"] is None  # the manifest knows a part
 
 
 def test_a_run_that_another_process_trains_is_passed_over(study):

@@ -18,10 +18,10 @@ def test_the_newest_row_of_a_run_counts(tmp_path):
     assert record.read(path) == []
     record.append(path, row(error="too large"))
     assert record.finished(record.read(path), SETTING) is None
-    record.append(path, row(seed=1, status="finished", test_accuracy=0.5))
-    record.append(path, row(status="finished", test_accuracy=1 / 3))
-    assert [r["test_accuracy"] for r in record.read(path)] == [0.333333, 0.5]
-    assert record.finished(record.read(path), SETTING)["test_accuracy"] == 0.333333
+    record.append(path, row(seed=1, status="finished", test=0.5))
+    record.append(path, row(status="finished", test=1 / 3))
+    assert [r["test"] for r in record.read(path)] == [0.333333, 0.5]
+    assert record.finished(record.read(path), SETTING)["test"] == 0.333333
     other = Setting(SETTING.labels, 0, ("model=a",))
     assert record.finished(record.read(path), other) is None
 
