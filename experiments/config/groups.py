@@ -25,11 +25,11 @@ def list_groups() -> list[str]:
     return sorted({"model", *folders} - {"tune"})
 
 
-def group_options(group: str) -> list[str]:
-    """The choices of a config group."""
+def group_options(group: str, task: str | None = None) -> list[str]:
+    """The choices of a config group; of models those for a task alone, if one is given."""
     files = (CONFIG_DIR / group).glob("*.yaml")
     names = {f.stem for f in files if not f.stem.startswith("_")}
-    registered = {"model": list_models(), "task": list(TASKS)}
+    registered = {"model": list_models(task=task), "task": list(TASKS)}
     return sorted(names | set(registered.get(group, ())))
 
 

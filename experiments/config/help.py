@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from experiments.config.compose import compose_config
 from experiments.config.groups import group_options, list_groups
+from experiments.tasks.rows import task_row
 
 HELP = """\
 python {script} [GROUP=CHOICE ...] [KEY=VALUE ...] [--multirun]
@@ -36,7 +37,8 @@ def help_text(script: str, config_name: str, overrides: Sequence[str]) -> str:
     options = OmegaConf.to_container(node, resolve=True)
     assert isinstance(options, dict)
     options = {key: value for key, value in options.items() if key != "hydra"}
-    lines = [_wrap(group, group_options(group)) for group in list_groups()]
+    task = options["task"]["name"]
+    lines = [_wrap(group, group_options(group, task_row(task).models)) for group in list_groups()]
     text = OmegaConf.to_yaml(OmegaConf.create(options))
     return HELP.format(
         script=script, groups="\n".join(lines), options=textwrap.indent(text.rstrip(), "  ")

@@ -33,6 +33,12 @@ def test_help_names_every_choice_and_the_options_of_this_command() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_help_names_the_models_of_its_task_alone() -> None:
+    cifar, maps = (help_text("x.py", name, []) for name in ("cifar", "segmentation"))
+    assert " simple_conv_kagn," in cifar and " ukagnet," not in cifar
+    assert " ukagnet," in maps and " simple_conv_kagn," not in maps
+
+
 def test_help_of_what_does_not_exist_is_a_message() -> None:
     with pytest.raises(ConfigError, match="did you mean 'sgd'"):
         help_text("cifar.py", "cifar", ["optimizer=sg"])

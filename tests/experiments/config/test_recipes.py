@@ -20,7 +20,8 @@ from models.complexity import count_parameters
 
 FILES = sorted(p for p in CONFIG_DIR.glob("experiment/*.yaml") if not p.stem.startswith("_"))
 CLASSES = {"imagenet": 1000, "tiny_imagenet": 200, "cifar100": 100, "cifar10": 10, "digits": 10,
-           "mnist": 10, "folder": 5, "canvas": 11}  # fmt: skip
+           "mnist": 10, "folder": 5, "canvas": 11,
+           "mask_folder": 1}  # fmt: skip
 # File -> images a process, processes, micro-batches: their product is an optimizer step's images.
 BATCHES = {
     **{f"kat_{size}{init}": (128, 8, 1) for size in ("tiny", "small", "base")
@@ -32,6 +33,7 @@ BATCHES = {
     "published_tiny_imagenet": (256, 1, 1), "published_imagenet1k": (14, 1, 8),
     **{f"vgg_kagn{name}": (14, 1, 8) for name in ("11_v2", "11_v4", "_bn11_v4")},
     "quickstart": (64, 1, 1), "segmentation_quickstart": (16, 1, 1),
+    **{f"ukagnet_{data}": (8, 1, 1) for data in ("busi", "cvc_clinicdb", "glas")},
 }  # fmt: skip
 IMAGES = 1_281_167  # of ImageNet's training split
 

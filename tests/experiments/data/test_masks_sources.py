@@ -247,7 +247,7 @@ def test_the_real_template_has_four_tissues():
 @pytest.mark.parametrize("name, side", [("busi", 256), ("cvc_clinicdb", 256), ("glas", 512)])
 def test_published_trainings_change_images_and_masks_as_told(name, side):
     folder = CONFIG_DIR / "experiment"
-    own = yaml.safe_load((folder / f"_published_{name}.yaml").read_text())
+    own = yaml.safe_load((folder / f"ukagnet_{name}.yaml").read_text())
     shared = yaml.safe_load((folder / "_published_medical.yaml").read_text())
     assert own["defaults"] == ["_published_medical"]
     assert {"override /data": "mask_folder"} in shared["defaults"]
