@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SECONDS ?= 600
-CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py tune.py
+CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py segmentation.py tune.py
 
 .PHONY: help install quickstart test slow soak bench bench-full kernels gpu lint format clean
 

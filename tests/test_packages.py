@@ -23,9 +23,9 @@ def test_pyproject_lists_every_package():
         for library in LIBRARIES
         for path in (ROOT / library).rglob("__init__.py")
     }
-    folders = {f.replace("/", ".") for f in settings["package-dir"].values()}
-    assert set(settings["packages"]) - set(settings["package-dir"]) == found
-    assert all((ROOT / folder).is_dir() for folder in folders)
+    folders = settings["package-dir"]
+    assert set(settings["packages"]) - set(folders) == found
+    assert all((ROOT / folder).is_dir() for folder in folders.values())
 
 
 def test_folders_of_code_are_packages():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,12 +10,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
+from experiments.config.places import CONFIG_DIR
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS
 from models import list_models
 
 _ABSENT = object()
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 
 def list_groups() -> list[str]:

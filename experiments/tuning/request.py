@@ -11,8 +11,9 @@ from typing import Any
 
 from experiments.config.command_line import MULTIRUN, read_command_line
 from experiments.config.compose import compose_group
-from experiments.config.groups import CONFIG_DIR, group_options
+from experiments.config.groups import group_options
 from experiments.config.parse import build_group
+from experiments.config.places import entry_names, find_script
 from experiments.config.schema import Config
 from experiments.errors import ConfigError, UserError, nearest
 from experiments.tasks.rows import Figure, task_row
@@ -116,13 +117,13 @@ _EXAMPLES = {
 
 def _options(given: dict[str, str]) -> Options:
     config_name = given.get("--config-name", "cifar").removesuffix(".yaml")
-    entries = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
+    entries = entry_names()
     if config_name not in entries:
         raise UserError(
             f"--config-name {config_name} does not exist{nearest(config_name, entries)}\n"
-            f"Choose one of: {', '.join(sorted(entries))}"
+            f"Choose one of: {', '.join(entries)}"
         )
-    script = Path(given.get("--script", CONFIG_DIR.parent / f"{config_name}.py")).resolve()
+    script = Path(given["--script"] if "--script" in given else find_script(config_name)).resolve()
     if not script.is_file():
         raise UserError(f"--script {script}: no such file; give the script that trains one run")
     seeds = given.get("--seeds", "3")
