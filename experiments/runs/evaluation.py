@@ -107,10 +107,11 @@ def print_evaluation(console: Console, title: str, task: Task, evaluation: Evalu
     table.add_column("metric")
     table.add_column("value", justify="right")
     figures = evaluation.found["figures"]
-    for name, value in task.summary({**evaluation.values, **figures}):
-        table.add_row(name, value)
-    console.print(table)
     rows = evaluation.found["classes"]
+    for name, value in task.summary({**evaluation.values, **figures}):
+        if not (rows and "/" in name):  # the other table has figures of classes
+            table.add_row(name, value)
+    console.print(table)
     if not rows:
         return
     columns = list(rows[0])

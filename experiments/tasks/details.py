@@ -71,9 +71,9 @@ class ClassDetails(Details):
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         labels: Any = {"num_classes": len(names), "average": "none", "validate_args": False}
         counted = {
+            "f1": F1ByClass(**labels),
             "precision": PrecisionByClass(**labels),
             "recall": RecallByClass(**labels),
-            "f1": F1ByClass(**labels),
         }
         self.names = names
         self.counted = MetricCollection(counted, compute_groups=False).to(device)

@@ -28,8 +28,8 @@ PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 @dataclass(frozen=True)
 class Recomposed:
-    """config: of the evaluation. other_data: whether it names other data than the run's; repixelled:
-    whether images are to be shown in another way than in the run."""
+    """config: of the evaluation. other_data: whether other data may be meant than the run's.
+    repixelled: whether images are to be shown in another way than in the run."""
 
     config: Config
     other_data: bool
@@ -65,12 +65,9 @@ def recompose(
     pixels = {f"data.{name}" for name in PIXELS} & keys
     return Recomposed(
         replace(config, trainer=trainer, augment=AugmentConfig()),
-        other_data=any(key == "data" or key.startswith("data.") for key in keys - pixels - FREE),
+        other_data=any(key.partition(".")[0] == "data" for key in keys - pixels),
         repixelled=bool(pixels),
     )
-
-
-FREE = {"data.root", "data.workers", "data.cache", "data.download", "data.download_dir"}
 
 
 def _read(text: str) -> tuple[str, Any]:
