@@ -25,8 +25,10 @@ class Answers:
     script: how a program that has numpy and PIL alone shows one output: the body of
     `show(path, image, output)`, where image is the PIL image, output an array of one image, and
     `rule` what transform.json holds.
+    written: words for the pictures that `files` gives of each image.
     """
 
+    written: tuple[str, ...] = ()
     script = """\
 print(path, *output.reshape(-1).tolist(), sep=",")
 """
@@ -52,6 +54,10 @@ print(path, *output.reshape(-1).tolist(), sep=",")
         """What is written of one image's output. Shape: (K, ...) without the batch."""
         return [float(value) for value in output.flatten()]
 
+    def answer(self, output: Tensor) -> str:
+        """The answer by which images are counted; empty where outputs are none."""
+        return ""
+
     def certainty(self, output: Tensor) -> float | None:
         """How sure the network is, in [0, 1]; None where outputs do not tell."""
         return None
@@ -65,8 +71,11 @@ print(path, *output.reshape(-1).tolist(), sep=",")
         return image
 
     def files(self, image: Image.Image, output: Tensor) -> dict[str, Image.Image]:
-        """Pictures to be written for an image (RGB), each by a word for what it is."""
+        """Pictures to be written for an image (RGB), by the words of `written`."""
         return {}
+
+
+CLASS_COLUMNS = ("class", "probability")
 
 
 class ClassAnswers(Answers):
@@ -88,6 +97,9 @@ print(path, names[p.argmax()], p.max(), sep=",")
         names = map(self.name_of, indices.tolist())
         return [cell for pair in zip(names, values.tolist(), strict=True) for cell in pair]
 
+    def answer(self, output: Tensor) -> str:
+        return self.name_of(int(output.argmax()))
+
     def certainty(self, output: Tensor) -> float:
         return float(output.softmax(0).max())
 
@@ -102,9 +114,6 @@ print(path, names[p.argmax()], p.max(), sep=",")
 
     def _most(self, top: int) -> int:
         return min(top, self.description.num_classes)
-
-
-CLASS_COLUMNS = ("class", "probability")
 
 
 class Answering(nn.Module):

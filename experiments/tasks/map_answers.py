@@ -26,6 +26,7 @@ class MapAnswers(Answers):
     the image: each of its pixels is the nearest one of the maps.
     """
 
+    written = ("mask", "overlay")
     script = """\
 classes = (output[0] > 0) if len(output) == 1 else output.argmax(0)
 mask = Image.fromarray(classes.astype("uint8")).resize(image.size, Image.NEAREST)

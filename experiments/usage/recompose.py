@@ -58,8 +58,10 @@ def recompose(
         if key != "data":
             _set(values, key, value)
     config = parse_config(values)
-    trainer = replace(  # no batch of training is made, and whoever asks for test images may see them
-        config.trainer, batch_size=1, accumulation=1, overfit_batches=0, test=True
+    trainer = (
+        replace(  # no batch of training is made, and whoever asks for test images may see them
+            config.trainer, batch_size=1, accumulation=1, overfit_batches=0, test=True
+        )
     )
     keys = {key for key, _ in given}
     pixels = {f"data.{name}" for name in PIXELS} & keys

@@ -19,7 +19,9 @@ from experiments.training.checkpoint import sha256_of
 WAY = "load_run(path, script=FILE), or --script FILE on a command line"
 
 
-def import_script(script: str | Path, recorded: Mapping[str, Any], say: Callable[[str], Any]) -> Any:
+def import_script(
+    script: str | Path, recorded: Mapping[str, Any], say: Callable[[str], Any]
+) -> Any:
     """Import a script, once in a process, and say in one line where it has changed since its run.
 
     recorded: path and sha256 of the run's script, from its manifest; {} where it had none.

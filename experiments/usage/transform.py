@@ -43,16 +43,20 @@ class ImageTransform:
 
     def admit(self, image: Any) -> Image.Image | Tensor:
         """The image at its own size, turned as its EXIF tag says and on its background."""
+        self.require_images()
+        if not isinstance(image, (str, Path)):
+            return self._admit(image, f"the {type(image).__name__} given")
+        with in_words_of(lambda: str(image), REMEDY):
+            return self._admit(open_image(image), "")
+
+    def require_images(self) -> None:
+        """Refuse a network whose inputs are no images. Raises: ConfigError."""
         if self.rule is None:
             shape = ", ".join(map(str, self.shape))
             raise ConfigError(
                 f"the network takes tensors ({shape}), no pictures: call model(inputs) with a "
                 "batch of them, prepared as the data of its run were"
             )
-        if not isinstance(image, (str, Path)):
-            return self._admit(image, f"the {type(image).__name__} given")
-        with in_words_of(lambda: str(image), REMEDY):
-            return self._admit(open_image(image), "")
 
     def prepare(self, admitted: Image.Image | Tensor) -> Tensor:
         """An admitted image as the input of the network."""
