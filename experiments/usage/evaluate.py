@@ -220,12 +220,9 @@ def _write(
 
 def _free_name(folder: Path, about: dict[str, Any]) -> Path:
     """The file of this evaluation: what was asked in the same words before gives way to it."""
-    words = [
-        about["data"],
-        about["split"],
-        about["precision"] if about["precision"] != "no" else "",
-    ]
-    stem = "-".join(word for word in [*words, "tta" if about["tta"] else ""] if word)
+    words = [about["data"], about["split"]]
+    words += [about["precision"]] if about["precision"] != "no" else []
+    stem = "-".join([*words, "tta"] if about["tta"] else words)
     number = 1
     while True:
         path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.json"

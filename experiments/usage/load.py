@@ -109,7 +109,7 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
     )
 
 
-# ------------------------------------------------------------------------------------- what there is
+# ------------------------------------------------------------------------------------ what there is
 def _find(path: Path) -> Source:
     if not path.exists():
         raise ConfigError(f"{path} does not exist: give a run directory, or its best.safetensors")

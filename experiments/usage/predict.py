@@ -128,7 +128,7 @@ def _beside(path: Path, words: str) -> Path:
 def _write(run: LoadedRun, outcome: Outcome, options: argparse.Namespace, console: Console) -> None:
     """Write the table, the summary and the contact sheet. Raises: OSError."""
     headings = ["path", *run.answers.written, *run.answers.columns(options.top)]
-    with atomic_path(options.out) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(options.out) as temporary, _open(temporary) as file:
         csv.writer(file).writerows([headings, *outcome.rows])
     summary: dict[str, Any] = {
         "model": run.description.model,
@@ -145,6 +145,11 @@ def _write(run: LoadedRun, outcome: Outcome, options: argparse.Namespace, consol
         sheet = _beside(options.out, "_least_certain.png")
         draw_sheet(run, outcome.least_certain(), sheet)
         console.print(f"least certain: {sheet}")
+
+
+def _open(path: Path) -> Any:
+    """A file for a table; names of files that are no text are written as they are."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _table(rows: list[list[Any]], headings: list[str], summary: dict[str, Any]) -> Table:

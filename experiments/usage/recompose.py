@@ -81,8 +81,9 @@ def _read(text: str) -> tuple[str, Any]:
         "metrics", "task", "task.name", "data.name",
     ):  # fmt: skip
         raise ConfigError(
-            f"{text}: an evaluation does not read {key}, or it is the run's own; it takes data=NAME "
-            "and keys of data, metrics, task and trainer (evaluation_batch_size, precision, cpu)"
+            f"{text}: an evaluation does not read {key}, or it is the run's own; it takes "
+            "data=NAME and keys of data, metrics, task and trainer (evaluation_batch_size, "
+            "precision, cpu)"
         )
     return key, override.value()
 
