@@ -47,7 +47,7 @@ class Calibration(MulticlassCalibrationError):  # noqa: N818 - it is no exceptio
         self.confidences.append(torch.empty(0, device=self.device))
         self.accuracies.append(torch.empty(0, device=self.device))
 
-    def compute(self) -> tuple[float, list[dict[str, float]]]:  # type: ignore[override]
+    def compute(self) -> tuple[float, list[dict[str, Any]]]:  # type: ignore[override]
         confidence, right = (
             dim_zero_cat(state).cpu().double() for state in (self.confidences, self.accuracies)
         )
@@ -70,7 +70,7 @@ class ClassDetails(Details):
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         labels: Any = {"num_classes": len(names), "average": "none", "validate_args": False}
-        counted = {
+        counted: dict[str, Any] = {
             "f1": F1ByClass(**labels),
             "precision": PrecisionByClass(**labels),
             "recall": RecallByClass(**labels),
