@@ -32,7 +32,7 @@ from experiments.runs.model import check_forward
 from experiments.runs.setup import make_accelerator
 from experiments.runs.terminal import lasting_output
 from experiments.tasks.answers import Answering
-from experiments.tasks.base import Task, create_task
+from experiments.tasks.base import Picture, Task, create_task
 from experiments.usage.load import LoadedRun, load_run
 from experiments.usage.recompose import PRECISIONS, Recomposed, recompose
 from experiments.usage.renamed import as_trained
@@ -43,7 +43,7 @@ GetData = Callable[[Config], tuple[Any, Any, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     with lasting_output(), exit_with_message("stopped; nothing was written"), in_words():
         _evaluate(options)
     return 0
@@ -208,14 +208,23 @@ def _write(
         figures = {"metrics": evaluation.values, **evaluation.record}
         write_json(path, {**keys, **about, "images": evaluation.images, **figures, **found})
         console.print(f"results: {path}")
-        for name, draw in {**task.pictures(figures), **evaluation.details.pictures(found)}.items():
-            picture = path.with_name(f"{path.stem}_{name}.png")
-            draw(picture)
-            console.print(f"picture: {picture}")
     except OSError as error:
         raise shortage(error) or ConfigError(
             f"{folder} cannot be written: {error.strerror}; choose another place with --out DIR"
         ) from error
+    draw_pictures({**task.pictures(figures), **evaluation.details.pictures(found)}, path, console)
+
+
+def draw_pictures(pictures: dict[str, Picture], path: Path, console: Console) -> None:
+    """Draw beside the result; one that cannot be drawn is named, and ends nothing."""
+    for name, draw in pictures.items():
+        picture = path.with_name(f"{path.stem}_{name}.png")
+        try:
+            draw(picture)
+        except Exception as error:
+            console.print(f"{picture.name} could not be drawn: {type(error).__name__}: {error}")
+        else:
+            console.print(f"picture: {picture}")
 
 
 def _free_name(folder: Path, about: dict[str, Any]) -> Path:

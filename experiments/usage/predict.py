@@ -38,7 +38,7 @@ SOME = 1  # the exit code where some images could not be read
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     with lasting_output(), exit_with_message("stopped; no table was written"), in_words():
         outcome = _predict(options)
         if outcome.unread:

@@ -93,10 +93,14 @@ def _show_as_trained(data: dict[str, Any], description: Description) -> None:
     if rule is None:
         return
     data |= {
-        "image_size": rule.size, "mean": list(rule.mean), "std": list(rule.std),
-        "interpolation": rule.interpolation, "alpha": rule.alpha, "crop_ratio": None,
+        "mean": list(rule.mean),
+        "std": list(rule.std),
+        "interpolation": rule.interpolation,
+        "alpha": rule.alpha,
+        "crop_ratio": None,
         "channels": description.input_channels,
-    }  # fmt: skip
+    }
+    data["image_size"] = data["image_size"] or rule.size  # made data are made in a size of theirs
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
