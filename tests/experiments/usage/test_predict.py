@@ -39,17 +39,16 @@ def logits_of(run, pictures: Path) -> torch.Tensor:
         return run.answers.outputs(run.model, inputs)
 
 
-@pytest.mark.parametrize("name", ["kagn", "kat"])
-def test_without_data_bit_for_bit(name: str, runs, pictures: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "answers.csv"
-    (done,) = forks.run("-c", WITHOUT_DATA, str(runs(name)), str(pictures), "--out", str(out),
+def test_without_data_bit_for_bit(runs, pictures: Path, tmp_path: Path) -> None:
+    out, run = tmp_path / "new" / "answers.csv", runs("kat")
+    (done,) = forks.run("-c", WITHOUT_DATA, str(run), str(pictures), "--out", str(out),
                         "--top", "3")  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = rows_of(out)
     assert list(rows[0]) == ["path", "class", "probability", "class_2", "probability_2",
                              "class_3", "probability_3"]  # fmt: skip
     assert [Path(row["path"]) for row in rows] == sorted(pictures.iterdir())
-    values, classes = logits_of(load_run(runs(name)), pictures).softmax(1).topk(3)
+    values, classes = logits_of(load_run(run), pictures).softmax(1).topk(3)
     written = [[float(row[key]) for key in list(row)[2::2]] for row in rows]
     assert torch.equal(torch.tensor(written), values)
     assert [[int(row[key]) for key in list(row)[1::2]] for row in rows] == classes.tolist()
@@ -65,10 +64,8 @@ def test_masks_have_the_size_of_the_images(runs, pictures: Path, tmp_path: Path)
     for row, expected in zip(rows_of(out), classes, strict=True):
         mask = Image.open(row["mask"])
         assert mask.size == (32, 32) and mask.mode == "P"
-        nearest = torch.nn.functional.interpolate(
-            expected[None, None].float(), 32, mode="nearest-exact"
-        )
-        assert (np.asarray(mask) == nearest[0, 0].numpy()).mean() > 0.999
+        places = ((torch.arange(32) + 0.5) * 1.5).long()  # the centres of 32 pixels among 48
+        assert np.array_equal(np.asarray(mask), expected[places][:, places].numpy())
         overlay = np.asarray(Image.open(row["overlay"]))
         assert overlay.shape == (32, 32, 3)
         shares = [float(row[key]) for key in row if key.startswith("share of ")]
