@@ -10,6 +10,8 @@ from models.registry import MATCH, build_model, check_options
 if TYPE_CHECKING:
     from torch import nn
 
+    from models.description import Description
+
 
 def create_model(
     name: str,
@@ -44,6 +46,18 @@ def create_model(
 
         return feature_net(model, out_indices)
     return model  # type: ignore[no-any-return]
+
+
+def create_described(description: Description) -> nn.Module:
+    """The network that a description names, its weights not yet those of training.
+
+    Nothing is downloaded: pretrained weights are where a network began, and no part of what it is.
+
+    Raises: ValueError as create_model.
+    """
+    options = {k: v for k, v in description.options.items() if k != "pretrained"}
+    sizes = {name: getattr(description, name) for name in ("num_classes", "input_channels")}
+    return create_model(description.model, **sizes, **options)
 
 
 def _matched(name: str, sizes: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:

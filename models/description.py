@@ -13,6 +13,7 @@ from typing import Any
 
 FORMAT = 1
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+BACKGROUNDS = ("white", "black", "keep")
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Preprocessing:
 
     The shorter side is resized to `resize` pixels, and a square of `size` pixels at the centre is
     the crop; where both are equal, an image of this size stays as it is. With stretch both sides
-    become `size`, whatever the shape: nothing is cut off. Units: mean and std of pixels in [0, 1],
-    per channel.
+    become `size`, whatever the shape: nothing is cut off. alpha: the colour behind transparent
+    pixels, or "keep" where their opacity is a channel. Units: mean and std of pixels in [0, 1], per
+    channel.
     """
 
     size: int
@@ -31,6 +33,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     stretch: bool = False
+    alpha: str = "white"
 
     def __post_init__(self) -> None:
         if not (0 < self.size <= self.resize and self.interpolation in INTERPOLATIONS):
@@ -38,6 +41,8 @@ class Preprocessing:
                 f"size={self.size}, resize={self.resize}, interpolation={self.interpolation!r}: "
                 f"0 < size <= resize, and one of {', '.join(INTERPOLATIONS)}"
             )
+        if self.alpha not in BACKGROUNDS:
+            raise ValueError(f"alpha={self.alpha!r}: one of {', '.join(BACKGROUNDS)}")
         if len(self.mean) != len(self.std):
             raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations")
 
@@ -65,8 +70,9 @@ class Description:
         """Plain values, for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         rule = values["preprocessing"]
-        if rule is not None and not rule["stretch"]:
-            del rule["stretch"]  # earlier versions of this format do not know it
+        for f in fields(Preprocessing) if rule is not None else ():
+            if rule[f.name] == f.default:
+                del rule[f.name]  # earlier versions of this format do not know all of them
         return values
 
     @classmethod

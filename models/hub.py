@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from conv_kan.interop import load_published, published_norm
-from models.create import create_model
+from models.create import create_described, create_model
 from models.description import Description, Preprocessing, note_of_weights, read_note
 from models.published.networks import OURS, find_network, published_options
 
@@ -108,12 +108,7 @@ def _file(source: str | Path, name: str) -> Path:
 
 
 def _own(description: Description, state: Mapping[str, Tensor]) -> nn.Module:
-    model = create_model(
-        description.model,
-        num_classes=description.num_classes,
-        input_channels=description.input_channels,
-        **description.options,
-    )
+    model = create_described(description)
     model.load_state_dict(dict(state))
     return _described(model, description)
 

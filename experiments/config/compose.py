@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -100,7 +101,9 @@ def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfi
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     store_rows()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"), warnings.catch_warnings():
+        # a file of a group has no _self_, and may be composed alone
+        warnings.filterwarnings("ignore", message=".*Defaults list is missing `_self_`")
         return compose(config_name, overrides=list(overrides))
 
 

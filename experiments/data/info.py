@@ -46,6 +46,8 @@ class ImageInfo:
     class_names: tuple[str, ...] = ()  # of masks, the background first where there is one
     ignore_index: int | None = None  # of masks: the value of pixels that are of no class
     ndim: int = 2  # 3: the images are volumes (C, D, H, W), cubes of image_size
+    alpha: str = "white"  # the background behind transparent pixels: data.alpha
+    rule: Preprocessing | None = None  # of a trained network; None: as the rest says
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -54,14 +56,24 @@ class ImageInfo:
         Interpolation: with a filter that grows with the reduction (antialiasing). A ratio that is
         asked for is rounded down, as where such ratios are published (224 / 0.9 -> 248).
         """
-        side, ratio = self.image_size, self.crop_ratio
-        if self.targets == MASK:
-            return Preprocessing(side, side, self.interpolation, self.mean, self.std, stretch=True)
+        if self.rule is not None:
+            return self.rule
+        side, ratio, stretch = self.image_size, self.crop_ratio, self.targets == MASK
+        pixels = (self.interpolation, self.mean, self.std)
+        if stretch:
+            return Preprocessing(side, side, *pixels, stretch=True, alpha=self.alpha)
         if ratio is not None:
             resize = int(side / ratio)
         else:
             resize = round(side / CROP_RATIO) if self.native_size is None else side
-        return Preprocessing(side, resize, self.interpolation, self.mean, self.std)
+        return Preprocessing(side, resize, *pixels, alpha=self.alpha)
+
+    def as_trained(self, rule: Preprocessing | None) -> ImageInfo:
+        """The same images, shown by the rule of a trained network instead of their own."""
+        if rule is None:
+            return self
+        return replace(self, image_size=rule.size, mean=rule.mean, std=rule.std,
+                       interpolation=rule.interpolation, alpha=rule.alpha, rule=rule)  # fmt: skip
 
 
 def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
@@ -90,7 +102,7 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
     shape = (channels, image_size, mean, std, native, deep)
-    info = ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation)
+    info = ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation, alpha=cfg.alpha)
     return _with_masks(info, train, cfg) if target_kind(train) == MASK else info
 
 

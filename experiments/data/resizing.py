@@ -30,9 +30,23 @@ class Fit(nn.Module):
         return image if image.shape[-2:] == (self.side, self.side) else self.fit(image)
 
 
-def fit(info: ImageInfo) -> nn.Module:
-    """Return what evaluation does: resize the shorter side, crop the centre."""
-    rule = info.preprocessing
+class Stretched(nn.Module):
+    """Bring both sides to one, whatever the shape, unless the image has them already."""
+
+    def __init__(self, rule: Preprocessing) -> None:
+        super().__init__()
+        self.side = rule.size
+        mode = v2.InterpolationMode(rule.interpolation)
+        self.resize = v2.Resize([rule.size, rule.size], mode)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image if image.shape[-2:] == (self.side, self.side) else self.resize(image)
+
+
+def fit(rule: Preprocessing) -> nn.Module:
+    """Return what evaluation does: resize the shorter side and crop the centre, or stretch."""
+    if rule.stretch:
+        return Stretched(rule)
     if rule.resize == rule.size:
         return Fit(rule)
     return v2.Compose([_resize(rule), v2.CenterCrop(rule.size)])

@@ -19,6 +19,7 @@ from experiments.data.pixels import to_tensor
 from experiments.data.policies import EIGHT_BITS, build_policy, require_colours
 from experiments.data.resizing import fit, padding, random_size
 from experiments.errors import DataError
+from models.description import Preprocessing
 
 
 class ToChannels(nn.Module):
@@ -64,7 +65,12 @@ def build_eval_transform(info: ImageInfo) -> Pipeline:
     Shapes: PIL image or (..., C, H, W) -> (..., channels, image_size, image_size).
     Units: (pixel in [0, 1] - mean) / std, float32.
     """
-    return Pipeline(v2.Compose([ToChannels(info.channels), fit(info)]), normalise(info), False)
+    return transform_of(info.preprocessing, info.channels)
+
+
+def transform_of(rule: Preprocessing, channels: int) -> Pipeline:
+    """Return the transform of images that a description asks for; see `build_eval_transform`."""
+    return Pipeline(v2.Compose([ToChannels(channels), fit(rule)]), normalise(rule), False)
 
 
 def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
@@ -83,7 +89,7 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     sized = random_size(cfg, info)
     random = [*moves(cfg, info.image_size, _rotation), *colours(cfg, info), *erasing(cfg, info)]
     first = ToChannels(info.channels, cfg.policy != "none")
-    changes = v2.Compose([first, *(sized or [fit(info)]), *random])
+    changes = v2.Compose([first, *(sized or [fit(info.preprocessing)]), *random])
     last = nn.Identity() if erases_normalised(cfg) else normalise(info)
     return Pipeline(changes, last, bool(sized or random))
 
@@ -154,6 +160,6 @@ def erasing(cfg: AugmentConfig, info: ImageInfo) -> Iterator[Callable[[Any], Any
         yield v2.RandomErasing(cfg.erasing, value=list(info.mean))
 
 
-def normalise(info: ImageInfo) -> v2.Compose:
+def normalise(rule: ImageInfo | Preprocessing) -> v2.Compose:
     """From pixels of any depth to (pixel in [0, 1] - mean) / std, float32."""
-    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(info.mean, info.std)])
+    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(rule.mean, rule.std)])

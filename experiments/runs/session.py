@@ -346,10 +346,12 @@ class Session:
             return
         step = self.log.median_step()
         rate = self.config.trainer.batch_size / step if step else None
+        best = self.trainer.progress.best_sha256 if status == "finished" else None
         try:
             update_manifest(
                 self.directory.manifest,
                 status=status,
+                best_sha256=best or None,
                 backend=backends_that_ran(),
                 step_seconds=step,
                 images_per_second=rate,

@@ -20,8 +20,10 @@ from experiments.data.admit import targets_to_check
 from experiments.data.containers import Datasets, locate
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
+from experiments.tasks.answers import Answers
 from experiments.tasks.penalties import Penalties
 from experiments.tasks.rows import TaskRow, task_row
+from models.description import Description
 
 Picture = Callable[[Path], None]  # draws itself into a PNG file
 # Test items by index -> of each (inputs, outputs, targets), as a batch of one on the CPU.
@@ -41,6 +43,25 @@ class Metrics(Protocol):
         ...
 
 
+class Details:
+    """Gathers, in the same pass as the metrics, what a finished run is asked beside its figures.
+
+    This one gathers nothing. In a run of several processes compute() is called on all of them.
+    """
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Take in one batch of this process."""
+
+    def compute(self) -> dict[str, Any]:
+        """Plain values for JSON, among them `figures` {name: fraction} and `classes`, a table of
+        rows {column: value}, the column `class` first."""
+        return {"figures": {}, "classes": []}
+
+    def pictures(self, found: Mapping[str, Any]) -> dict[str, Picture]:
+        """Pictures of what compute() has returned: {file name: picture}."""
+        return {}
+
+
 class Task(ABC):
     """What a batch's loss is, what its evaluation reports, and what the data must look like.
 
@@ -52,10 +73,12 @@ class Task(ABC):
     Attributes:
         input_shape: (channels, *size) of one input; its length less one is the spatial rank.
         num_outputs: what the model returns for one input, in numbers.
+        answers: how the outputs of a trained model are read, where there are no data.
     """
 
     input_shape: tuple[int, ...]
     num_outputs: int
+    answers: type[Answers] = Answers
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         self.config, self.row = config, task_row(config.task.name)
@@ -101,6 +124,18 @@ class Task(ABC):
             "input_channels": self.input_shape[0],
             "input_shape": tuple(self.input_shape),
         }
+
+    def adopt(self, description: Description) -> None:
+        """Show inputs as a trained network was shown them, whatever these data are like; without
+        preprocessing in its description as the config says.
+
+        Raises: ConfigError: the network has not the outputs that these data need.
+        """
+        if self.num_outputs != description.num_classes:
+            raise ConfigError(
+                f"{description.model} was trained for {description.num_classes} outputs, and these "
+                f"data need {self.num_outputs}: give data with the classes that it knows"
+            )
 
     def check_model(self, model: nn.Module, inputs: Tensor) -> None:
         """Run the model as a training step does, on inputs of zeros, before there is a run.
@@ -184,6 +219,18 @@ class Task(ABC):
 
     def check_monitor(self) -> None:  # noqa: B027 - most tasks have all their figures always
         """Refuse a trainer.monitor that cannot exist for these data. Raises: ConfigError."""
+
+    def details(self, device: torch.device) -> Details:
+        """Gathers what an evaluation of a finished run tells beside its figures."""
+        return Details()
+
+    def published(self, values: Mapping[str, float]) -> dict[str, float | None]:
+        """The figures under the names, and in the units, that published evaluations use."""
+        figures = [figure for figure in self.row.columns if figure.name in values]
+        return {
+            figure.name: round(values[figure.name] * (100 if figure.percent else 1), 4)
+            for figure in figures
+        }
 
     # -------------------------------------------------------------------------------------- the end
     def record(self, metrics: Metrics) -> dict[str, Any]:

@@ -29,11 +29,14 @@ from experiments.data.transforms import (
     build_train_transform,
 )
 from experiments.errors import DataError
+from experiments.tasks.answers import ClassAnswers
 from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
+from experiments.tasks.details import ClassDetails
 from experiments.tasks.losses import build_loss
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 from experiments.tasks.rows import MetricsConfig
+from models.description import Description
 
 MANY = 10_000  # images, whose reading one does not wait for without a word
 COSTLY = 10**9  # bytes that nobody spends on figures without a word
@@ -46,6 +49,8 @@ class Classification(Task):
         ConfigError: an impossible augmentation, loss or trainer.monitor for these classes.
         DataError: data.num_classes is smaller than the labels need; see describe_images.
     """
+
+    answers = ClassAnswers
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
@@ -63,6 +68,10 @@ class Classification(Task):
     def describe(self) -> dict[str, Any]:
         rule = self.info.preprocessing
         return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
+
+    def adopt(self, description: Description) -> None:
+        super().adopt(description)
+        self.info = self.info.as_trained(description.preprocessing)
 
     def check_target(self, target: Any) -> str | None:
         try:
@@ -86,6 +95,18 @@ class Classification(Task):
 
     def metrics(self, device: torch.device) -> ClassificationMetrics:
         return ClassificationMetrics(self.num_outputs, self.config.metrics, device)
+
+    def details(self, device: torch.device) -> ClassDetails:
+        return ClassDetails(self.class_names, device)
+
+    def published(self, values: Mapping[str, float]) -> dict[str, float | None]:
+        """top1 and top5 in percent, and their errors; top5 is None of five classes or fewer."""
+        found: dict[str, float | None] = {}
+        for key, name in (("top1", "accuracy"), ("top5", "top5_accuracy")):
+            share = values.get(name)
+            found[key] = None if share is None else round(100 * share, 4)
+            found[f"{key}_err"] = None if share is None else round(100 * (1 - share), 4)
+        return found
 
     def running(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The number of hits; a mixed target counts as its largest share."""

@@ -76,7 +76,7 @@ class ClassificationMetrics:
         if len(targets) == 0:  # torchmetrics cannot reshape an empty batch
             return
         logits, targets = logits.detach().float(), targets.long()
-        with _integer_counts():  # each metric takes the arguments that its update names
+        with integer_counts():  # each metric takes the arguments that its update names
             self.metrics.update(
                 preds=logits.argmax(dim=1), target=targets, logits=logits, targets=targets
             )
@@ -122,7 +122,7 @@ def check_monitor(monitor: str, num_classes: int, cfg: MetricsConfig) -> None:
 
 
 @contextmanager
-def _integer_counts() -> Iterator[None]:
+def integer_counts() -> Iterator[None]:
     """Suspend torch's deterministic mode: sums of integers are exact in any order.
 
     In that mode torchmetrics counts a confusion matrix by a (B, C^2) comparison, 2 GB for 256
@@ -145,7 +145,7 @@ def _computed(metric: Metric) -> Tensor:
     return value
 
 
-class _CountedByClass:
+class CountedByClass:
     """The counts of torchmetrics' macro averages, in O(B + C) instead of a (C, C) matrix a batch.
 
     tp_c = #(guess = target = c), fp_c = #(guess = c) - tp_c, fn_c = #(target = c) - tp_c. Sums over
@@ -164,11 +164,11 @@ class _CountedByClass:
         self._update_state(tp, fp, len(target) - tp - fp - fn, fn)
 
 
-class RecallByClass(_CountedByClass, MulticlassRecall):
+class RecallByClass(CountedByClass, MulticlassRecall):
     """Recall by the counts of each class."""
 
 
-class F1ByClass(_CountedByClass, MulticlassF1Score):
+class F1ByClass(CountedByClass, MulticlassF1Score):
     """F1 by the counts of each class."""
 
 

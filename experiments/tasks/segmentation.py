@@ -17,12 +17,15 @@ from experiments.data.masks import MASK, class_mask, require_targets, target_kin
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import Picture, Predict, Task
+from experiments.tasks.details import MapDetails
+from experiments.tasks.map_answers import MapAnswers
 from experiments.tasks.map_losses import MapLoss
 from experiments.tasks.map_metrics import MapMetrics, check_map_monitor, image_iou
 from experiments.tasks.maps import num_maps, valid_of
 from experiments.tasks.overlays import plot_overlays
 from experiments.tasks.rows import SegmentationConfig
 from experiments.tasks.windows import run_padded, segment, size_divisor
+from models.description import Description
 
 
 class Segmentation(Task):
@@ -39,6 +42,8 @@ class Segmentation(Task):
         ConfigError: an impossible loss or trainer.monitor for these classes.
         DataError: targets that are no masks, or values in them that are no classes.
     """
+
+    answers = MapAnswers
 
     def __init__(self, config: Config, datasets: Datasets) -> None:
         super().__init__(config, datasets)
@@ -57,6 +62,10 @@ class Segmentation(Task):
     def describe(self) -> dict[str, Any]:
         rule = self.info.preprocessing if self.ndim == 2 else None
         return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
+
+    def adopt(self, description: Description) -> None:
+        super().adopt(description)
+        self.info = self.info.as_trained(description.preprocessing)
 
     def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
         divisor, (channels, *sides) = size_divisor(model), self.input_shape
@@ -130,6 +139,13 @@ class Segmentation(Task):
     # ---------------------------------------------------------------------------------- the figures
     def metrics(self, device: torch.device) -> MapMetrics:
         return MapMetrics(self.class_names, self.config.metrics, self.ignore_index, device)
+
+    def details(self, device: torch.device) -> MapDetails:
+        return MapDetails(self.class_names, self.config.metrics, self.ignore_index, device)
+
+    def published(self, values: Mapping[str, float]) -> dict[str, float | None]:
+        """IoU and Dice in percent."""
+        return {name: round(100 * values[name], 4) for name in ("iou", "dice") if name in values}
 
     def running(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the images' IoU."""

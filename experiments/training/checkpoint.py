@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
@@ -303,6 +303,18 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path 
             + "\nGive the model and options that wrote it."
         )
     module.load_state_dict(dict(tensors))
+
+
+def note_in(path: Path) -> str:
+    """What a safetensors file says of itself (see pack_tensors); "" if nothing.
+
+    Raises: CheckpointError: it is absent, or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get("note", ""))
+    except (OSError, SafetensorError) as error:
+        raise shortage(error) or CheckpointError(f"cannot read {path}: {reason(error)}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -60,16 +60,17 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(
-        self, module: nn.Module, loader: Iterable[Batch]
+        self, module: nn.Module, loader: Iterable[Batch], metrics: Metrics | None = None
     ) -> tuple[dict[str, float], Metrics]:
-        """Loss and figures of a bare module, and what gathered them.
+        """Loss and figures of a bare module, and what gathered them: the task's metrics unless
+        others are given.
 
         Raises what the loader raises, on all processes.
         """
         self._share_buffers(module)
         was_training = module.training
         module.eval()
-        metrics = self.task.metrics(self.accelerator.device)
+        metrics = self.task.metrics(self.accelerator.device) if metrics is None else metrics
         sums = torch.zeros(2, dtype=torch.float64)
         failure = None
         try:

@@ -107,3 +107,25 @@ def test_a_source_that_is_absent(monkeypatch: Any) -> None:
     for source in ("no/such", "no such folder/at all/x"):
         with pytest.raises(ValueError, match="is no folder"):
             from_pretrained(source)
+
+
+def test_pretrained_weights_are_not_fetched_for_a_network_that_brings_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    asked: list[bool] = []
+    make = timm.create_model
+
+    def spy(*args, pretrained=False, **kwargs):
+        asked.append(pretrained)
+        return make(*args, pretrained=False, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", spy)
+    options = {"architecture": "test_vit", "pretrained": True, "image_size": 160}
+    model = create_model("timm", num_classes=3, input_channels=3, **options)
+    described = Description("timm", options, 3, 3, (3, 160, 160), "classification")
+    save_pretrained(model, tmp_path, described)
+    again = from_pretrained(tmp_path)
+    assert asked == [True, False]
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())

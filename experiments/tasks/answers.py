@@ -1,0 +1,137 @@
+"""What the outputs of a trained network say to people: rows of a table, captions, files. No data.
+
+A task names the class that reads its outputs (`Task.answers`); predictions, exports and averages
+over mirrored images know these methods, and no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+from experiments.tasks.rows import TaskConfig
+from models.description import Description
+
+Cell = str | float
+
+
+class Answers:
+    """Outputs that are numbers, written as they are. Those of a task of its own refine this.
+
+    script: how a program that has numpy and PIL alone shows one output: the body of
+    `show(path, image, output)`, where image is the PIL image, output an array of one image, and
+    `rule` what transform.json holds.
+    written: words for the pictures that `files` gives of each image.
+    """
+
+    written: tuple[str, ...] = ()
+    script = """\
+print(path, *output.reshape(-1).tolist(), sep=",")
+"""
+
+    def __init__(self, description: Description, options: TaskConfig) -> None:
+        self.description, self.options = description, options
+
+    def outputs(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
+        """What the network answers, as evaluation runs it: of several outputs the full model's."""
+        found: Any = model(inputs)
+        last: Tensor = found[-1] if isinstance(found, (tuple, list)) else found
+        return last
+
+    def mirrored(self, outputs: Tensor) -> Tensor:
+        """The outputs of images that were mirrored left to right, as those of the images."""
+        return outputs
+
+    def columns(self, top: int) -> list[str]:
+        """The headings of a row. top: how many of the likeliest answers are wanted."""
+        return [f"output_{index}" for index in range(self.description.num_classes)]
+
+    def row(self, output: Tensor, top: int) -> list[Cell]:
+        """What is written of one image's output. Shape: (K, ...) without the batch."""
+        return [float(value) for value in output.flatten()]
+
+    def answer(self, output: Tensor) -> str:
+        """The answer by which images are counted; empty where outputs are none."""
+        return ""
+
+    def certainty(self, output: Tensor) -> float | None:
+        """How sure the network is, in [0, 1]; None where outputs do not tell."""
+        return None
+
+    def caption(self, output: Tensor) -> str:
+        """The answer in a few words, below a picture of the image."""
+        return ", ".join(f"{value:.4g}" for value in output.flatten()[:3].tolist())
+
+    def picture(self, image: Image.Image, output: Tensor) -> Image.Image:
+        """The image (RGB), with what the network has found in it."""
+        return image
+
+    def files(self, image: Image.Image, output: Tensor) -> dict[str, Image.Image]:
+        """Pictures to be written for an image (RGB), by the words of `written`."""
+        return {}
+
+
+CLASS_COLUMNS = ("class", "probability")
+
+
+class ClassAnswers(Answers):
+    """Logits of classes. Shape of an output: (num_classes,)"""
+
+    script = """\
+p = np.exp(output - output.max())
+p /= p.sum()
+names = rule["class_names"] or list(range(len(p)))
+print(path, names[p.argmax()], p.max(), sep=",")
+"""
+
+    def columns(self, top: int) -> list[str]:
+        places = range(2, self._most(top) + 1)
+        return ["class", "probability", *(f"{w}_{n}" for n in places for w in CLASS_COLUMNS)]
+
+    def row(self, output: Tensor, top: int) -> list[Cell]:
+        values, indices = output.softmax(0).topk(self._most(top))
+        names = map(self.name_of, indices.tolist())
+        return [cell for pair in zip(names, values.tolist(), strict=True) for cell in pair]
+
+    def answer(self, output: Tensor) -> str:
+        return self.name_of(int(output.argmax()))
+
+    def certainty(self, output: Tensor) -> float:
+        return float(output.softmax(0).max())
+
+    def caption(self, output: Tensor) -> str:
+        name, probability = self.row(output, 1)
+        return f"{name}  {100 * float(probability):.1f} %"
+
+    def name_of(self, index: int) -> str:
+        """The name of a class; its number where there are no names."""
+        names = self.description.class_names
+        return names[index] if names else str(index)
+
+    def _most(self, top: int) -> int:
+        return min(top, self.description.num_classes)
+
+
+class Answering(nn.Module):
+    """A network that returns its answer alone, as one tensor. With mirror: the mean of its outputs
+    for the image and for the image mirrored left to right."""
+
+    def __init__(self, model: nn.Module, answers: Answers, mirror: bool = False) -> None:
+        super().__init__()
+        self.model, self.answers, self.mirror = model, answers, mirror
+        self.size_divisor = getattr(model, "size_divisor", 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.answers.outputs(self.model, x)
+        if not self.mirror:
+            return outputs
+        return (outputs + self.answers.mirrored(self.answers.outputs(self.model, x.flip(-1)))) / 2
+
+
+def as_rgb(pixels: np.ndarray) -> Image.Image:
+    """A PIL image of colours in [0, 1]. Shape: (H, W, 3)."""
+    return Image.fromarray((pixels * 255).round().astype(np.uint8))

@@ -1,0 +1,90 @@
+"""What maps of logits say to people: masks as files, overlays, the share of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from experiments.tasks.answers import Answers, Cell, as_rgb
+from experiments.tasks.maps import classes_of, logits_of
+from experiments.tasks.overlays import OPACITY, class_colours
+from experiments.tasks.rows import SegmentationConfig, TaskConfig
+from experiments.tasks.windows import segment, size_divisor
+from models.description import Description
+
+PALETTE = 256  # colours that a PNG file can have
+
+
+class MapAnswers(Answers):
+    """Maps of logits (K, H, W), of the size that the network was shown.
+
+    A mask file holds the index of a class in each pixel, and colours to look at; it is as large as
+    the image: each of its pixels is the nearest one of the maps.
+    """
+
+    written = ("mask", "overlay")
+    script = """\
+classes = (output[0] > 0) if len(output) == 1 else output.argmax(0)
+mask = Image.fromarray(classes.astype("uint8")).resize(image.size, Image.NEAREST)
+mask.save(Path(path).stem + "_mask.png")
+print(path, Path(path).stem + "_mask.png", sep=",")
+"""
+
+    def __init__(self, description: Description, options: TaskConfig) -> None:
+        super().__init__(description, options)
+        names = description.class_names
+        self.names = names or tuple(map(str, range(max(description.num_classes, 2))))
+
+    def outputs(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
+        options = self.options
+        assert isinstance(options, SegmentationConfig)
+        return segment(
+            model,
+            inputs,
+            window=options.window,
+            overlap=options.overlap,
+            divisor=size_divisor(model),
+        )
+
+    def mirrored(self, outputs: Tensor) -> Tensor:
+        return outputs.flip(-1)
+
+    def columns(self, top: int) -> list[str]:
+        return ["certainty", *(f"share of {name}" for name in self.names)]
+
+    def row(self, output: Tensor, top: int) -> list[Cell]:
+        """The mean probability of the classes chosen, and the part of the image that is each."""
+        counts = np.bincount(_classes(output).reshape(-1), minlength=len(self.names))
+        return [self.certainty(output), *(counts / counts.sum()).tolist()]
+
+    def certainty(self, output: Tensor) -> float:
+        return float(logits_of(output[None]).softmax(1).amax(1).mean())
+
+    def caption(self, output: Tensor) -> str:
+        return f"{100 * self.certainty(output):.1f} %"
+
+    def picture(self, image: Image.Image, output: Tensor) -> Image.Image:
+        classes = np.asarray(self._mask(image, output))
+        pixels, colours = np.asarray(image) / 255, class_colours(len(self.names))
+        mixed = (1 - OPACITY) * pixels + OPACITY * colours[classes]
+        return as_rgb(np.where((classes > 0)[..., None], mixed, pixels))
+
+    def files(self, image: Image.Image, output: Tensor) -> dict[str, Image.Image]:
+        return {"mask": self._mask(image, output), "overlay": self.picture(image, output)}
+
+    def _mask(self, image: Image.Image, output: Tensor) -> Image.Image:
+        deep = len(self.names) > PALETTE
+        classes = _classes(output).astype(np.uint16 if deep else np.uint8)
+        mask = Image.fromarray(classes).resize(image.size, Image.Resampling.NEAREST)
+        if not deep:
+            colours = class_colours(len(self.names))
+            mask.putpalette((colours * 255).round().astype(np.uint8).tobytes())
+        return mask
+
+
+def _classes(output: Tensor) -> np.ndarray:
+    return classes_of(output[None])[0].numpy()

@@ -1,0 +1,85 @@
+"""The program that runs an exported network without torch, and what it reads beside the network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import indent
+
+from experiments.files import atomic_path
+from experiments.tasks.answers import Answers
+from models.description import Description
+
+TRANSFORM, PROGRAM, NETWORK = "transform.json", "run_onnx.py", "model.onnx"
+
+# The same pixels as experiments.usage.transform, for images of 8 bits. Where an image is resized
+# Pillow and torchvision may round a pixel to another of its two neighbours.
+_PROGRAM = '''\
+"""Runs model.onnx on images of 8 bits: python run_onnx.py IMAGE...
+
+Needs onnxruntime, numpy and Pillow. transform.json says how an image becomes an input.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+here = Path(__file__).resolve().parent
+rule = json.loads((here / "transform.json").read_text(encoding="utf-8"))
+pixels, channels = rule["preprocessing"], rule["input_channels"]
+session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def load(path):
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode[0] in "IF":
+        sys.exit(f"{path} has more than 8 bits a pixel (mode {image.mode}): convert it first")
+    alpha = pixels.get("alpha", "white")
+    if image.has_transparency_data and alpha != "keep":
+        below = Image.new("RGBA", image.size, alpha)
+        image = Image.alpha_composite(below, image.convert("RGBA"))
+    return image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+
+
+def prepare(image):
+    side, shorter = pixels["size"], min(image.size)
+    size = [int(pixels["resize"] * length / shorter) for length in image.size]
+    size = (side, side) if pixels.get("stretch") else tuple(size)
+    mode = getattr(Image.Resampling, pixels["interpolation"].upper())
+    image = image if image.size == size else image.resize(size, mode)
+    left, top = (round((length - side) / 2) for length in size)
+    image = image.crop((left, top, left + side, top + side))
+    array = np.asarray(image, np.float32).reshape(side, side, channels) / np.float32(255)
+    array = (array - np.float32(pixels["mean"])) / np.float32(pixels["std"])
+    return array.transpose(2, 0, 1)[None]
+
+
+def show(path, image, output):
+@@SHOW@@
+
+for path in sys.argv[1:]:
+    image = load(path)
+    show(path, image, session.run(None, {"images": prepare(image)})[0][0])
+'''
+
+
+def write_transform(folder: Path, description: Description) -> Path:
+    """Write how an image becomes an input, and what the outputs are. Raises: OSError."""
+    text = json.dumps(description.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    path = folder / TRANSFORM
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_program(folder: Path, answers: Answers) -> Path:
+    """Write the program for the outputs of a task. Raises: OSError."""
+    path = folder / PROGRAM
+    with atomic_path(path) as temporary:
+        shown = indent(answers.script, "    ")
+        temporary.write_text(_PROGRAM.replace("@@SHOW@@\n", shown), encoding="utf-8")
+    return path
