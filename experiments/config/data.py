@@ -37,6 +37,8 @@ class DataConfig:
     num_classes: int | None = None  # None: counted from the dataset
     channels: int | None = None  # None: read from the dataset
     alpha: str = "white"  # behind transparent images: white | black; keep: a channel of it
+    image_column: str | None = None  # of rows with columns; None: the one that holds images
+    label_column: str | None = None  # None: the one that is called so, or is left
     classes: dict | None = None  # of mask_folder: {name: value or [r, g, b] in the mask files}
     source: str | None = None  # of canvas: digits | mnist5k | fashion_mnist; None: mnist5k
     count: int | None = None  # of canvas: how many pictures are made; None: 5,000

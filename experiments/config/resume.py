@@ -47,6 +47,8 @@ RESUME: dict[str, str] = {
     "data.num_classes": REFUSED,
     "data.channels": REFUSED,
     "data.alpha": REFUSED,
+    "data.image_column": REFUSED,
+    "data.label_column": REFUSED,
     "data.classes": REFUSED,
     "data.source": REFUSED,
     "data.count": REFUSED,

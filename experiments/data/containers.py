@@ -15,18 +15,20 @@ from experiments.data.file_images import EncodedImages
 from experiments.data.images import admit_image
 from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
+from experiments.data.wrapped import Wrapped
 from experiments.errors import DataError
 
 
 class ImageDataset(Protocol):
     """Anything with a length whose items are (image, label).
 
-    The image is a tensor (C, H, W), uint8, uint16 or float in [0, 1], or a PIL image of any mode;
-    the label is an integer from 0 (a numpy integer, a bool or an integer tensor () will do, a float
-    never). Pixels of more than 8 bits keep their depth; those whose range would have to be guessed
-    are refused, see experiments.data.admit. Optional attributes are read where they exist:
-    `classes` (names), `targets` or `labels` (all labels, checked before training; without them 64
-    images of each split are), `mean` and `std` per channel, `image_size`. In place of a label there
+    The image is a tensor (C, H, W) or an array (H, W), (H, W, C) or (C, H, W), uint8, uint16 or
+    float in [0, 1], or a PIL image of any mode; the label is an integer from 0 (a numpy integer, a
+    bool or an integer tensor () will do, a float never), or a name. Pixels of more than 8 bits keep
+    their depth; those whose range would have to be guessed are refused, see
+    experiments.data.admit. Optional attributes are read where they exist: `classes` (names),
+    `targets` or `labels` (all labels, checked before training; without them 64 images of each split
+    are), `mean` and `std` per channel, `image_size`. In place of a label there
     may be a mask, see experiments.data.masks.
     """
 
@@ -164,14 +166,19 @@ class Admitted:
         item = self.base[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise DataError(
-                f"{locate(self, index)} is a {type(item).__name__}: each item must be "
-                "(image, label); return these two from __getitem__"
+                f"{locate(self, index)} is {_describe(item)}: each item must be (image, label); "
+                "return these two from __getitem__"
             )
         image, target = item
         try:
             return admit_image(image, self.alpha), target
         except DataError as error:
             raise DataError(f"{locate(self, index)} {error}") from error
+
+
+def _describe(item: Any) -> str:
+    count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+    return f"a {type(item).__name__}{count}"
 
 
 def labels_of(dataset: ImageDataset) -> np.ndarray:
@@ -264,6 +271,8 @@ def locate(dataset: Any, index: int) -> str:
         return locate(share[0], int(share[1][index]))
     if isinstance(dataset, Joined):
         return locate(*dataset.place(index))
+    if isinstance(dataset, Wrapped):
+        return locate(dataset.base, index)
     if isinstance(dataset, EncodedImages):
         return dataset.locate(index)
     samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)

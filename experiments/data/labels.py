@@ -27,8 +27,8 @@ def class_index(target: Any) -> int:
         )
     if isinstance(target, str):
         raise DataError(
-            f"has the label {target!r} (str): a class is an integer from 0; give "
-            "classes.index(label), and the names as an attribute `classes` of the dataset"
+            f"has the label {target!r} (str), and others are no names: give integers from 0 for "
+            "all (classes.index(label)), or names for all"
         )
     if isinstance(target, (list, tuple)) and target:
         return _from_array(np.asarray(target))

@@ -229,7 +229,15 @@ def _count_classes(train: ImageDataset) -> int:
             f"reading all {len(train)} training images to count their classes; "
             "data.num_classes=N, or an attribute `targets` of the dataset, saves this"
         )
-    return int(labels_of(train).max()) + 1
+    present = np.unique(labels_of(train))
+    count, last = len(present), int(present[-1])
+    if last + 1 > 2 * count:  # fewer are a warning: see tell_missing_classes
+        raise DataError(
+            f"the labels of the training images are {count} classes from {int(present[0])} to "
+            f"{last}, with more gaps than classes: give numpy.unique(labels, return_inverse=True)"
+            f"[1], or names; data.num_classes={last + 1} if there are so many classes"
+        )
+    return last + 1
 
 
 def class_names(train: ImageDataset, cfg: DataConfig) -> tuple[str, ...]:
