@@ -48,7 +48,8 @@ class Description:
 
     num_classes and input_channels are what create_model takes; input_shape is (C, *S) of one input
     as the network was trained. class_names is empty where outputs are no classes; preprocessing is
-    None where inputs are no images.
+    None where inputs are no images. Of outputs that are numbers, output * target_std + target_mean
+    are the predictions, which target_names names; elsewhere these three are empty.
     """
 
     model: str
@@ -59,6 +60,9 @@ class Description:
     task: str
     class_names: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    target_names: tuple[str, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +71,9 @@ class Description:
         rule = values["preprocessing"]
         if rule is not None and not rule["stretch"]:
             del rule["stretch"]  # earlier versions of this format do not know it
+        for key in ("target_names", "target_mean", "target_std"):
+            if not values[key]:
+                del values[key]  # nor these
         return values
 
     @classmethod

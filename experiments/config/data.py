@@ -10,6 +10,7 @@ from experiments.config.checks import require, require_choice
 IGNORED = "ignore"  # in data.classes: the value of pixels that are of no class
 OTHER = "other"  # in data.classes: every value that no other class has
 SOURCES = ("digits", "mnist5k", "fashion_mnist")
+TARGETS = ("class", "ink", "mask", "labels")  # ink: the mean of the pixels, in percent
 _MOST_CLASSES = 255  # 255 itself stands for pixels that are ignored
 _EXAMPLE = "data.classes={background: 0, cell: 255}"
 
@@ -39,6 +40,7 @@ class DataConfig:
     alpha: str = "white"  # behind transparent images: white | black; keep: a channel of it
     image_column: str | None = None  # of rows with columns; None: the one that holds images
     label_column: str | None = None  # None: the one that is called so, or is left
+    target: str | None = None  # what is to be predicted, where a dataset offers several: TARGETS
     classes: dict | None = None  # of mask_folder: {name: value or [r, g, b] in the mask files}
     source: str | None = None  # of canvas: digits | mnist5k | fashion_mnist; None: mnist5k
     count: int | None = None  # of canvas: how many pictures are made; None: 5,000
@@ -61,6 +63,8 @@ class DataConfig:
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         require_choice("data.fit", self.fit, ("train", "all"))
         require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
+        if self.target is not None:
+            require_choice("data.target", self.target, TARGETS)
         if self.source is not None:
             require_choice("data.source", self.source, SOURCES)
         rule = "must be 2 (slices) or 3 (patches)"

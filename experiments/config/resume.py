@@ -49,6 +49,7 @@ RESUME: dict[str, str] = {
     "data.alpha": REFUSED,
     "data.image_column": REFUSED,
     "data.label_column": REFUSED,
+    "data.target": REFUSED,
     "data.classes": REFUSED,
     "data.source": REFUSED,
     "data.count": REFUSED,
@@ -59,6 +60,7 @@ RESUME: dict[str, str] = {
     "loss": REFUSED,
     "penalty": REFUSED,
     "metrics": RECORDED,
+    "metrics.threshold": REFUSED,  # from which a label is predicted: F1, which may select
     "metrics.background": REFUSED,  # whether figures of masks, which select, are over class 0, too
     "trainer.epochs": REFUSED,
     "trainer.batch_size": REFUSED,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from experiments.config.data import DataConfig
 from experiments.data.containers import Datasets, ImageDataset
-from experiments.data.masks import MASK
+from experiments.data.masks import CLASS, MASK
 from experiments.data.seeding import derive_seed
 from experiments.data.splits import TEST_FRACTION, TEST_SEED
 from experiments.errors import ConfigError
@@ -60,6 +60,24 @@ class CanvasImages:
         return torch.from_numpy(image.round().astype(np.uint8))[None], torch.from_numpy(mask)
 
 
+class CanvasLabels(CanvasImages):
+    """The same canvases with the classes that can be seen on each: a vector of 0 and 1, uint8."""
+
+    targets_are = CLASS
+
+    def __init__(
+        self, objects: ImageDataset, count: int, size: int, seed: int = 0, stream: int = 0
+    ) -> None:
+        super().__init__(objects, count, size, seed, stream)
+        self.classes = self.classes[1:]  # the background is none
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = super().__getitem__(index)
+        seen = torch.zeros(1 + len(self.classes), dtype=torch.uint8)
+        seen[mask.unique().long()] = 1
+        return image, seen[1:]
+
+
 def _texture(draw: np.random.Generator, size: int) -> np.ndarray:
     """Random values on a coarse grid, interpolated, and noise. Shape: (size, size), 20 to 140."""
     cells = int(draw.integers(2, 9))
@@ -100,9 +118,10 @@ def make_canvases(cfg: DataConfig, objects: Datasets) -> Datasets:
         )
     counts = {"train": cfg.train_size or train, "validation": validation, "test": test}
     seeds = {"train": cfg.split_seed, "validation": cfg.split_seed, "test": TEST_SEED}
+    kind = CanvasLabels if cfg.target == "labels" else CanvasImages
     return Datasets(
         *(
-            CanvasImages(getattr(objects, split), counts[split], size, seeds[split], stream)
+            kind(getattr(objects, split), counts[split], size, seeds[split], stream)
             for split, stream in _STREAMS.items()
         )
     )

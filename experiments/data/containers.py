@@ -64,6 +64,7 @@ class TensorImages:
     ) -> None:
         self.images = images
         self.targets = targets
+        self.target_names: list[str] = []  # of targets that are numbers
         self.classes = list(classes)
         self.mean, self.std, self.image_size = known
 

@@ -11,11 +11,9 @@ import torch
 from experiments.data.containers import TensorImages, locate, offered_targets
 from experiments.data.given import peek
 from experiments.data.known import Published
-from experiments.data.notes import say
+from experiments.data.notes import MANY, say
 from experiments.data.wrapped import Wrapped
 from experiments.errors import DataError, nearest
-
-MANY = 10_000  # images, whose reading one does not wait for without a word
 
 
 class Named(Wrapped):
