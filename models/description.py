@@ -21,19 +21,31 @@ class Preprocessing:
 
     The shorter side is resized to `resize` pixels, and a square of `size` pixels at the centre is
     the crop; where both are equal, an image of this size stays as it is. With stretch both sides
-    become `size`, whatever the shape: nothing is cut off. Units: mean and std of pixels in [0, 1],
-    per channel.
+    become `size`, whatever the shape; with pad the longer side does, and what is left around the
+    centre is filled with the mean: nothing is cut off. Units: mean and std of pixels in [0, 1], per
+    channel.
+
+    size and resize may be (height, width): then the image is resized, its shape kept, to the least
+    that covers `resize` (with pad: to the most that `size` holds).
     """
 
-    size: int
-    resize: int
+    size: int | tuple[int, int]
+    resize: int | tuple[int, int]
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     stretch: bool = False
+    pad: bool = False
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of an input."""
+        return pair_of(self.size)
 
     def __post_init__(self) -> None:
-        if not (0 < self.size <= self.resize and self.interpolation in INTERPOLATIONS):
+        pairs = list(zip(pair_of(self.size), pair_of(self.resize), strict=True))
+        fits = all(0 < size <= resize for size, resize in pairs)
+        if not (fits and self.interpolation in INTERPOLATIONS and not (self.stretch and self.pad)):
             raise ValueError(
                 f"size={self.size}, resize={self.resize}, interpolation={self.interpolation!r}: "
                 f"0 < size <= resize, and one of {', '.join(INTERPOLATIONS)}"
@@ -69,8 +81,9 @@ class Description:
         """Plain values, for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         rule = values["preprocessing"]
-        if rule is not None and not rule["stretch"]:
-            del rule["stretch"]  # earlier versions of this format do not know it
+        for key in ("stretch", "pad") if rule is not None else ():
+            if not rule[key]:
+                del rule[key]  # earlier versions of this format do not know it
         for key in ("target_names", "target_mean", "target_std"):
             if not values[key]:
                 del values[key]  # nor these
@@ -91,6 +104,14 @@ class Description:
         if rule is not None:
             given["preprocessing"] = Preprocessing(**_checked(Preprocessing, rule))
         return cls(**given)
+
+
+def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size, which is one side or both."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
 def note_of_weights(text: str, description: Mapping[str, Any]) -> str:
@@ -131,6 +152,8 @@ def _checked(cls: type, values: Any) -> dict[str, Any]:
 
 def _fits(kind: str, value: Any) -> bool:
     """Whether a value read from JSON is of the kind that an annotation names."""
+    if kind.startswith("int | tuple"):
+        return _fits("int", value) or (_fits("tuple[int]", value) and len(value) == 2)
     if kind.startswith("tuple"):
         element = int if "int" in kind else str if "str" in kind else (int, float)
         return isinstance(value, Sequence) and all(isinstance(v, element) for v in value)

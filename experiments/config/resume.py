@@ -34,6 +34,7 @@ RESUME: dict[str, str] = {
     "data.download_dir": FREE,
     "data.cache": FREE,
     "data.image_size": REFUSED,
+    "data.resize": REFUSED,
     "data.crop_ratio": REFUSED,
     "data.interpolation": REFUSED,
     "data.validation_fraction": REFUSED,

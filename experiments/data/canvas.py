@@ -99,7 +99,7 @@ def make_canvases(cfg: DataConfig, objects: Datasets) -> Datasets:
 
     Raises: ConfigError for a canvas that is too small, and for a split without canvases.
     """
-    size = cfg.image_size or SIZE
+    size = cfg.square() or SIZE
     if size < LEAST:
         raise ConfigError(f"data.image_size={size}: a canvas has {LEAST} pixels a side or more")
     count = COUNT if cfg.count is None else cfg.count

@@ -46,7 +46,7 @@ class Classification(Task):
         require_targets(self.info.targets, CLASS, way)
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)
-        self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)
+        self.input_shape = self.info.shape
         self.loss = build_loss(config.loss, self.num_outputs)
 
     def recipe(self, training: bool) -> Recipe:

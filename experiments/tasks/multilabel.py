@@ -53,7 +53,7 @@ class Multilabel(Task):
         self.class_names = label_names(datasets.train, targets, config)
         self.num_outputs = len(self.class_names)
         self.reader = ReadLabels(self.num_outputs, are_vectors(targets))
-        self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)
+        self.input_shape = self.info.shape
         assert isinstance(config.loss, BCEConfig)
         self.loss: BCEConfig = config.loss
 

@@ -66,7 +66,7 @@ class Regression(Task):
         self.target_names = given if len(given) == self.num_outputs else list(default)
         self.reader = ReadNumbers(tuple(self.mean.tolist()), tuple(self.std.tolist()))
         self._validation_images = len(datasets.validation)
-        self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)
+        self.input_shape = self.info.shape
 
     def recipe(self, training: bool) -> Recipe:
         augment = self.config.augment if training else None
