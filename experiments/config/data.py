@@ -35,6 +35,8 @@ class DataConfig:
     repeats: int = 1  # copies of an image that an epoch takes, of so many images fewer
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
     fit: str = "train"  # train | all: on the validation images too, and nothing is selected
+    check: bool = False  # read all images before training, and tell all that are damaged
+    skip_damaged: bool = False  # do so, and leave them out
     workers: int = 0  # processes that read images, and no more than the machine has cores
     mean: list[float] | None = None  # per channel, in [0, 1]; None: the dataset's own
     std: list[float] | None = None

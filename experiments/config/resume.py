@@ -42,6 +42,8 @@ RESUME: dict[str, str] = {
     "data.repeats": REFUSED,
     "data.split_seed": REFUSED,
     "data.fit": REFUSED,
+    "data.check": FREE,
+    "data.skip_damaged": REFUSED,
     "data.workers": FREE,
     "data.mean": REFUSED,
     "data.std": REFUSED,

@@ -29,6 +29,7 @@ from experiments.data.masks import MASK, require_same_size, target_kind
 from experiments.data.names import name_labels
 from experiments.data.notes import join_names, say
 from experiments.data.pixels import channels_of, to_tensor
+from experiments.data.scan import scan
 from experiments.data.seeding import preserved_generators
 from experiments.data.splits import join
 from experiments.errors import DataError, shortage
@@ -70,6 +71,9 @@ def admit(splits: Any, config: Config) -> Datasets:
             Datasets._fields, (*given, test if config.trainer.test else Unread()), strict=True
         )
     ]
+    if config.data.check or config.data.skip_damaged:
+        with preserved_generators():
+            parts = scan(parts, config.data.skip_damaged, config.trainer.progress)
     check_batches(config.trainer, len(parts[0]), _world_size())
     check_pairs(config.augment, config.trainer, _world_size())
     with preserved_generators():

@@ -143,6 +143,7 @@ class Admitted:
     Images come as admit_image leaves them. sampled: the targets of the items that the door has
     looked at, by index. offers: whether the targets that the dataset offers are those of its items.
     decoded: items that are kept ready (experiments.data.decoded), None for one that is not.
+    left_out: the names of damaged images that this split is without (experiments.data.scan).
     """
 
     def __init__(self, base: ImageDataset, split: str, alpha: str) -> None:
@@ -150,6 +151,7 @@ class Admitted:
         self.sampled: dict[int, Any] = {}
         self.offers = True
         self.decoded: SupportsItems | None = None
+        self.left_out: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         """What else the dataset knows: its classes, or what a task of one's own asks of it."""
@@ -164,7 +166,10 @@ class Admitted:
         kept = None if self.decoded is None else self.decoded[index]
         if kept is not None:
             return kept
-        item = self.base[index]
+        return self.admit(self.base[index], index)
+
+    def admit(self, item: Any, index: int) -> tuple[Any, Any]:
+        """An item of the base as everything else is given it. Raises: DataError -> which one."""
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise DataError(
                 f"{locate(self, index)} is {_describe(item)}: each item must be (image, label); "

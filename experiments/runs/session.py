@@ -100,6 +100,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
         "description": describe(config.model["name"], options, task).to_dict(),
         "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
+        "left_out": {part.split: part.left_out for part in data if part.left_out},
     }
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
