@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,6 +40,11 @@ def scan(splits: list[Admitted], skip: bool, progress: bool) -> list[Admitted]:
     if broken or (listed and not skip):
         raise DataError(_list([*([] if skip else listed), *broken], only_damaged=not broken))
     return [_without(part, damaged[part.split]) for part in splits]
+
+
+def left_out(splits: Iterable[Any]) -> dict[str, list[str]]:
+    """{split: the names of the images that it is without}, of splits that are without any."""
+    return {part.split: part.left_out for part in splits if part.left_out}
 
 
 def _problems(part: Admitted, progress: bool) -> Iterator[tuple[int, str, bool]]:
