@@ -22,21 +22,33 @@ class Preprocessing:
 
     The shorter side is resized to `resize` pixels, and a square of `size` pixels at the centre is
     the crop; where both are equal, an image of this size stays as it is. With stretch both sides
-    become `size`, whatever the shape: nothing is cut off. alpha: the colour behind transparent
+    become `size`, whatever the shape; with pad the longer side does, and what is left around the
+    centre is filled with the mean: nothing is cut off. alpha: the colour behind transparent
     pixels, or "keep" where their opacity is a channel. Units: mean and std of pixels in [0, 1], per
     channel.
+
+    size and resize may be (height, width): then the image is resized, its shape kept, to the least
+    that covers `resize` (with pad: to the most that `size` holds).
     """
 
-    size: int
-    resize: int
+    size: int | tuple[int, int]
+    resize: int | tuple[int, int]
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     stretch: bool = False
     alpha: str = "white"
+    pad: bool = False
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of an input."""
+        return pair_of(self.size)
 
     def __post_init__(self) -> None:
-        if not (0 < self.size <= self.resize and self.interpolation in INTERPOLATIONS):
+        pairs = list(zip(pair_of(self.size), pair_of(self.resize), strict=True))
+        fits = all(0 < size <= resize for size, resize in pairs)
+        if not (fits and self.interpolation in INTERPOLATIONS and not (self.stretch and self.pad)):
             raise ValueError(
                 f"size={self.size}, resize={self.resize}, interpolation={self.interpolation!r}: "
                 f"0 < size <= resize, and one of {', '.join(INTERPOLATIONS)}"
@@ -53,7 +65,8 @@ class Description:
 
     num_classes and input_channels are what create_model takes; input_shape is (C, *S) of one input
     as the network was trained. class_names is empty where outputs are no classes; preprocessing is
-    None where inputs are no images.
+    None where inputs are no images. Of outputs that are numbers, output * target_std + target_mean
+    are the predictions, which target_names names; elsewhere these three are empty.
     """
 
     model: str
@@ -64,6 +77,9 @@ class Description:
     task: str
     class_names: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    target_names: tuple[str, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +89,9 @@ class Description:
         for f in fields(Preprocessing) if rule is not None else ():
             if rule[f.name] == f.default:
                 del rule[f.name]  # earlier versions of this format do not know all of them
+        for key in ("target_names", "target_mean", "target_std"):
+            if not values[key]:
+                del values[key]  # nor these
         return values
 
     @classmethod
@@ -90,6 +109,14 @@ class Description:
         if rule is not None:
             given["preprocessing"] = Preprocessing(**_checked(Preprocessing, rule))
         return cls(**given)
+
+
+def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size, which is one side or both."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
 def note_of_weights(text: str, description: Mapping[str, Any]) -> str:
@@ -130,6 +157,8 @@ def _checked(cls: type, values: Any) -> dict[str, Any]:
 
 def _fits(kind: str, value: Any) -> bool:
     """Whether a value read from JSON is of the kind that an annotation names."""
+    if kind.startswith("int | tuple"):
+        return _fits("int", value) or (_fits("tuple[int]", value) and len(value) == 2)
     if kind.startswith("tuple"):
         element = int if "int" in kind else str if "str" in kind else (int, float)
         return isinstance(value, Sequence) and all(isinstance(v, element) for v in value)

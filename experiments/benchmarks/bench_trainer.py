@@ -70,7 +70,7 @@ def overhead(case: str, overrides: list[str], effort: dict[str, Any]) -> Iterato
 
 
 def _batches(config: Config) -> list[tuple[Tensor, Tensor]]:
-    side = config.data.image_size or 32
+    side = config.data.square() or 32
     size = config.trainer.batch_size
     return [(torch.randn(size, 1, side, side), torch.randint(0, 10, (size,))) for _ in range(STEPS)]
 

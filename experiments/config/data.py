@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config.checks import require, require_choice
+from experiments.errors import ConfigError
 
 IGNORED = "ignore"  # in data.classes: the value of pixels that are of no class
 OTHER = "other"  # in data.classes: every value that no other class has
 SOURCES = ("digits", "mnist5k", "fashion_mnist")
+RESIZES = ("crop", "pad", "squash")
+TARGETS = ("class", "ink", "mask", "labels")  # ink: the mean of the pixels, in percent
 _MOST_CLASSES = 255  # 255 itself stands for pixels that are ignored
 _EXAMPLE = "data.classes={background: 0, cell: 255}"
 
@@ -23,7 +26,8 @@ class DataConfig:
     download: bool = True
     download_dir: str = "data/downloads"  # where files are copied that data.root names by a URL
     cache: str | None = None  # decoded images: memory, or a folder; None decodes at each use
-    image_size: int | None = None  # None keeps the dataset's own size
+    image_size: int | list[int] | None = None  # a side, or [height, width]; None: the dataset's own
+    resize: str = "crop"  # of images of another shape: crop | pad | squash
     crop_ratio: float | None = None  # of the resized shorter side, what evaluation keeps of it
     interpolation: str = "bilinear"  # of evaluation's resizing: bilinear | bicubic
     validation_fraction: float = 0.1  # of the training images, stratified by class
@@ -31,12 +35,17 @@ class DataConfig:
     repeats: int = 1  # copies of an image that an epoch takes, of so many images fewer
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
     fit: str = "train"  # train | all: on the validation images too, and nothing is selected
+    check: bool = False  # read all images before training, and tell all that are damaged
+    skip_damaged: bool = False  # do so, and leave them out
     workers: int = 0  # processes that read images, and no more than the machine has cores
     mean: list[float] | None = None  # per channel, in [0, 1]; None: the dataset's own
     std: list[float] | None = None
     num_classes: int | None = None  # None: counted from the dataset
     channels: int | None = None  # None: read from the dataset
     alpha: str = "white"  # behind transparent images: white | black; keep: a channel of it
+    image_column: str | None = None  # of rows with columns; None: the one that holds images
+    label_column: str | None = None  # None: the one that is called so, or is left
+    target: str | None = None  # what is to be predicted, where a dataset offers several: TARGETS
     classes: dict | None = None  # of mask_folder: {name: value or [r, g, b] in the mask files}
     source: str | None = None  # of canvas: digits | mnist5k | fashion_mnist; None: mnist5k
     count: int | None = None  # of canvas: how many pictures are made; None: 5,000
@@ -57,16 +66,20 @@ class DataConfig:
         rule = "must lie in [0.1, 1] or be null (0.875, or 1 where all images are equal squares)"
         require(ratio is None or 0.1 <= ratio <= 1, "data.crop_ratio", ratio, rule)
         require_choice("data.interpolation", self.interpolation, ("bilinear", "bicubic"))
+        require_choice("data.resize", self.resize, RESIZES)
+        self._check_size()
         require_choice("data.alpha", self.alpha, ("white", "black", "keep"))
         require_choice("data.fit", self.fit, ("train", "all"))
         require(self.cache != "", "data.cache", self.cache, "must be memory, a folder or null")
+        if self.target is not None:
+            require_choice("data.target", self.target, TARGETS)
         if self.source is not None:
             require_choice("data.source", self.source, SOURCES)
         rule = "must be 2 (slices) or 3 (patches)"
         require(self.ndim in (None, 2, 3), "data.ndim", self.ndim, rule)
         if self.classes is not None:
             _check_classes(self.classes)
-        for key in ("image_size", "train_size", "num_classes", "channels", "count", "objects"):
+        for key in ("train_size", "num_classes", "channels", "count", "objects"):
             value = getattr(self, key)
             require(value is None or value > 0, f"data.{key}", value, "must be positive or null")
         for key in ("mean", "std"):
@@ -74,6 +87,23 @@ class DataConfig:
             low = 0 if key == "mean" else 1e-6
             ok = value is None or (len(value) > 0 and all(low <= v <= 1 for v in value))
             require(ok, f"data.{key}", value, "must be one number in [0, 1] per channel (std > 0)")
+
+    def _check_size(self) -> None:
+        size, rule = self.image_size, "must be a side, [HEIGHT, WIDTH] or null, of 1 or more each"
+        sides = size if isinstance(size, list) else [1 if size is None else size]
+        require(len(sides) in (1, 2) and min(sides) > 0, "data.image_size", size, rule)
+        if isinstance(size, list) and len(set(size)) == 1:
+            self.image_size = size[0]  # a square is said in one way
+
+    def square(self) -> int | None:
+        """image_size of data that are made or cut as squares. Raises: ConfigError for others."""
+        size = self.image_size
+        if isinstance(size, list):
+            raise ConfigError(
+                f"data.image_size={size}: data={self.name} has squares or cubes alone; type one "
+                f"number, data.image_size={max(size)}"
+            )
+        return size
 
 
 def _check_classes(classes: dict[Any, Any]) -> None:

@@ -65,6 +65,26 @@ class PenaltyConfig:
             require(value >= 0, f"penalty.{key}", value, "must be 0 (off) or more")
 
 
+@dataclass
+class RegressionLossConfig:
+    """mse and l1, which have no options."""
+
+    name: str = "mse"
+
+
+@dataclass
+class HuberConfig(RegressionLossConfig):
+    delta: float = 1.0  # the error, in deviations of the training targets, up to which it is square
+
+    def __post_init__(self) -> None:
+        require(self.delta > 0, "loss.delta", self.delta, "must be more than 0")
+
+
+REGRESSION_LOSSES: dict[str, type[RegressionLossConfig]] = {
+    "mse": RegressionLossConfig,
+    "l1": RegressionLossConfig,
+    "huber": HuberConfig,
+}
 LOSSES: dict[str, type[LossConfig]] = {
     "cross_entropy": LossConfig,
     "focal": FocalConfig,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from experiments.config.augment import check_pairs
 from experiments.config.schema import Config
@@ -22,11 +21,15 @@ from experiments.data.containers import (
     offered_targets,
 )
 from experiments.data.decoded import keep_decoded
+from experiments.data.given import as_dataset
 from experiments.data.images import KEEP, require_unit_range
+from experiments.data.listing import SPLIT_NAMES
 from experiments.data.loader import check_batches
 from experiments.data.masks import MASK, require_same_size, target_kind
+from experiments.data.names import name_labels
 from experiments.data.notes import join_names, say
 from experiments.data.pixels import channels_of, to_tensor
+from experiments.data.scan import scan
 from experiments.data.seeding import preserved_generators
 from experiments.data.splits import join
 from experiments.errors import DataError, shortage
@@ -49,18 +52,17 @@ _WAY_OUT = {
 def admit(splits: Any, config: Config) -> Datasets:
     """Return the three splits, as the rest of the platform reads them.
 
-    Everything about inputs that can be known without a model is told here, before there is a run
-    directory: an empty split, a batch larger than the data, pixels of unknown range, shapes that
-    exist in transparency alone. Of each split 64 evenly spaced items are read (tensors in memory
-    are checked whole, without a copy); every further image is checked as it is loaded. Targets are
-    the task's, see Task.check_data.
+    They may come in many kinds (see experiments.data.given), and labels may be names (see
+    experiments.data.names). Everything about inputs that can be known without a model is told
+    here, before there is a run directory: an empty split, a batch larger than the data, pixels of
+    unknown range, shapes that exist in transparency alone. Of each split 64 evenly spaced items
+    are read (tensors in memory are checked whole, without a copy); every further image is checked
+    as it is loaded. Targets are the task's, see Task.check_data.
 
     Raises: DataError or ConfigError -> what was found, the rule, and what to type.
     """
-    train, validation, test = (
-        _as_map(dataset, split)
-        for split, dataset in zip(Datasets._fields, _three(splits), strict=True)
-    )
+    with preserved_generators():  # a dataset may draw from them: weights must not depend on that
+        train, validation, test = _taken(splits, config)
     fit_all = config.data.fit == "all"
     given = join(train, validation) if fit_all else train, validation
     parts = [
@@ -69,9 +71,12 @@ def admit(splits: Any, config: Config) -> Datasets:
             Datasets._fields, (*given, test if config.trainer.test else Unread()), strict=True
         )
     ]
+    if config.data.check or config.data.skip_damaged:
+        with preserved_generators():
+            parts = scan(parts, config.data.skip_damaged, config.trainer.progress)
     check_batches(config.trainer, len(parts[0]), _world_size())
     check_pairs(config.augment, config.trainer, _world_size())
-    with preserved_generators():  # a dataset may draw from them: weights must not depend on that
+    with preserved_generators():
         for part in parts:
             _look_at(part)
         if config.data.cache is not None:
@@ -92,31 +97,55 @@ def targets_to_check(dataset: Any) -> Iterator[tuple[int, Any]]:
         yield from enumerate(offered)
 
 
+def _taken(splits: Any, config: Config) -> tuple[Any, Any, Any]:
+    """Each split as a dataset with images, whose labels are no names."""
+    taken = []
+    for split, given in zip(Datasets._fields, _three(splits), strict=True):
+        dataset = as_dataset(given, config.data, split)
+        if not len(dataset):
+            raise DataError(f"the {split} split has no images: {_WAY_OUT[split]}")
+        taken.append(dataset)
+    train, validation, test = name_labels(taken, Datasets._fields)
+    return train, validation, test
+
+
 def _three(splits: Any) -> tuple[Any, Any, Any]:
+    if isinstance(splits, Mapping):
+        splits = _by_name(splits)
     if isinstance(splits, (tuple, list)) and len(splits) == 3:
         train, validation, test = splits
         return train, validation, test
-    given = f"{len(splits)} values" if isinstance(splits, (tuple, list)) else type(splits).__name__
-    raise DataError(
-        f"get_data returned {given}; it must return (train, validation, test). Of two splits "
-        "complete_splits(cfg.data, train, test) of experiments.data makes three"
+    way = (
+        "Of two splits complete_splits(cfg.data, train, test) of experiments.data makes three, of "
+        "one split_off_test(dataset) of experiments.data.splits two"
     )
+    given = type(splits).__name__
+    if isinstance(splits, (tuple, list)):
+        given = f"{len(splits)} values"
+        if len(splits) == 6:
+            way = "Of six arrays make pairs: ((x, y), (x_valid, y_valid), (x_test, y_test))"
+    elif splits is None:
+        given, way = "None", "A function without `return` gives None"
+    raise DataError(f"get_data returned {given}; it must return (train, validation, test). {way}")
 
 
-def _as_map(dataset: Any, split: str) -> Any:
-    if isinstance(dataset, DataLoader):
-        raise DataError(
-            f"the {split} split is a DataLoader; batches are made here, from data.workers and "
-            "trainer.batch_size: give its dataset (loader.dataset)"
-        )
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise DataError(
-            f"the {split} split is {type(dataset).__name__}, which has no length or no items by "
-            "index; give a dataset with __len__ and __getitem__(index) -> (image, label)"
-        )
-    if not len(dataset):
-        raise DataError(f"the {split} split has no images: {_WAY_OUT[split]}")
-    return dataset
+def _by_name(splits: Mapping[Any, Any]) -> Any:
+    """(train, validation, test) of a dict of splits, as Hugging Face has them.
+
+    Raises: DataError for a dict that does not name these three.
+    """
+    found = [
+        [key for key in splits if str(key).lower() in SPLIT_NAMES[split]]
+        for split in Datasets._fields
+    ]
+    if [len(keys) for keys in found] == [1, 1, 1]:
+        return tuple(splits[keys[0]] for keys in found)
+    raise DataError(
+        f"get_data returned a {type(splits).__name__} of "
+        f"{join_names([str(key) for key in splits]) or 'nothing'}; it must return (train, "
+        "validation, test). Of two splits complete_splits(cfg.data, data['train'], data['test']) "
+        "of experiments.data makes three"
+    )
 
 
 def _world_size() -> int:
@@ -133,7 +162,7 @@ def _look_at(dataset: Admitted) -> None:
     for index in chosen.tolist():
         image, dataset.sampled[index] = _read(dataset, index)
         kind = kind or target_kind(dataset)
-        if kind == MASK:
+        if kind == MASK and isinstance(image, (Image.Image, Tensor)):
             _require_mask(dataset, index, image)
         if not _is_image(image):
             continue  # of another kind, whose rules are the task's

@@ -45,7 +45,7 @@ def load_mni152(cfg: DataConfig) -> Datasets:
     inside = [np.flatnonzero((tissue > 0).any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     (first, end), *plane = ((int(axis[0]), int(axis[-1]) + 1) for axis in inside)
     if cfg.ndim == 3:
-        side = cfg.image_size or SIDES[3]
+        side = cfg.square() or SIDES[3]
         if side < LEAST:
             raise ConfigError(f"data.image_size={side}: a cube has {LEAST} voxels a side or more")
         slabs = _slabs(first, end, 1, cfg.validation_fraction, side)

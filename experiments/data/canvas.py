@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.config.data import DataConfig
 from experiments.data.containers import Datasets, ImageDataset
-from experiments.data.masks import MASK
+from experiments.data.masks import CLASS, MASK
 from experiments.data.seeding import derive_seed
 from experiments.data.splits import TEST_FRACTION, TEST_SEED
 from experiments.errors import ConfigError
@@ -66,6 +68,22 @@ class CanvasImages:
         return torch.from_numpy(image.round().astype(np.uint8))[None], torch.from_numpy(mask)
 
 
+class CanvasLabels(CanvasImages):
+    """The same canvases with the classes that can be seen on each: a vector of 0 and 1, uint8."""
+
+    targets_are = CLASS
+
+    def __init__(self, *canvases: Any) -> None:
+        super().__init__(*canvases)
+        self.classes = self.classes[1:]  # the background is none
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = super().__getitem__(index)
+        seen = torch.zeros(1 + len(self.classes), dtype=torch.uint8)
+        seen[mask.unique().long()] = 1
+        return image, seen[1:]
+
+
 def _texture(draw: np.random.Generator, size: int) -> np.ndarray:
     """Random values on a coarse grid, interpolated, and noise. Shape: (size, size), 20 to 140."""
     cells = int(draw.integers(2, 9))
@@ -87,7 +105,7 @@ def make_canvases(cfg: DataConfig, objects: Datasets) -> Datasets:
 
     Raises: ConfigError for a canvas that is too small, and for a split without canvases.
     """
-    size = cfg.image_size or SIZE
+    size = cfg.square() or SIZE
     if size < LEAST:
         raise ConfigError(f"data.image_size={size}: a canvas has {LEAST} pixels a side or more")
     count = COUNT if cfg.count is None else cfg.count
@@ -107,9 +125,10 @@ def make_canvases(cfg: DataConfig, objects: Datasets) -> Datasets:
     counts = {"train": cfg.train_size or train, "validation": validation, "test": test}
     seeds = {"train": cfg.split_seed, "validation": cfg.split_seed, "test": TEST_SEED}
     most = MOST_OBJECTS if cfg.objects is None else cfg.objects
+    kind = CanvasLabels if cfg.target == "labels" else CanvasImages
     return Datasets(
         *(
-            CanvasImages(getattr(objects, split), counts[split], size, seeds[split], stream, most)
+            kind(getattr(objects, split), counts[split], size, seeds[split], stream, most)
             for split, stream in _STREAMS.items()
         )
     )

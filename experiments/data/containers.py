@@ -15,18 +15,20 @@ from experiments.data.file_images import EncodedImages
 from experiments.data.images import admit_image
 from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
+from experiments.data.wrapped import Wrapped
 from experiments.errors import DataError
 
 
 class ImageDataset(Protocol):
     """Anything with a length whose items are (image, label).
 
-    The image is a tensor (C, H, W), uint8, uint16 or float in [0, 1], or a PIL image of any mode;
-    the label is an integer from 0 (a numpy integer, a bool or an integer tensor () will do, a float
-    never). Pixels of more than 8 bits keep their depth; those whose range would have to be guessed
-    are refused, see experiments.data.admit. Optional attributes are read where they exist:
-    `classes` (names), `targets` or `labels` (all labels, checked before training; without them 64
-    images of each split are), `mean` and `std` per channel, `image_size`. In place of a label there
+    The image is a tensor (C, H, W) or an array (H, W), (H, W, C) or (C, H, W), uint8, uint16 or
+    float in [0, 1], or a PIL image of any mode; the label is an integer from 0 (a numpy integer, a
+    bool or an integer tensor () will do, a float never), or a name. Pixels of more than 8 bits keep
+    their depth; those whose range would have to be guessed are refused, see
+    experiments.data.admit. Optional attributes are read where they exist: `classes` (names),
+    `targets` or `labels` (all labels, checked before training; without them 64 images of each split
+    are), `mean` and `std` per channel, `image_size`. In place of a label there
     may be a mask, see experiments.data.masks.
     """
 
@@ -62,6 +64,7 @@ class TensorImages:
     ) -> None:
         self.images = images
         self.targets = targets
+        self.target_names: list[str] = []  # of targets that are numbers
         self.classes = list(classes)
         self.mean, self.std, self.image_size = known
 
@@ -140,6 +143,7 @@ class Admitted:
     Images come as admit_image leaves them. sampled: the targets of the items that the door has
     looked at, by index. offers: whether the targets that the dataset offers are those of its items.
     decoded: items that are kept ready (experiments.data.decoded), None for one that is not.
+    left_out: the names of damaged images that this split is without (experiments.data.scan).
     """
 
     def __init__(self, base: ImageDataset, split: str, alpha: str) -> None:
@@ -147,6 +151,7 @@ class Admitted:
         self.sampled: dict[int, Any] = {}
         self.offers = True
         self.decoded: SupportsItems | None = None
+        self.left_out: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         """What else the dataset knows: its classes, or what a task of one's own asks of it."""
@@ -161,17 +166,25 @@ class Admitted:
         kept = None if self.decoded is None else self.decoded[index]
         if kept is not None:
             return kept
-        item = self.base[index]
+        return self.admit(self.base[index], index)
+
+    def admit(self, item: Any, index: int) -> tuple[Any, Any]:
+        """An item of the base as everything else is given it. Raises: DataError -> which one."""
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise DataError(
-                f"{locate(self, index)} is a {type(item).__name__}: each item must be "
-                "(image, label); return these two from __getitem__"
+                f"{locate(self, index)} is {_describe(item)}: each item must be (image, label); "
+                "return these two from __getitem__"
             )
         image, target = item
         try:
             return admit_image(image, self.alpha), target
         except DataError as error:
             raise DataError(f"{locate(self, index)} {error}") from error
+
+
+def _describe(item: Any) -> str:
+    count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+    return f"a {type(item).__name__}{count}"
 
 
 def labels_of(dataset: ImageDataset) -> np.ndarray:
@@ -264,6 +277,8 @@ def locate(dataset: Any, index: int) -> str:
         return locate(share[0], int(share[1][index]))
     if isinstance(dataset, Joined):
         return locate(*dataset.place(index))
+    if isinstance(dataset, Wrapped):
+        return locate(dataset.base, index)
     if isinstance(dataset, EncodedImages):
         return dataset.locate(index)
     samples = getattr(dataset, "samples", None)  # of torchvision's folders: (path, label)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
+from experiments.data.arrays import as_picture, looks_turned
 from experiments.errors import DataError
 
 GREY_MODES = ("1", "L", "LA", "La")
@@ -52,9 +53,11 @@ def admit_image(image: Any, alpha: str) -> Any:
     as v / 65535. PIL images are turned as their EXIF tag says. alpha: the background on which
     images with transparency are laid, or "keep", which gives every PIL image an alpha channel.
 
-    Shapes: tensors (C, H, W) are images; those of another rank are not touched.
+    Shapes: tensors (C, H, W) and arrays of numpy (H, W), (H, W, C) or (C, H, W) are images; those
+    of another rank are not touched.
 
-    Raises: DataError for pixels of unknown range -> what was found and what to type.
+    Raises: DataError for pixels of unknown range, and for shapes that do not tell which axis holds
+        the channels -> what was found and what to type.
     """
     if isinstance(image, Image.Image) and _loses_depth(image):
         image = _decode_deep(image, getattr(image, "filename", "") or None)
@@ -63,21 +66,24 @@ def admit_image(image: Any, alpha: str) -> Any:
         return _lay_tensor(pixels, pixels[-1:] if image.alpha else None, alpha)
     if isinstance(image, Image.Image):
         return _admit_pil(image, alpha)
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+        image = as_picture(image)
     return admit_tensor(image) if isinstance(image, Tensor) and image.ndim == 3 else image
 
 
 def admit_tensor(image: Tensor) -> Tensor:
     """Return uint8 as it is, uint16 and floats in [0, 1] as float32.
 
-    Raises: DataError for every other type and range.
+    Raises: DataError for every other type and range, and for what holds no pixels.
     """
+    _require_pixels(image)
     if image.dtype == torch.uint8:
         return image
     if image.dtype == torch.uint16:
         return image.to(torch.float32) / 65535
     if image.dtype.is_floating_point:
         require_unit_range(image)
-        return image.to(torch.float32)
+        return image.detach().to(torch.float32)
     if image.dtype == torch.bool:
         raise DataError(f"{_is(image)}: the rule is uint8 or [0, 1]; give image.float()")
     if image.dtype.is_complex:
@@ -92,6 +98,24 @@ def admit_tensor(image: Tensor) -> Tensor:
     raise DataError(
         f"{_is(image)} from {low:g} to {high:g}, whose full range is not known: give {way}"
     )
+
+
+def _require_pixels(image: Tensor) -> None:
+    """Refuse tensors without values in this memory, and axes in another order. Raises: DataError"""
+    shape = tuple(image.shape)
+    if image.layout != torch.strided:
+        raise DataError(f"is a sparse tensor of shape {shape}: give image.to_dense()")
+    if image.device.type != "cpu":
+        raise DataError(
+            f"is a tensor on {image.device}: give image.cpu(); batches are moved where the model is"
+        )
+    if not image.numel():
+        raise DataError(f"has no pixels, its shape is {shape}: leave it out")
+    if looks_turned(shape):
+        raise DataError(
+            f"is a tensor of shape {shape}, with its channels last: give image.permute(2, 0, 1), "
+            "(C, H, W)"
+        )
 
 
 def require_unit_range(image: Tensor) -> None:
@@ -141,6 +165,8 @@ def _ends(image: Tensor) -> tuple[int, int]:
 
 # ------------------------------------------------------------------------------------- PIL images
 def _admit_pil(image: Image.Image, alpha: str) -> Image.Image | Tensor:
+    if not all(image.size):
+        raise DataError(f"has no pixels, its size is {image.size}: leave it out")
     deep_file = image.format in _DEEP_FORMATS
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from experiments.data.images import is_deep
 from experiments.data.masks import CLASS, MASK, target_kind
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
-from models.description import Preprocessing
+from models.description import Preprocessing, pair_of
 
 SIZE_SAMPLE = 64  # images looked at to learn channels and size
 STATISTICS_SAMPLE = 256  # images averaged when they are not in memory
@@ -28,17 +29,18 @@ DEPTH = 2**16 - 1  # the largest value of 16 bits
 class ImageInfo:
     """Shape and statistics of the images that reach the model. Units: mean, std of [0, 1] pixels.
 
-    `native_size` is the side of the stored images, or None if they are not square or of several
-    sizes; then evaluation resizes the shorter side to image_size / 0.875 and crops the centre. A
+    `native_size` is the side of the stored images (height and width where image_size has both), or
+    None if they are of several; of another shape than image_size, evaluation resizes the shorter
+    side to image_size / 0.875 and crops the centre. A
     crop_ratio replaces 0.875, and is for equal squares too. deep: some have more than 8 bits a
     channel, as far as the sample shows.
     """
 
     channels: int
-    image_size: int
+    image_size: int | tuple[int, int]  # a side, or (height, width)
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    native_size: int | None
+    native_size: int | tuple[int, int] | None
     deep: bool = False
     crop_ratio: float | None = None
     interpolation: str = "bilinear"
@@ -48,6 +50,20 @@ class ImageInfo:
     ndim: int = 2  # 3: the images are volumes (C, D, H, W), cubes of image_size
     alpha: str = "white"  # the background behind transparent pixels: data.alpha
     rule: Preprocessing | None = None  # of a trained network; None: as the rest says
+    fit: str = "crop"  # data.resize
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """(height, width) of an input; of volumes all three."""
+        if self.ndim == 3:
+            assert isinstance(self.image_size, int)
+            return (self.image_size,) * 3
+        return pair_of(self.image_size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, *sides) of an input."""
+        return (self.channels, *self.sides)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -58,15 +74,19 @@ class ImageInfo:
         """
         if self.rule is not None:
             return self.rule
-        side, ratio, stretch = self.image_size, self.crop_ratio, self.targets == MASK
-        pixels = (self.interpolation, self.mean, self.std)
-        if stretch:
-            return Preprocessing(side, side, *pixels, stretch=True, alpha=self.alpha)
+        side, ratio = self.image_size, self.crop_ratio
+        rest = (self.interpolation, self.mean, self.std)
+        if self.fit == "squash" or self.targets == MASK:
+            return Preprocessing(side, side, *rest, stretch=True, alpha=self.alpha)
+        if self.fit == "pad":
+            return Preprocessing(side, side, *rest, pad=True, alpha=self.alpha)
         if ratio is not None:
-            resize = int(side / ratio)
+            resize = _each(side, lambda length: int(length / ratio))
+        elif self.native_size is not None and _same_shape(self.native_size, side):
+            resize = side
         else:
-            resize = round(side / CROP_RATIO) if self.native_size is None else side
-        return Preprocessing(side, resize, *pixels, alpha=self.alpha)
+            resize = _each(side, lambda length: round(length / CROP_RATIO))
+        return Preprocessing(side, resize, *rest, alpha=self.alpha)
 
     def as_trained(self, rule: Preprocessing | None) -> ImageInfo:
         """The same images, shown by the rule of a trained network instead of their own."""
@@ -74,6 +94,15 @@ class ImageInfo:
             return self
         return replace(self, image_size=rule.size, mean=rule.mean, std=rule.std,
                        interpolation=rule.interpolation, alpha=rule.alpha, rule=rule)  # fmt: skip
+
+
+def _same_shape(one: int | tuple[int, int], other: int | tuple[int, int]) -> bool:
+    (h, w), (height, width) = pair_of(one), pair_of(other)
+    return h * width == w * height
+
+
+def _each(size: int | tuple[int, int], change: Callable[[int], int]) -> int | tuple[int, int]:
+    return change(size) if isinstance(size, int) else (change(size[0]), change(size[1]))
 
 
 def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
@@ -87,7 +116,8 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
     """
     if not len(train):
         raise DataError("the training split has no images")
-    stored_channels, native, deep = _stored_shape(train)
+    stored_channels, stored, deep = _stored_shape(train)
+    native: Any = stored[0] if stored is not None and len(set(stored)) == 1 else None
     channels = cfg.channels or stored_channels
     if _ndim(train) == 3 and channels != stored_channels:
         raise DataError(
@@ -95,15 +125,32 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
             "kept; type data.channels=null"
         )
     image_size = cfg.image_size or getattr(train, "image_size", None) or native
+    if isinstance(image_size, list):
+        image_size, native = (image_size[0], image_size[1]), stored
     if image_size is None:
         raise DataError(
             "the images are not square or of several sizes: say to which side they are brought, "
-            "for example data.image_size=64"
+            "for example data.image_size=64, or both sides, data.image_size=[64,48]"
         )
     mean, std = _normalisation(train, cfg, channels, stored_channels)
     shape = (channels, image_size, mean, std, native, deep)
-    info = ImageInfo(*shape, cfg.crop_ratio, cfg.interpolation, alpha=cfg.alpha)
+    _check_resize(cfg, _ndim(train))
+    more = (cfg.crop_ratio, cfg.interpolation)
+    info = ImageInfo(*shape, *more, alpha=cfg.alpha, fit=cfg.resize)
     return _with_masks(info, train, cfg) if target_kind(train) == MASK else info
+
+
+def _check_resize(cfg: DataConfig, ndim: int) -> None:
+    if cfg.crop_ratio is not None and cfg.resize != "crop":
+        raise DataError(
+            f"data.crop_ratio={cfg.crop_ratio}: data.resize={cfg.resize} cuts nothing off; type "
+            "data.crop_ratio=null"
+        )
+    if ndim == 3 and isinstance(cfg.image_size, list):
+        raise DataError(
+            f"data.image_size={cfg.image_size}: volumes are cubes; type one number, as in "
+            "data.image_size=32"
+        )
 
 
 def _with_masks(info: ImageInfo, train: ImageDataset, cfg: DataConfig) -> ImageInfo:
@@ -114,6 +161,11 @@ def _with_masks(info: ImageInfo, train: ImageDataset, cfg: DataConfig) -> ImageI
         )
     names = tuple(str(name) for name in getattr(train, "classes", ()))
     names = names or tuple(str(index) for index in range(cfg.num_classes or 0))
+    if cfg.resize == "pad":
+        raise DataError(
+            "data.resize=pad: masks and their images are resized to data.image_size whole; type "
+            "data.resize=squash"
+        )
     if len(names) < 2 or cfg.num_classes not in (None, len(names)):
         raise DataError(
             f"data.num_classes={cfg.num_classes}: the dataset names {len(names)} classes; of "
@@ -132,8 +184,8 @@ def _evenly_spaced(count: int, at_most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, at_most)).astype(int)).tolist()
 
 
-def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None, bool]:
-    """Return channels (1 only if all sampled images are grey), side (None if it varies), depth."""
+def _stored_shape(dataset: ImageDataset) -> tuple[int, tuple[int, ...] | None, bool]:
+    """Return channels (1 only if all sampled images are grey), sides (None if they vary), depth."""
     sample, ndim = _evenly_spaced(len(dataset), SIZE_SAMPLE), _ndim(dataset)
     if (held := in_memory(dataset)) is not None:
         channels_of(held[0].images[0], locate(dataset, 0), ndim)
@@ -145,10 +197,10 @@ def _stored_shape(dataset: ImageDataset) -> tuple[int, int | None, bool]:
             image = dataset[index][0]
             stored = channels_of(image, locate(dataset, index), ndim)
             tensor = isinstance(image, Tensor)
-            shapes.add((stored, *(image.shape[1:] if tensor else image.size)))
+            shapes.add((stored, *(image.shape[1:] if tensor else image.size[::-1])))
             deep = deep or (tensor and is_deep(image))
-    sides = {side for _, *both in shapes for side in both}
-    return max(shape[0] for shape in shapes), sides.pop() if len(sides) == 1 else None, deep
+    sizes = {(*size,) for _, *size in shapes}
+    return max(shape[0] for shape in shapes), sizes.pop() if len(sizes) == 1 else None, deep
 
 
 def _normalisation(

@@ -15,4 +15,6 @@ class Published(NamedTuple):
 
 UNKNOWN = Published()
 # what parts of a dataset know of it
-KNOWN = ("classes", "mean", "std", "image_size", "targets_are", "ignore_index", "ndim")
+KNOWN = (
+    "classes", "mean", "std", "image_size", "targets_are", "ignore_index", "ndim", "target_names",
+)  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, sqrt
+from math import ceil, hypot
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ from experiments.data.transforms import (
     normalise,
 )
 from experiments.errors import ConfigError, DataError
+
+LONGEST = 2.5  # times the shorter side, up to which mirrored images fill any turn
 
 
 class ClassMask(tv_tensors.Mask):
@@ -71,11 +73,12 @@ class MirroredRotation(v2.Transform):
         return {"angle": float(torch.empty(()).uniform_(-self.degrees, self.degrees))}
 
     def transform(self, inpt: Tensor, params: dict[str, float]) -> Tensor:
-        side = inpt.shape[-1]
-        border = min(ceil((sqrt(2) - 1) / 2 * side) + 1, side - 1)
+        sides = list(inpt.shape[-2:])
+        least = min(sides)
+        border = min(ceil((hypot(*sides) - least) / 2) + 1, least - 1)
         wide = F.pad(inpt, [border] * 4, padding_mode="reflect")
         turned = F.rotate(wide, params["angle"], v2.InterpolationMode.BILINEAR)
-        return F.center_crop(turned, [side, side])
+        return F.center_crop(turned, sides)
 
 
 class MirroredCrop(v2.Transform):
@@ -121,16 +124,16 @@ class MoveBoth(nn.Module):
 
 
 class Stretch(nn.Module):
-    """Bring an image and its mask to squares, whatever their shape: nothing is cut off."""
+    """Bring an image and its mask to one size, whatever their shape: nothing is cut off."""
 
-    def __init__(self, side: int, interpolation: str) -> None:
+    def __init__(self, sides: tuple[int, ...], interpolation: str) -> None:
         super().__init__()
-        self.side = side
-        self.resize = MoveBoth(v2.Resize([side, side], v2.InterpolationMode(interpolation)))
+        self.sides = tuple(sides)
+        self.resize = MoveBoth(v2.Resize(list(sides), v2.InterpolationMode(interpolation)))
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         both: tuple[Tensor, Tensor] = (image, mask)
-        return both if image.shape[-2:] == (self.side, self.side) else self.resize(image, mask)
+        return both if tuple(image.shape[-2:]) == self.sides else self.resize(image, mask)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class PairPipeline:
         return image, mask
 
     def _require_cube(self, image: Tensor, mask: Tensor) -> None:
-        side = (self.info.image_size,) * 3
+        side = self.info.sides
         if tuple(image.shape[-3:]) != side or tuple(mask.shape[-3:]) != side:
             raise DataError(
                 f"is a volume of {tuple(image.shape[-3:])} with a mask of {tuple(mask.shape[-3:])}:"
@@ -168,9 +171,10 @@ class PairPipeline:
 def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) -> PairPipeline:
     """Return what evaluation does to an image and its mask, or with augment training.
 
-    Evaluation stretches both to squares of info.image_size. Training changes places (random size,
-    padded crop, flips, quarter turn, rotation) of both with the same draws, and colours (jitter,
-    policy=three_augment, erasing) of the image alone, in the order of build_train_transform. Masks
+    Evaluation stretches both to info.image_size (data.resize is squash for masks). Training changes
+    places (random size, padded crop, flips, quarter turn, rotation) of both with the same draws,
+    and colours (jitter, policy=three_augment, erasing) of the image alone, in the order of
+    build_train_transform. Masks
     are resized and turned by the nearest pixel. What padding and rotation bring into view is the
     mirrored picture with its mirrored mask, so it has true classes. Volumes are flipped (left to
     right and top to bottom) and cut after padding; they are never resized.
@@ -178,15 +182,15 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
     Raises: ConfigError for a part of augment that cannot move a mask, or volumes.
     """
     change = AugmentConfig() if augment is None else augment
-    _refuse(change, info.ndim)
+    _refuse(change, info.ndim, info.sides)
     if info.ndim == 3:
         sized: list[Callable[..., Any]] = []
         first: list[nn.Module] = []
-        moved = list(_volume_moves(change, info.image_size))
+        moved = list(_volume_moves(change, info.sides))
     else:
         sized = random_size(change, info)
-        first = [] if sized else [Stretch(info.image_size, info.interpolation)]
-        moved = list(moves(change, info.image_size, MirroredRotation))
+        first = [] if sized else [Stretch(info.sides, info.interpolation)]
+        moved = list(moves(change, info.sides, MirroredRotation))
     places: list[Callable[..., Any]] = [*sized, *moved]
     pixels: list[Callable[..., Any]] = [*colours(change, info), *erasing(change, info)]
     draws = [*map(MoveBoth, places), *map(OnImage, pixels)]
@@ -249,13 +253,13 @@ def check_masks(
 
 
 # ------------------------------------------------------------------------------------- which parts
-def _volume_moves(cfg: AugmentConfig, side: int) -> Iterator[nn.Module]:
+def _volume_moves(cfg: AugmentConfig, sides: tuple[int, ...]) -> Iterator[nn.Module]:
     if cfg.crop_padding:
-        yield MirroredCrop(padding(cfg, side))
+        yield MirroredCrop(padding(cfg, sides))
     yield from flips(cfg)
 
 
-def _refuse(cfg: AugmentConfig, ndim: int) -> None:
+def _refuse(cfg: AugmentConfig, ndim: int, sides: tuple[int, ...]) -> None:
     """Raise ConfigError for what has no meaning for masks, or for volumes."""
     off = AugmentConfig()
     no_masks = "masks are classes of pixels, which cannot be mixed"
@@ -270,6 +274,11 @@ def _refuse(cfg: AugmentConfig, ndim: int) -> None:
             "or three_augment",
         ),
     ]
+    if max(sides) > LONGEST * min(sides):
+        long = (
+            f"mirrored images do not fill what turns into view of {sides[0]} x {sides[1]} (H x W)"
+        )
+        rules.append((bool(cfg.rotation), "rotation", long))
     if ndim == 3:
         flat = ("random_resized_crop", "crop", "rot90", "rotation", "policy", "colour_jitter")
         rules += [

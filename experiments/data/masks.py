@@ -18,11 +18,8 @@ from torch import Tensor
 
 from experiments.data.containers import (
     Admitted,
-    ImageDataset,
     TensorImages,
-    labels_of,
     offered_targets,
-    part_of,
 )
 from experiments.data.known import UNKNOWN, Published
 from experiments.errors import DataError
@@ -137,17 +134,3 @@ def wrong_label(mask: Tensor, num_classes: int, ignore_index: int | None) -> str
         f"has a mask with the value {int(wrong[0])} in {wrong.numel()} of {mask.numel()} pixels, "
         f"but there are {num_classes} classes: values must be 0 to {num_classes - 1}{ignored}"
     )
-
-
-def strata_of(dataset: ImageDataset) -> np.ndarray:
-    """What splits are balanced by: labels; of masks `strata` where there are, else nothing.
-
-    Shape: (N,). Raises: DataError for a label that is no integer.
-    """
-    if target_kind(dataset) == CLASS:
-        return labels_of(dataset)
-    share = part_of(dataset)
-    if share is not None:
-        return strata_of(share[0])[share[1]]
-    strata = getattr(dataset, "strata", None)
-    return np.zeros(len(dataset), np.int64) if strata is None else np.asarray(strata, np.int64)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from experiments.config.augment import AugmentConfig
+from experiments.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,17 @@ class MixBatch:
     """Mixes the images of a batch, and their targets as distributions over classes."""
 
     mixers: nn.Module
-    num_classes: int
+    num_classes: int | None
 
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        mixed: tuple[Tensor, Tensor] = self.mixers(
-            images, nn.functional.one_hot(targets, self.num_classes).float()
-        )
+        if self.num_classes is not None:
+            targets = nn.functional.one_hot(targets, self.num_classes).float()
+        mixed: tuple[Tensor, Tensor] = self.mixers(images, targets)
         return mixed
 
 
 def build_mix(
-    cfg: AugmentConfig, num_classes: int
+    cfg: AugmentConfig, num_classes: int | None
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     """Return mixup, cutmix or, if both are on, one of them at random; None if both are off.
 
@@ -41,12 +42,20 @@ def build_mix(
     distributions all the same.
 
     Shapes: (B, C, H, W), (B,) -> (B, C, H, W), (B, num_classes); each row of targets sums to 1. B
-    is even, but for mix_mode=batch (see check_pairs).
+    is even, but for mix_mode=batch (see check_pairs). Without num_classes targets are vectors
+    (B, D), mixed as they are.
+
+    Raises: ConfigError for vectors and another mix_mode than batch.
     """
     if not (cfg.mixup or cfg.cutmix) or not cfg.mix_probability:
         return None
     if cfg.mix_mode == "batch":
         return _mix_batch(cfg, num_classes)
+    if num_classes is None:
+        raise ConfigError(
+            f"augment.mix_mode={cfg.mix_mode}: targets that are no classes are mixed in whole "
+            "batches only; type augment.mix_mode=batch"
+        )
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = timm.data.Mixup(
         mixup_alpha=cfg.mixup,
         cutmix_alpha=cfg.cutmix,
@@ -59,7 +68,7 @@ def build_mix(
     return mix
 
 
-def _mix_batch(cfg: AugmentConfig, num_classes: int) -> MixBatch:
+def _mix_batch(cfg: AugmentConfig, num_classes: int | None) -> MixBatch:
     switch = cfg.switch_probability
     kinds = [(v2.MixUp, cfg.mixup, 1 - switch), (v2.CutMix, cfg.cutmix, switch)]
     mixers = [(kind(alpha=alpha), share) for kind, alpha, share in kinds if alpha]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 logger = logging.getLogger("experiments")
 SHOWN = 8  # names in a line
+MANY = 10_000  # images, whose reading one does not wait for without a word
 
 
 def say(line: str) -> None:

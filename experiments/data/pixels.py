@@ -13,6 +13,16 @@ from torchvision.transforms.v2 import functional as F
 from experiments.data.images import ALPHA_MODES, GREY_MODES
 from experiments.errors import DataError
 
+_SWAPPED = "; if it is the label, the two are swapped: the image comes first"
+_WAYS = {
+    **dict.fromkeys(("int", "str_", "int64"), _SWAPPED),
+    "str": "; give Image.open(image) of PIL if it is the path of one",
+    "PosixPath": "; give Image.open(image) of PIL",
+    "WindowsPath": "; give Image.open(image) of PIL",
+    "bytes": "; give Image.open(io.BytesIO(image)) of PIL if it is an encoded image",
+    "dict": "; give Image.open(image['path']), or let the dataset decode its images",
+    "list": "; give numpy.asarray(image), with its type and range",
+}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of PIL images, by channels
 
 
@@ -27,8 +37,10 @@ def channels_of(image: Any, where: str = "an image", ndim: int = 2) -> int:
         return image.shape[0]
     if isinstance(image, Image.Image) and ndim == 2:
         return (1 if image.mode in GREY_MODES else 3) + (image.mode in ALPHA_MODES)
-    given = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
-    way = ""
+    given = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else _word(image)
+    way = _WAYS.get(type(image).__name__, "")
+    if isinstance(image, Tensor) and image.ndim == 2:
+        way = "; give image[None] if its axes are (H, W)"
     if isinstance(image, np.ndarray):
         given = f"an array of shape {image.shape} ({image.dtype})"
         turn = {2: "[None]", 3: ".permute(2, 0, 1)"}.get(image.ndim)
@@ -39,6 +51,10 @@ def channels_of(image: Any, where: str = "an image", ndim: int = 2) -> int:
         f"{where} is {given}: a dataset must give (image, label) with the image a tensor "
         f"(C, H, W), uint8 or float in [0, 1], or a PIL image{way}"
     )
+
+
+def _word(thing: Any) -> str:
+    return f"of type {type(thing).__name__}"
 
 
 def _from_pil(image: Image.Image, channels: int, where: str) -> Tensor:

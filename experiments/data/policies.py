@@ -88,7 +88,7 @@ def _timm(cfg: AugmentConfig, info: ImageInfo) -> Callable[[Any], Any]:
     colour = tuple(min(255, round(255 * mean)) for mean in info.mean)
     hints: dict[str, Any] = {
         "img_mean": colour if info.channels == 3 else colour[0],  # Pillow's fill of grey images
-        "translate_const": int(0.45 * info.image_size),  # pixels at full magnitude
+        "translate_const": int(0.45 * min(info.sides)),  # pixels at full magnitude
     }
     if cfg.policy == "augmix":
         hints["translate_pct"] = 0.3

@@ -5,51 +5,82 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from timm.data.transforms import RandomCropOrPad, ResizeKeepRatio
 from torch import Tensor, nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
 from experiments.errors import ConfigError
-from models.description import Preprocessing
+from models.description import Preprocessing, pair_of
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of random resized crops, as published
 STRETCH = (0.9, 1 / 0.9)  # the same of crop=keep_ratio, in timm
 
 
+class Cover(nn.Module):
+    """Resize to the least that covers (height, width), the shape kept. Shape: (..., C, H, W)."""
+
+    def __init__(self, sides: tuple[int, int], mode: v2.InterpolationMode) -> None:
+        super().__init__()
+        self.sides, self.mode = sides, mode
+
+    def forward(self, image: Tensor) -> Tensor:
+        (height, width), (h, w) = self.sides, image.shape[-2:]
+        scale = max(height / h, width / w)
+        size = [max(round(h * scale), height), max(round(w * scale), width)]
+        return F.resize(image, size, self.mode)
+
+
+class Inscribe(nn.Module):
+    """Resize to the most that (height, width) holds, the shape kept, with `fill` around it.
+
+    fill: per channel, in [0, 1].
+    """
+
+    def __init__(
+        self, sides: tuple[int, int], mode: v2.InterpolationMode, fill: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.sides, self.mode, self.fill = sides, mode, fill
+
+    def forward(self, image: Tensor) -> Tensor:
+        (height, width), (h, w) = self.sides, image.shape[-2:]
+        scale = min(height / h, width / w)
+        size = [min(max(round(h * scale), 1), height), min(max(round(w * scale), 1), width)]
+        image = F.resize(image, size, self.mode)
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        fill = torch.tensor(self.fill).to(image.dtype)
+        if image.dtype == torch.uint8:
+            fill = (torch.tensor(self.fill) * 255).round().to(torch.uint8)
+        whole = fill[:, None, None].expand(*image.shape[:-2], height, width).clone()
+        whole[..., top : top + size[0], left : left + size[1]] = image
+        return whole
+
+
 class Fit(nn.Module):
-    """Resize the shorter side and crop the centre, unless the image has the size already."""
+    """What evaluation does, unless the image has the size already."""
 
-    def __init__(self, rule: Preprocessing) -> None:
+    def __init__(self, sides: tuple[int, int], change: nn.Module) -> None:
         super().__init__()
-        self.side = rule.size
-        self.fit = v2.Compose([_resize(rule), v2.CenterCrop(rule.size)])
+        self.sides, self.change = sides, change
 
     def forward(self, image: Tensor) -> Tensor:
-        return image if image.shape[-2:] == (self.side, self.side) else self.fit(image)
-
-
-class Stretched(nn.Module):
-    """Bring both sides to one, whatever the shape, unless the image has them already."""
-
-    def __init__(self, rule: Preprocessing) -> None:
-        super().__init__()
-        self.side = rule.size
-        mode = v2.InterpolationMode(rule.interpolation)
-        self.resize = v2.Resize([rule.size, rule.size], mode)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return image if image.shape[-2:] == (self.side, self.side) else self.resize(image)
+        return image if tuple(image.shape[-2:]) == self.sides else self.change(image)
 
 
 def fit(rule: Preprocessing) -> nn.Module:
-    """Return what evaluation does: resize the shorter side and crop the centre, or stretch."""
+    """Return what evaluation does, by the rule of Preprocessing: crop, pad or squash."""
+    mode = v2.InterpolationMode(rule.interpolation)
+    if rule.pad:
+        return Fit(rule.sides, Inscribe(rule.sides, mode, rule.mean))
     if rule.stretch:
-        return Stretched(rule)
-    if rule.resize == rule.size:
-        return Fit(rule)
-    return v2.Compose([_resize(rule), v2.CenterCrop(rule.size)])
+        return Fit(rule.sides, v2.Resize(list(rule.sides), mode))
+    resize = v2.Resize(rule.resize, mode) if isinstance(rule.resize, int) else None
+    steps = v2.Compose([resize or Cover(pair_of(rule.resize), mode), v2.CenterCrop(rule.sides)])
+    return Fit(rule.sides, steps) if rule.resize == rule.size else steps
 
 
 def random_size(cfg: AugmentConfig, info: ImageInfo) -> list[Callable[[Any], Any]]:
@@ -64,13 +95,13 @@ def random_size(cfg: AugmentConfig, info: ImageInfo) -> list[Callable[[Any], Any
     Raises: ConfigError for padding not smaller than the image.
     Source: Inception's crop; arXiv 2204.07118, section 3; timm's `rkrr`.
     """
-    side, mode = info.image_size, cfg.interpolation or "bilinear"
+    side, mode = _side_of(cfg, info), cfg.interpolation or "bilinear"
     if area := cfg.random_resized_crop:
         ratio = tuple(cfg.aspect or ASPECT)
         scale = (area, 1.0)
         return [drawn(lambda m: v2.RandomResizedCrop(side, scale, ratio, interpolation=m), mode)]
     if cfg.crop == "simple":
-        crop = v2.RandomCrop(side, padding(cfg, side) or None, padding_mode="reflect")
+        crop = v2.RandomCrop(side, padding(cfg, info.sides) or None, padding_mode="reflect")
         return [drawn(lambda m: v2.Resize(side, m), mode), crop]
     if cfg.crop == "keep_ratio":
         resize = ResizeKeepRatio(
@@ -86,8 +117,19 @@ def random_size(cfg: AugmentConfig, info: ImageInfo) -> list[Callable[[Any], Any
     return []
 
 
-def padding(cfg: AugmentConfig, side: int) -> int:
+def _side_of(cfg: AugmentConfig, info: ImageInfo) -> Any:
+    """The size of random crops. Raises: ConfigError for those that are squares by their rule."""
+    if isinstance(info.image_size, int) or cfg.crop == "none" or cfg.random_resized_crop:
+        return info.image_size
+    raise ConfigError(
+        f"augment.crop={cfg.crop}: crops squares, and data.image_size={list(info.image_size)} is "
+        "none; type augment.random_resized_crop=0.35 augment.crop=none"
+    )
+
+
+def padding(cfg: AugmentConfig, sides: tuple[int, ...]) -> int:
     """augment.crop_padding. Raises: ConfigError if it is not smaller than the image."""
+    side = min(sides)
     if cfg.crop_padding >= side:
         raise ConfigError(
             f"augment.crop_padding={cfg.crop_padding}: reflection needs less than the side of the "
@@ -102,7 +144,3 @@ def drawn(make: Callable[[v2.InterpolationMode], nn.Module], interpolation: str)
         return make(v2.InterpolationMode(interpolation))
     modes = (v2.InterpolationMode.BILINEAR, v2.InterpolationMode.BICUBIC)
     return v2.RandomChoice([make(mode) for mode in modes])
-
-
-def _resize(rule: Preprocessing) -> nn.Module:
-    return v2.Resize(rule.resize, v2.InterpolationMode(rule.interpolation))

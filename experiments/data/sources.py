@@ -23,6 +23,7 @@ from experiments.data.folders import load_folder
 from experiments.data.hub import load_hub
 from experiments.data.idx import IDX_FILES, has_idx_files, read_idx_images
 from experiments.data.imagenet import load_imagenet, load_tiny_imagenet
+from experiments.data.ink import with_ink
 from experiments.data.known import Published
 from experiments.data.mask_folder import load_mask_folder
 from experiments.data.mnist5k import load_mnist5k
@@ -121,9 +122,8 @@ def load_canvas(cfg: DataConfig) -> Datasets:
 
     Raises: DataError if the source is absent; ConfigError for too small or too few canvases.
     """
-    plain: dict[str, Any] = dict.fromkeys(
-        ("image_size", "train_size", "source", "count", "objects")
-    )
+    own = ("image_size", "train_size", "source", "count", "objects", "target")
+    plain: dict[str, Any] = dict.fromkeys(own)
     source = replace(cfg, name=cfg.source or SOURCE, **plain)
     return make_canvases(cfg, DATASETS[source.name](source))
 
@@ -147,6 +147,11 @@ DATASETS: dict[str, Callable[[DataConfig], Datasets]] = {
 }
 
 
+# What is to be predicted, of datasets that offer several; the first unless data.target says so.
+OFFERED = {
+    "canvas": ("mask", "labels"),
+    **dict.fromkeys(("digits", "fashion_mnist", "mnist", "mnist5k"), ("class", "ink")),
+}
 # Keys of data that one dataset has alone.
 OWN_KEYS = {
     "classes": "mask_folder",
@@ -160,7 +165,7 @@ def load_datasets(cfg: DataConfig) -> Datasets:
 
     Validation images are split off train by class, from data.split_seed alone; images of test are
     in neither. data.train_size then keeps a stratified part of train. The targets of canvas,
-    mask_folder, mni152 and pets are masks.
+    mask_folder, mni152 and pets are masks, unless data.target says otherwise.
 
     Raises: DataError for an unknown name, a dataset that is absent and cannot be fetched, a damaged
     file, or a split that the images do not allow.
@@ -176,4 +181,12 @@ def load_datasets(cfg: DataConfig) -> Datasets:
                 f"data.{key}={getattr(cfg, key)}: a key of data={owner}, and of no use to "
                 f"data={cfg.name}; leave it out"
             )
-    return DATASETS[cfg.name](cfg)
+    offered = OFFERED.get(cfg.name, ())
+    if cfg.target is not None and cfg.target not in offered:
+        raise ConfigError(
+            f"data.target={cfg.target}: data={cfg.name} offers "
+            f"{' and '.join(offered) or 'one kind of target'}; "
+            f"{'type data.target=' + offered[0] if offered else 'leave it out'}"
+        )
+    datasets = DATASETS[cfg.name](cfg)
+    return with_ink(datasets) if cfg.target == "ink" else datasets

@@ -1,13 +1,16 @@
-"""Stratified splits that depend on the labels (of masks: their strata) and a seed alone."""
+"""Stratified splits that depend on the labels (see experiments.data.strata) and a seed alone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from experiments.config.data import DataConfig
 from experiments.data.containers import Datasets, ImageDataset, Joined, Part
-from experiments.data.masks import strata_of
+from experiments.data.given import as_dataset
 from experiments.data.seeding import derive_seed
+from experiments.data.strata import strata_of
 from experiments.errors import DataError
 
 # Test images never change, whatever data.split_seed: a test score must stay comparable.
@@ -63,25 +66,34 @@ def join(train: ImageDataset, validation: ImageDataset) -> ImageDataset:
     return Joined(train, validation)
 
 
-def split_off_test(dataset: ImageDataset) -> tuple[Part, Part]:
-    """Return (train, test) of images published without a split: the same 20 % in every run."""
-    return hold_out(dataset, TEST_FRACTION, TEST_SEED, "test")
+def split_off_test(dataset: Any, cfg: DataConfig | None = None) -> tuple[Part, Part]:
+    """Return (train, test) of images published without a split: the same 20 % in every run.
+
+    dataset: of any kind that get_data may return; cfg names the columns of rows.
+    """
+    whole = as_dataset(dataset, cfg or DataConfig(), "whole")
+    return hold_out(whole, TEST_FRACTION, TEST_SEED, "test")
 
 
 def complete_splits(
     cfg: DataConfig,
-    train: ImageDataset,
-    test: ImageDataset,
-    validation: ImageDataset | None = None,
+    train: Any,
+    test: Any,
+    validation: Any = None,
 ) -> Datasets:
     """Return the three splits of a dataset that has two, and apply data.train_size.
+
+    Each may be of any kind that get_data may return, see experiments.data.given.
 
     Validation images are a stratified data.validation_fraction of train, unless given. The split
     depends on the labels and data.split_seed alone; a `get_data` of your own may call this.
 
     Raises: DataError if data.train_size exceeds the training images that remain.
     """
-    if validation is None:
+    train, test = as_dataset(train, cfg, "train"), as_dataset(test, cfg, "test")
+    if validation is not None:
+        validation = as_dataset(validation, cfg, "validation")
+    else:
         train, validation = hold_out(train, cfg.validation_fraction, cfg.split_seed, "validation")
     if cfg.train_size is not None:
         if cfg.train_size > len(train):

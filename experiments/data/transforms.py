@@ -18,7 +18,7 @@ from experiments.data.info import ImageInfo
 from experiments.data.pixels import to_tensor
 from experiments.data.policies import EIGHT_BITS, build_policy, require_colours
 from experiments.data.resizing import fit, padding, random_size
-from experiments.errors import DataError
+from experiments.errors import ConfigError, DataError
 from models.description import Preprocessing
 
 
@@ -60,9 +60,9 @@ def build_eval_transform(info: ImageInfo) -> Pipeline:
 
     Stored images that are all square and of one size are resized to info.image_size; others have
     their shorter side resized to image_size / 0.875 and their centre cropped. data.crop_ratio
-    replaces 0.875, and is then for all.
+    replaces 0.875, and is then for all. data.resize=pad and squash cut nothing off.
 
-    Shapes: PIL image or (..., C, H, W) -> (..., channels, image_size, image_size).
+    Shapes: PIL image or (..., C, H, W) -> (..., channels, *info.sides).
     Units: (pixel in [0, 1] - mean) / std, float32.
     """
     return transform_of(info.preprocessing, info.channels)
@@ -87,7 +87,7 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     images that have neither 1 nor 3 channels, and for a policy on more than 8 bits.
     """
     sized = random_size(cfg, info)
-    random = [*moves(cfg, info.image_size, _rotation), *colours(cfg, info), *erasing(cfg, info)]
+    random = [*moves(cfg, info.sides, _rotation), *colours(cfg, info), *erasing(cfg, info)]
     first = ToChannels(info.channels, cfg.policy != "none")
     changes = v2.Compose([first, *(sized or [fit(info.preprocessing)]), *random])
     last = nn.Identity() if erases_normalised(cfg) else normalise(info)
@@ -95,13 +95,18 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
 
 
 def moves(
-    cfg: AugmentConfig, side: int, rotation: Callable[[float], nn.Module]
+    cfg: AugmentConfig, sides: tuple[int, ...], rotation: Callable[[float], nn.Module]
 ) -> Iterator[nn.Module]:
     """Padded crop, flips, quarter turn and rotation, those of them that augment has."""
     if cfg.crop_padding and cfg.crop != "simple":  # which pads by itself
-        yield v2.RandomCrop(side, padding(cfg, side), padding_mode="reflect")
+        yield v2.RandomCrop(sides, padding(cfg, sides), padding_mode="reflect")
     yield from flips(cfg)
     if cfg.rot90:
+        if len(set(sides)) > 1:
+            raise ConfigError(
+                f"augment.rot90=true: turns images of {sides[0]} x {sides[1]} (H x W) into others "
+                "of another shape; type augment.rot90=false"
+            )
         yield QuarterTurn()
     if cfg.rotation:
         yield rotation(cfg.rotation)

@@ -19,7 +19,7 @@ from experiments.data.recipe import Batch
 from experiments.tasks.base import Details, Metrics, Task
 from experiments.training.evaluator import Evaluator
 from models.complexity import count_parameters
-from models.description import Preprocessing
+from models.description import Preprocessing, pair_of
 
 SHOWN = 20  # classes up to which the terminal shows all of them, and else the worst
 
@@ -96,9 +96,14 @@ def published(
         **task.published(values),
         "param_count": round(count_parameters(model) / 1e6, 2),
         "img_size": task.input_shape[-1] if rule is None else rule.size,
-        "crop_pct": None if rule is None else round(rule.size / rule.resize, 4),
+        "crop_pct": None if rule is None else _crop_ratio(rule),
         "interpolation": None if rule is None else rule.interpolation,
     }
+
+
+def _crop_ratio(rule: Preprocessing) -> float:
+    """Of the height, which is that of the width but for rounding."""
+    return round(pair_of(rule.size)[0] / pair_of(rule.resize)[0], 4)
 
 
 def print_evaluation(console: Console, title: str, task: Task, evaluation: Evaluation) -> None:

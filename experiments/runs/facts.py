@@ -53,7 +53,8 @@ def _described(dataset: Any) -> tuple[list[bytes], list[bytes]]:
     which, content = [type(base).__name__.encode()], []
     targets = getattr(base, "targets", None)
     if targets is not None:
-        array = np.asarray(targets)[indices]
+        array = targets if isinstance(targets, np.ndarray) else _array(targets)
+        array = array[indices]
         numbers = array.dtype.kind in "biuf"
         which.append(array.tobytes() if numbers else repr(array.tolist()).encode())
     at_most = min(len(indices), SAMPLE)
@@ -66,6 +67,16 @@ def _described(dataset: Any) -> tuple[list[bytes], list[bytes]]:
     elif isinstance(base, TensorImages) and len(sample):
         content.append(base.images[sample].cpu().numpy().tobytes())
     return which, content
+
+
+def _array(targets: Any) -> np.ndarray:
+    """One entry for each target, of whatever kind and length these are."""
+    try:
+        return np.asarray(targets)
+    except ValueError:  # lists of several lengths
+        made = np.empty(len(targets), dtype=object)
+        made[:] = list(targets)
+        return made
 
 
 def _hash(parts: Iterable[bytes]) -> str:

@@ -153,8 +153,12 @@ def _failure(
 def _working_size(
     model: nn.Module, shape: Sequence[int], batch: int, forward: Forward
 ) -> int | None:
-    """The side of a larger image that the model takes: this one doubled, and doubled again."""
+    """The side of a square that the model takes: of one of two sides, or the longer one doubled,
+    and doubled again."""
     channels, *size = shape
+    for side in sorted(set(size)) if len(set(size)) == 2 and len(size) == 2 else ():
+        if _failure(model, (channels, side, side), batch, forward) is None:
+            return side
     side = max(size)
     while len(size) == 2 and (side := 2 * side) <= LARGEST:
         if _failure(model, (channels, side, side), batch, forward) is None:

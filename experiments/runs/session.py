@@ -23,6 +23,7 @@ from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
 from experiments.data.admit import admit
 from experiments.data.containers import Part
+from experiments.data.scan import left_out
 from experiments.errors import (
     ConfigError,
     DataError,
@@ -100,6 +101,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
         "description": describe(config.model["name"], options, task).to_dict(),
         "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
+        "left_out": left_out(data),
     }
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)

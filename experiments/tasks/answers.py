@@ -116,6 +116,61 @@ print(path, names[p.argmax()], p.max(), sep=",")
         return min(top, self.description.num_classes)
 
 
+class LabelAnswers(Answers):
+    """Logits of labels, of which an image has any number. Shape of an output: (num_classes,)
+
+    A label is an answer where its probability is above 1/2.
+    """
+
+    script = """\
+p = 1 / (1 + np.exp(-output))
+names = rule["class_names"] or [str(label) for label in range(len(p))]
+print(path, " ".join(name for name, q in zip(names, p) if q > 0.5), *p, sep=",")
+"""
+
+    def columns(self, top: int) -> list[str]:
+        return ["labels", *self.names]
+
+    def row(self, output: Tensor, top: int) -> list[Cell]:
+        return [self.answer(output), *output.sigmoid().tolist()]
+
+    def answer(self, output: Tensor) -> str:
+        found = zip(self.names, output.tolist(), strict=True)
+        return " ".join(name for name, logit in found if logit > 0)
+
+    def certainty(self, output: Tensor) -> float:
+        """That of the label that is least certain."""
+        return float(output.abs().sigmoid().min())
+
+    def caption(self, output: Tensor) -> str:
+        return self.answer(output) or "no label"
+
+    @property
+    def names(self) -> list[str]:
+        count = self.description.num_classes
+        return list(self.description.class_names) or [str(label) for label in range(count)]
+
+
+class NumberAnswers(Answers):
+    """y of t = y * std + mean, in the units of the data. Shape of an output: (num_classes,)"""
+
+    script = """\
+values = output * np.array(rule["target_std"]) + np.array(rule["target_mean"])
+print(path, *values, sep=",")
+"""
+
+    def columns(self, top: int) -> list[str]:
+        return list(self.description.target_names)
+
+    def row(self, output: Tensor, top: int) -> list[Cell]:
+        mean, std = self.description.target_mean, self.description.target_std
+        rows = zip(output.tolist(), std, mean, strict=True)
+        return [y * deviation + centre for y, deviation, centre in rows]
+
+    def caption(self, output: Tensor) -> str:
+        return ", ".join(f"{value:.4g}" for value in self.row(output, 1)[:3])
+
+
 class Answering(nn.Module):
     """A network that returns its answer alone, as one tensor. With mirror: the mean of its outputs
     for the image and for the image mirrored left to right."""

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
-from torchvision.transforms.v2.functional import to_dtype
 
 from experiments.config.augment import AugmentConfig
 from experiments.config.data import DataConfig
@@ -20,15 +18,10 @@ from experiments.data.containers import Datasets, ImageDataset, labels_of, offer
 from experiments.data.info import ImageInfo, describe_images
 from experiments.data.labels import class_index
 from experiments.data.masks import CLASS, require_targets
-from experiments.data.mixing import build_mix
-from experiments.data.notes import join_names, say
-from experiments.data.recipe import Batch, Recipe
-from experiments.data.transforms import (
-    Pipeline,
-    build_eval_transform,
-    build_train_transform,
-)
+from experiments.data.notes import MANY, join_names, say
+from experiments.data.recipe import Recipe
 from experiments.errors import DataError
+from experiments.tasks import images
 from experiments.tasks.answers import ClassAnswers
 from experiments.tasks.base import Picture, Task
 from experiments.tasks.confusion import plot_confusion_matrix
@@ -38,7 +31,6 @@ from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 from experiments.tasks.rows import MetricsConfig
 from models.description import Description
 
-MANY = 10_000  # images, whose reading one does not wait for without a word
 COSTLY = 10**9  # bytes that nobody spends on figures without a word
 
 
@@ -59,7 +51,7 @@ class Classification(Task):
         require_targets(self.info.targets, CLASS, way)
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)
-        self.input_shape = (self.info.channels, self.info.image_size, self.info.image_size)
+        self.input_shape = self.info.shape
         self.loss = build_loss(config.loss, self.num_outputs)
 
     def recipe(self, training: bool) -> Recipe:
@@ -83,8 +75,8 @@ class Classification(Task):
     def check_data(self, datasets: Datasets) -> None:
         super().check_data(datasets)
         tell_missing_classes(datasets, self.class_names)
-        images = max(len(datasets.validation), len(datasets.test))
-        tell_costs(self.config.metrics, self.num_outputs, images)
+        most = max(len(datasets.validation), len(datasets.test))
+        tell_costs(self.config.metrics, self.num_outputs, most)
 
     def check_model(self, model: nn.Module, inputs: Tensor) -> None:
         self.check_shapes(model(inputs), (len(inputs), self.num_outputs), "logits")
@@ -130,47 +122,19 @@ class Classification(Task):
 
 def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | None) -> Recipe:
     """Images of classes, for evaluation or, with augment, for training."""
-    pipeline = (
-        build_eval_transform(info) if augment is None else build_train_transform(augment, info)
-    )
-    return Recipe(
-        prepare=PrepareImage(pipeline),
-        whole_batches=not pipeline.random,
-        collate=stack_images,
-        check=partial(check_labels, num_classes),
-        finish=FinishImages(pipeline),
-        mix=None if augment is None else build_mix(augment, num_classes),
-    )
+    check = partial(check_labels, num_classes)
+    return images.image_recipe(info, augment, ReadClasses(), check, num_classes)
 
 
 @dataclass(frozen=True)
-class PrepareImage:
-    """An image through its transform, and its label as an integer; those of a batch as int64."""
+class ReadClasses:
+    """Labels as integers, those of a batch as int64."""
 
-    pipeline: Pipeline
+    def one(self, target: Any) -> int:
+        return class_index(target)
 
-    def __call__(self, image: Any, label: Any) -> tuple[Tensor, Any]:
-        whole_batch = isinstance(label, Tensor) and label.ndim > 0 and image.ndim == 4
-        return self.pipeline.changes(image), label.long() if whole_batch else class_index(label)
-
-
-@dataclass(frozen=True)
-class FinishImages:
-    """Normalised images, and their targets."""
-
-    pipeline: Pipeline
-
-    def __call__(self, images: Tensor, targets: Any) -> Batch:
-        return self.pipeline.normalise(images), targets
-
-
-def stack_images(samples: list[tuple[Tensor, int]]) -> Batch:
-    """Images (B, C, H, W) and labels (B,); where some have 8 bits and some more, all as floats."""
-    images, labels = zip(*samples, strict=True)
-    if len({image.dtype for image in images}) > 1:
-        images = tuple(to_dtype(image, torch.float32, scale=True) for image in images)
-    batch: Batch = default_collate(list(zip(images, labels, strict=True)))
-    return batch
+    def many(self, targets: Tensor) -> Tensor:
+        return targets.long()
 
 
 def check_labels(num_classes: int, targets: Tensor) -> tuple[int, str] | None:
@@ -250,7 +214,15 @@ def _count_classes(train: ImageDataset) -> int:
             f"reading all {len(train)} training images to count their classes; "
             "data.num_classes=N, or an attribute `targets` of the dataset, saves this"
         )
-    return int(labels_of(train).max()) + 1
+    present = np.unique(labels_of(train))
+    count, last = len(present), int(present[-1])
+    if last + 1 > 2 * count:  # fewer are a warning: see tell_missing_classes
+        raise DataError(
+            f"the labels of the training images are {count} classes from {int(present[0])} to "
+            f"{last}, with more gaps than classes: give numpy.unique(labels, return_inverse=True)"
+            f"[1], or names; data.num_classes={last + 1} if there are so many classes"
+        )
+    return last + 1
 
 
 def class_names(train: ImageDataset, cfg: DataConfig) -> tuple[str, ...]:

@@ -86,17 +86,17 @@ class ClassificationMetrics:
         results = {}
         for name, metric in self.metrics.items():
             if name == "auc":
-                ovr, ovo = _computed(metric).tolist()
+                ovr, ovo = computed(metric).tolist()
                 results.update({} if math.isnan(ovr) else {"auc_ovr": ovr, "auc_ovo": ovo})
             elif name != "confusion":
-                results[name] = float(_computed(metric))
+                results[name] = float(computed(metric))
         return results
 
     def confusion_matrix(self) -> Tensor | None:
         """Counts (C, C), int64, on the CPU: row = target, column = prediction; None of too many."""
         if "confusion" not in self.metrics:
             return None
-        return _computed(self.metrics["confusion"]).cpu()
+        return computed(self.metrics["confusion"]).cpu()
 
     def reset(self) -> None:
         """Forget every sample."""
@@ -137,7 +137,7 @@ def integer_counts() -> Iterator[None]:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
-def _computed(metric: Metric) -> Tensor:
+def computed(metric: Metric) -> Tensor:
     """metric.compute(), also on a rank that had no samples of its own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")

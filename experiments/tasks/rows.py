@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from experiments.config.checks import require, require_choice
-from experiments.config.losses import LOSSES
+from experiments.config.losses import LOSSES, REGRESSION_LOSSES
 from experiments.config.map_losses import MAP_LOSSES
 
 T = TypeVar("T")
@@ -80,6 +80,18 @@ class MapMetricsConfig:
     background: bool = True  # class 0 is one of the classes
     per_class: bool = True  # also iou/<class> of every class
     hausdorff: bool = False  # hausdorff95, which takes far longer than all others
+
+
+@dataclass
+class LabelMetricsConfig:
+    """Which figures of labels there are."""
+
+    threshold: float = 0.5  # the probability from which a label is predicted
+    per_label: bool = True  # also ap/<label> and f1/<label> of every label
+
+    def __post_init__(self) -> None:
+        value = self.threshold
+        require(0 < value < 1, "metrics.threshold", value, "must lie in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -166,6 +178,36 @@ TASKS: dict[str, TaskRow] = {
         models="segmentation",
         options=SegmentationConfig,
         metrics=MapMetricsConfig,
+    ),
+    "multilabel": TaskRow(
+        name="multilabel",
+        task="experiments.tasks.multilabel:Multilabel",
+        figures=(
+            Figure("map", "mAP", percent=True),
+            Figure("f1_macro", "F1"),
+            Figure("f1_micro"),
+            Figure("exact_match", percent=True),
+        ),
+        reported=("map", "f1_macro"),
+        running="exact_match",
+        unit="image",
+        losses={"bce": LOSSES["bce"]},
+        models="classification",
+        metrics=LabelMetricsConfig,
+    ),
+    "regression": TaskRow(
+        name="regression",
+        task="experiments.tasks.regression:Regression",
+        figures=(
+            Figure("mae", "MAE", maximise=False),
+            Figure("rmse", "RMSE", maximise=False),
+            Figure("r2", "R2"),
+        ),
+        reported=("mae", "r2"),
+        running="mae",
+        unit="image",
+        losses=REGRESSION_LOSSES,
+        models="classification",
     ),
 }
 

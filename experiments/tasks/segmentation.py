@@ -52,7 +52,7 @@ class Segmentation(Task):
         self.info = describe_images(datasets.train, config.data)
         self.class_names, self.ignore_index = self.info.class_names, self.info.ignore_index
         self.num_outputs = num_maps(len(self.class_names))
-        self.input_shape = (self.info.channels, *[self.info.image_size] * self.info.ndim)
+        self.input_shape = self.info.shape
         self.loss = MapLoss(config.loss, len(self.class_names), self.ignore_index)
         self.divisor = 1
 

@@ -45,17 +45,38 @@ def load(path):
     return image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
 
 
+def pair(size):
+    return np.array([size, size] if isinstance(size, int) else size)
+
+
+def resized(sides):
+    """(height, width) of the image before it is cropped, or before there is a border around it."""
+    size, resize = pair(pixels["size"]), pixels["resize"]
+    if pixels.get("stretch"):
+        return size
+    if pixels.get("pad"):
+        return np.clip(np.round(sides * (size / sides).min()).astype(int), 1, size)
+    if isinstance(resize, int):
+        return np.array([int(resize * side / sides.min()) for side in sides])
+    return np.maximum(np.round(sides * (resize / sides).max()).astype(int), resize)
+
+
 def prepare(image):
-    side, shorter = pixels["size"], min(image.size)
-    size = [int(pixels["resize"] * length / shorter) for length in image.size]
-    size = (side, side) if pixels.get("stretch") else tuple(size)
-    mode = getattr(Image.Resampling, pixels["interpolation"].upper())
-    image = image if image.size == size else image.resize(size, mode)
-    left, top = (round((length - side) / 2) for length in size)
-    image = image.crop((left, top, left + side, top + side))
-    array = np.asarray(image, np.float32).reshape(side, side, channels) / np.float32(255)
-    array = (array - np.float32(pixels["mean"])) / np.float32(pixels["std"])
-    return array.transpose(2, 0, 1)[None]
+    size, sides = pair(pixels["size"]), resized(np.array(image.size[::-1]))
+    if image.size != (sides[1], sides[0]):
+        mode = getattr(Image.Resampling, pixels["interpolation"].upper())
+        image = image.resize((sides[1], sides[0]), mode)
+    array = np.asarray(image, np.uint8).reshape(*sides, channels)
+    if pixels.get("pad"):
+        whole = np.empty((*size, channels), np.uint8)
+        whole[:] = np.round(np.float32(pixels["mean"]) * np.float32(255))
+        top, left = (size - sides) // 2
+        whole[top : top + sides[0], left : left + sides[1]] = array
+    else:
+        top, left = np.round((sides - size) / 2).astype(int)
+        whole = array[top : top + size[0], left : left + size[1]]
+    x = (whole / np.float32(255) - np.float32(pixels["mean"])) / np.float32(pixels["std"])
+    return x.transpose(2, 0, 1)[None]
 
 
 def show(path, image, output):

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from experiments.config import compose
 from experiments.config.compose import check_overrides, load_config, store_rows
 from experiments.config.groups import CONFIG_DIR, list_groups
-from experiments.config.losses import LOSSES
+from experiments.config.losses import LOSSES, REGRESSION_LOSSES
 from experiments.config.map_losses import MAP_LOSSES
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import parse_model, to_dict
@@ -42,10 +42,10 @@ def test_entry_composes(entry: str) -> None:
 @pytest.mark.parametrize("file", GROUP_FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_group_file_composes(file: Path) -> None:
     group = file.parent.name
-    is_theirs = f"{group}={file.stem}" in ("task=segmentation", *OF_MASKS)
-    config = to_dict(
-        load_config("segmentation" if is_theirs else "cifar", [f"{group}={file.stem}"])
-    )
+    choice = f"{group}={file.stem}"
+    is_theirs = choice in ("task=segmentation", *OF_MASKS)
+    task = ["task=regression"] if group == "loss" and file.stem in REGRESSION_LOSSES else []
+    config = to_dict(load_config("segmentation" if is_theirs else "cifar", [*task, choice]))
     section = config.get(file.parent.name)
     if isinstance(section, dict) and file.parent.name in ("data", "optimizer", "scheduler", "loss"):
         assert section["name"] == file.stem
