@@ -25,6 +25,11 @@ SETTINGS = {
         "model.depth=2", "model.layers=1", "model.width_scale=0.1", "trainer.batch_size=12",
         "trainer.epochs=1", "trainer.limit_steps=2", "trainer.progress=false", "name=run",
     ]),
+    "ink": ("cifar", [*TINY, "task=regression", "data.target=ink", "model.head=linear"]),
+    "labels": ("cifar", [
+        *TINY[2:], "data=canvas", "data.source=digits", "data.target=labels", "data.count=60",
+        "data.image_size=48", "task=multilabel", "model.head=linear",
+    ]),
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.usage import load_run
 from experiments.usage.export import export, main
 from experiments.usage.predict import main as predict
 from experiments.usage.standalone import write_program, write_transform
+from experiments.usage.transform import ImageTransform
 
 NO_TORCH = "raise ImportError('this process has no torch')"
 
@@ -95,24 +97,38 @@ def test_the_program_writes_the_masks_of_predict(runs, pictures, tmp_path, monke
     assert len(np.unique(np.asarray(expected))) == 11
 
 
-def test_the_program_prepares_images_as_the_run_does(runs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"size": 12},
+        {"size": (16, 16), "resize": (18, 19)},
+        {"size": (20, 11), "resize": (20, 11), "stretch": True},
+        {"size": (20, 11), "resize": (20, 11), "pad": True},
+        {"size": 16, "resize": 16, "pad": True},
+    ],
+)
+def test_the_program_prepares_images_as_the_run_does(rule, runs, tmp_path: Path) -> None:
     """Of images that keep their size the same numbers; of others a pixel may be rounded apart."""
     run = load_run(runs("kagn"))
+    told = run.description
+    told = replace(told, preprocessing=replace(told.preprocessing, **rule))
     source = write_program(tmp_path, run.answers).read_text()
-    write_transform(tmp_path, run.description)
-    names = program(source, tmp_path)
+    write_transform(tmp_path, told)
+    names, transform = program(source, tmp_path), ImageTransform(told)
+    resized = 1.01 if rule else 0
     random = np.random.default_rng(0)
     pictures = {
-        "same.png": (random.integers(0, 256, (16, 16), dtype=np.uint8), 0),
-        "colour.png": (random.integers(0, 256, (16, 16, 3), dtype=np.uint8), 0),
-        "transparent.png": (random.integers(0, 256, (16, 16, 4), dtype=np.uint8), 0),
+        "same.png": (random.integers(0, 256, (16, 16), dtype=np.uint8), resized),
+        "colour.png": (random.integers(0, 256, (16, 16, 3), dtype=np.uint8), resized),
+        "transparent.png": (random.integers(0, 256, (16, 16, 4), dtype=np.uint8), resized),
         "wide.png": (random.integers(0, 256, (40, 70), dtype=np.uint8), 1.01),
         "small.png": (random.integers(0, 256, (9, 5), dtype=np.uint8), 1.01),
     }
     deviation = run.description.preprocessing.std[0]
     for name, (array, most) in pictures.items():
         Image.fromarray(array).save(tmp_path / name)
-        ours = run.transform(tmp_path / name).numpy()
+        ours = transform(tmp_path / name).numpy()
         theirs = names["prepare"](names["load"](tmp_path / name))[0]
         assert np.abs(ours - theirs).max() <= most / 255 / deviation + 1e-6, name
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "deep.png")

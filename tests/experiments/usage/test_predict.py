@@ -57,6 +57,38 @@ def test_without_data_bit_for_bit(runs, pictures: Path, tmp_path: Path) -> None:
     assert (out.parent / "answers_least_certain.png").stat().st_size > 1000
 
 
+def test_numbers_are_written_in_the_units_of_the_data(runs, pictures, tmp_path: Path) -> None:
+    main([str(runs("ink")), str(pictures), "--out", str(tmp_path / "ink.csv")])
+    run, rows = load_run(runs("ink")), rows_of(tmp_path / "ink.csv")
+    (mean,), (std,) = run.description.target_mean, run.description.target_std
+    wanted = [y * std + mean for y in logits_of(run, pictures)[:, 0].tolist()]
+    assert [float(row["ink"]) for row in rows] == pytest.approx(wanted, rel=1e-12)
+    assert 20 < mean < 40 and list(rows[0]) == ["path", "ink"]
+
+
+def test_labels_are_those_above_a_half(runs, pictures, tmp_path: Path) -> None:
+    main([str(runs("labels")), str(pictures), "--out", str(tmp_path / "labels.csv")])
+    run, rows = load_run(runs("labels")), rows_of(tmp_path / "labels.csv")
+    probabilities = logits_of(run, pictures).sigmoid()
+    for row, p in zip(rows, probabilities.tolist(), strict=True):
+        assert [float(row[name]) for name in "0123456789"] == pytest.approx(p, rel=1e-6)
+        assert row["labels"].split() == [name for name in "0123456789" if float(row[name]) > 0.5]
+    assert any(row["labels"] for row in rows) or probabilities.max() <= 0.5
+
+
+@pytest.mark.parametrize("name", ["ink", "labels"])
+def test_a_program_shows_them_as_predict_does(name, runs, capsys) -> None:
+    run = load_run(runs(name))
+    output = torch.linspace(-1, 1, run.description.num_classes)
+    values = {"np": np, "rule": run.description.to_dict(), "path": "a.png", "image": None}
+    exec(run.answers.script, {**values, "output": output.numpy()})
+    path, *shown = capsys.readouterr().out.strip().split(",")
+    row = run.answers.row(output, 1)
+    assert path == "a.png" and len(shown) == len(row)
+    for text, cell in zip(shown, row, strict=True):
+        assert text == cell if isinstance(cell, str) else float(text) == pytest.approx(cell)
+
+
 def test_masks_have_the_size_of_the_images(runs, pictures: Path, tmp_path: Path) -> None:
     run, out = load_run(runs("masks")), tmp_path / "masks.csv"
     assert main([str(runs("masks")), str(pictures), "--out", str(out), "--batch-size", "3"]) == 0
