@@ -19,6 +19,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config.beginning import BeginningConfig
 from experiments.config.groups import (
     CONFIG_DIR,
     group_options,
@@ -175,7 +176,8 @@ class _ModelNode(ConfigNode):
 
     def __copy__(self) -> ConfigNode:
         defaults = {key: option.default for key, option in model_options(self._model).items()}
-        node = OmegaConf.create({"name": self._model, **plain_options(defaults)})
+        values = {"name": self._model, **asdict(BeginningConfig()), **plain_options(defaults)}
+        node = OmegaConf.create(values)
         return ConfigNode(self.name, node, self.group, self.package, self.provider)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _ModelNode:

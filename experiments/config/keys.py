@@ -34,7 +34,7 @@ ELSEWHERE: dict[str, str] = {
     "out": "runs_dir",
     "output_dir": "runs_dir",
     "path": "data.root",
-    "pretrained_path": "trainer.weights",
+    "pretrained_path": "model.weights",
     "random_seed": "seed",
     "recount": "augment.erasing_count",
     "remode": "augment.erasing_mode",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from experiments.config.beginning import BeginningConfig
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import NAMED_GROUPS, PLAIN_GROUPS, TASK_GROUPS, plain_options
 from experiments.tasks.rows import TASKS
@@ -72,7 +73,6 @@ RESUME: dict[str, str] = {
     "trainer.threads": RECORDED,
     "trainer.resume": FREE,
     "trainer.start_from": REFUSED,
-    "trainer.weights": REFUSED,
     "trainer.checkpoint_steps": FREE,
     "trainer.keep_last": FREE,
     "trainer.monitor": REFUSED,
@@ -97,6 +97,8 @@ FACTS: dict[str, str] = {
 
 # Keys that are younger than saved configs, where their default is not what was done before.
 BEFORE: dict[str, Any] = {"task.name": "classification"}
+# Keys of saved configs that have another place today.
+MOVED: dict[str, str] = {"trainer.weights": "model.weights"}
 
 
 def policy(key: str) -> str:
@@ -143,6 +145,10 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{group} is {section!r:.80}, not keys with values")
     for group in PLAIN_GROUPS:
         values.setdefault(group, {})
+    for old, key in MOVED.items():
+        (group, leaf), (new_group, new_leaf) = old.split("."), key.split(".")
+        if leaf in values[group] and isinstance(values.get(new_group), dict):
+            values[new_group].setdefault(new_leaf, values[group].pop(leaf))
     for key, value in BEFORE.items():
         group, _, leaf = key.partition(".")
         values.setdefault(group, {}).setdefault(leaf, value)
@@ -167,7 +173,7 @@ def _defaults(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     model = _name(values, "model")
     if model in list_models():
         own = {key: option.default for key, option in model_options(model).items()}
-        defaults["model"] = plain_options(own)
+        defaults["model"] = {**asdict(BeginningConfig()), **plain_options(own)}
     return defaults
 
 

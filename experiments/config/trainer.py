@@ -24,8 +24,7 @@ class TrainerConfig:
     cpu: bool = False
     threads: int | None = None  # of each process on a CPU; null: share the cores out
     resume: str | None = None  # auto, or the path of a run directory
-    start_from: str | None = None  # a run or checkpoint that a run of its own begins with
-    weights: str | None = None  # a file or timm:NAME: what a transformer begins with
+    start_from: str | None = None  # a checkpoint: its optimizer and epochs, beyond model.weights
     checkpoint_steps: int | None = None  # also save every that many optimizer steps
     keep_last: int = 2  # checkpoints kept beside the best weights
     monitor: str | None = None  # what selects the best weights; null: the task's first figure

@@ -31,12 +31,12 @@ from experiments.errors import (
     shortage,
 )
 from experiments.files import write_json
+from experiments.runs.beginning import begin_with_weights, freeze_parts
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.model import (
-    begin_with_weights,
     check_forward,
     make_model,
     matched_options,
@@ -58,6 +58,7 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
+from models.description import Description
 from models.registry import is_kan
 
 
@@ -89,15 +90,24 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
-    if config.trainer.weights is not None and config.trainer.start_from is None:
-        console.print(begin_with_weights(model, config))
+    here = describe(config.model["name"], options, task)
+    begun = None
+    if config.model["weights"] is not None and config.trainer.resume is None:
+        begun = take_up_weights(model, config, here, console)
     share = config.trainer.accumulation * accelerator.num_processes
     micro_batch = config.trainer.batch_size // share
     check_forward(model, config, task.input_shape, micro_batch, task.check_model)
     manifest = describe_run(config, accelerator, model, task)
+    frozen = freeze_parts(model, config)
     manifest |= {
+        "weights": begun,
+        "frozen": {
+            "what": config.model["freeze"],
+            "parameters": frozen.numbers,
+            "how": frozen.words,
+        },
         "script": script_of(get_data),
-        "description": describe(config.model["name"], options, task).to_dict(),
+        "description": here.to_dict(),
         "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
     }
@@ -111,10 +121,23 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     return session.run(opened, manifest | {"facts": facts})
 
 
+def take_up_weights(
+    model: nn.Module, config: Config, here: Description, console: Console
+) -> dict[str, Any] | None:
+    """Give the model the weights of model.weights, unless a checkpoint is to give all it has."""
+    if config.trainer.start_from is not None:
+        return None
+    lines, record = begin_with_weights(model, config, here)
+    for line in lines:
+        console.print(line)
+    return record
+
+
 class Session:
     """The part of a run after its config and data: what trains, then where it writes, then both."""
 
     directory: RunDirectory
+    manifest: dict[str, Any]
     log: RunLog
 
     def __init__(
@@ -159,7 +182,7 @@ class Session:
 
         Raises ConfigError: the directory cannot be written.
         """
-        self.directory = opened.directory
+        self.directory, self.manifest = opened.directory, manifest
         trackers: list[GeneralTracker | None] = []
 
         def begin() -> None:
@@ -237,6 +260,17 @@ class Session:
         elif opened.parent is not None:
             self.trainer.begin_from(opened.parent)
             self.console.print(f"begins with {opened.parent}")
+        elif self.config.model["weights"] is not None and self.config.trainer.resume is not None:
+            self.begin_late()
+
+    def begin_late(self) -> None:
+        """Take up model.weights where trainer.resume has found no checkpoint, which has them."""
+        description = Description.from_dict(self.manifest["description"])
+        module = self.trainer.module
+        begun = take_up_weights(module, self.config, description, self.console)
+        if self.trainer.ema is not None:
+            self.trainer.ema.set(module)
+        on_first(self.accelerator, lambda: update_manifest(self.directory.manifest, weights=begun))
 
     def run(self, opened: Opened, manifest: dict[str, Any]) -> Result:
         """Fit and test, in a directory that is this process's until it returns."""

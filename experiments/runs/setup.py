@@ -169,7 +169,7 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         }
     if opened.checkpoint is not None:
         before = opened.directory.read_manifest()
-        past["parent"] = before.get("parent")
+        past |= {"parent": before.get("parent"), "weights": before.get("weights")}
         taken_up = {
             "time": now(),
             "checkpoint": opened.checkpoint.name,

@@ -34,6 +34,7 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
 from models.description import note_of_weights
+from models.parts import train_unfrozen
 
 
 class Trainer(TrainingState):
@@ -120,7 +121,7 @@ class Trainer(TrainingState):
 
     def train_epoch(self) -> None:
         progress = self.progress
-        self.module.train()
+        train_unfrozen(self.module)
         started = time.perf_counter()
         steps = iter(self.train_loader.epoch(progress.epoch, progress.step_in_epoch))
         while (micro_batches := self.next_step(steps)) is not None:
