@@ -74,6 +74,11 @@ def _check_together(parsed: dict[str, Any]) -> None:
     trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
     _check_model(parsed["model"]["name"], row)
     check_pairs(parsed["augment"], trainer)
+    if trainer.patience is not None and parsed["data"].fit == "all":
+        raise ConfigError(
+            f"trainer.patience={trainer.patience} with data.fit=all: there is no validation by "
+            "which to stop; type trainer.patience=null or data.fit=train"
+        )
     if parsed["optimizer"].name == "lbfgs" and trainer.precision == "fp16":
         raise ConfigError(
             "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "

@@ -63,6 +63,7 @@ RESUME: dict[str, str] = {
     "trainer.batch_size": REFUSED,
     "trainer.accumulation": REFUSED,
     "trainer.evaluation_batch_size": FREE,
+    "trainer.patience": REFUSED,
     "trainer.max_grad_norm": REFUSED,
     "trainer.precision": REFUSED,
     "trainer.compile": RECORDED,
@@ -82,6 +83,9 @@ RESUME: dict[str, str] = {
     "trainer.progress": FREE,
     "tracker": FREE,
 }
+
+# What prolongs a run, where nothing else that is REFUSED changes: more of it, or null.
+LONGER = ("trainer.epochs", "trainer.patience")
 
 # What a run is computed with and from, beside its config; recorded in manifest and checkpoints.
 FACTS: dict[str, str] = {
@@ -118,6 +122,15 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     old, new = dict(flatten(complete(saved))), dict(flatten(current))
     keys = sorted(old.keys() | new.keys())
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def prolongs(changes: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether the differences of a config make its run longer, and another in nothing else."""
+    refused = {key: pair for key, pair in changes.items() if policy(key) == REFUSED}
+    return bool(refused) and all(
+        key in LONGER and old is not None and (new is None or new > old)
+        for key, (old, new) in refused.items()
+    )
 
 
 def changed_facts(

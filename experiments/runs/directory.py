@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from experiments.config.resume import RECORDED, REFUSED, complete, policy
 from experiments.config.schema import Config
 from experiments.errors import CheckpointError, ConfigError, or_words, reason, shortage
-from experiments.files import parse_mapping, read_mapping, remove_temporaries
+from experiments.files import atomic_path, parse_mapping, read_mapping, remove_temporaries
 from experiments.training.checkpoint import UNKNOWN, CheckpointStore
 
 Changes = dict[str, tuple[Any, Any]]  # {dotted key: (value of the saved config, value now)}
@@ -82,6 +83,17 @@ class RunDirectory:
         own = sha256 is None or hashlib.sha256(content).hexdigest() == sha256
         finished = manifest.get("status") == "finished"
         return test if finished and whole and own else None
+
+    def take_rows(self, other: RunDirectory) -> None:
+        """Begin with the rows, times and best weights of a run that this one prolongs."""
+        for mine, theirs in (
+            (self.metrics, other.metrics),
+            (self.timing, other.timing),
+            (self.best, other.best),
+        ):
+            if theirs.is_file():
+                with atomic_path(mine) as temporary:
+                    shutil.copyfile(theirs, temporary)
 
     def tidy(self) -> None:
         """Remove what writers left that were killed; whoever calls this holds the lock."""

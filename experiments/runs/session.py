@@ -56,6 +56,7 @@ from experiments.tasks.base import Task, create_task
 from experiments.training.checkpoint import sha256_of
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
+from experiments.training.length import check_length
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
 from models.description import Description
@@ -114,7 +115,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
     try:
-        opened = open_run_directory(config, facts, accelerator, console)
+        opened = open_run_directory(config, facts, accelerator, console, session.check_length)
     except BaseException:
         session.trainer.close()
         raise
@@ -176,6 +177,12 @@ class Session:
             run_config=to_dict(config),
             facts=facts,
         )
+
+    def check_length(self, before: int, steps: int) -> None:
+        """Refuse to prolong a run of so many epochs, of whose steps some are done."""
+        config, per_epoch = self.config, self.trainer.train_loader.steps_per_epoch
+        lr, after = config.optimizer.lr, config.trainer.epochs
+        check_length(config.scheduler, lr, per_epoch, steps, before, after)
 
     def open(self, opened: Opened, manifest: dict[str, Any]) -> None:
         """Write the first files into the run directory, and tell the trainer of it.
@@ -257,6 +264,12 @@ class Session:
             self.console.print(f"resumed from {opened.checkpoint}")
             for key, (old, new) in opened.changes.items():
                 self.console.print(f"{key}: {old!r} -> {new!r}, as the manifest tells")
+        elif opened.prolongs and opened.parent is not None:
+            shorter = RunDirectory(opened.parent.parent.parent)
+            on_first(self.accelerator, lambda: self.directory.take_rows(shorter))
+            self.trainer.load(opened.parent)
+            self.trainer.save()  # from here on the shorter run is needed no more
+            self.console.print(f"prolongs {shorter.path}, which stays as it is")
         elif opened.parent is not None:
             self.trainer.begin_from(opened.parent)
             self.console.print(f"begins with {opened.parent}")
@@ -292,6 +305,7 @@ class Session:
         try:
             self.begin(opened)
             self.fit()
+            self.tell_end()
             self.log.tell_waiting()
             result = self.test() if self.config.trainer.test else self.leave_untested()
             status = "finished"
@@ -311,6 +325,18 @@ class Session:
         finally:
             self.log.close()
             self.write_end(status)
+
+    def tell_end(self) -> None:
+        """Why training has ended, in the manifest; on the terminal where it is not the epochs."""
+        reason, progress = str(self.trainer.ended()), self.trainer.progress
+        ended = {"reason": reason, "epoch": progress.epoch, "best_epoch": progress.best_epoch}
+        if reason == "patience":
+            self.console.print(
+                f"ended in epoch {progress.epoch}: no better validation "
+                f"{self.config.trainer.monitor} for {progress.stale} epochs "
+                f"(trainer.patience={self.config.trainer.patience})"
+            )
+        on_first(self.accelerator, lambda: update_manifest(self.directory.manifest, ended=ended))
 
     def fit(self) -> None:
         """Train; what cannot be read stops all processes between two steps, where it is saved."""

@@ -164,6 +164,7 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
         past["parent"] = {
             "run": str(run),
             "checkpoint": opened.parent.name,
+            "prolonged": opened.prolongs,
             "sha256": sha256_of(opened.parent / META),
             "changed": {key: list(pair) for key, pair in changed.items() if policy(key) != FREE},
         }
