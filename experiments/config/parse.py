@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from experiments.config.augment import AugmentConfig, check_pairs
 from experiments.config.beginning import BEGINNING, BeginningConfig, without_beginning
-from experiments.config.checks import require
+from experiments.config.checks import BALANCED, require
 from experiments.config.data import DataConfig
 from experiments.config.keys import unknown_key
 from experiments.config.losses import PenaltyConfig
@@ -74,6 +74,11 @@ def _check_together(parsed: dict[str, Any]) -> None:
     trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
     _check_model(parsed["model"]["name"], row)
     check_pairs(parsed["augment"], trainer)
+    if parsed["data"].balance and getattr(parsed["loss"], "class_weights", None) == BALANCED:
+        raise ConfigError(
+            "loss.class_weights=balanced with data.balance=true: each of them makes classes count "
+            "alike, and both count rare ones twice; type one"
+        )
     if trainer.patience is not None and parsed["data"].fit == "all":
         raise ConfigError(
             f"trainer.patience={trainer.patience} with data.fit=all: there is no validation by "

@@ -40,6 +40,7 @@ RESUME: dict[str, str] = {
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,
     "data.repeats": REFUSED,
+    "data.balance": REFUSED,
     "data.split_seed": REFUSED,
     "data.fit": REFUSED,
     "data.workers": FREE,
@@ -162,6 +163,9 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
         (group, leaf), (new_group, new_leaf) = old.split("."), key.split(".")
         if leaf in values[group] and isinstance(values.get(new_group), dict):
             values[new_group].setdefault(new_leaf, values[group].pop(leaf))
+    loss = values.get("loss") or {}
+    if loss.get("name") == "focal" and loss.get("alpha", "") is None:
+        del loss["alpha"]  # what is loss.class_weights today
     for key, value in BEFORE.items():
         group, _, leaf = key.partition(".")
         values.setdefault(group, {}).setdefault(leaf, value)

@@ -151,3 +151,19 @@ def strata_of(dataset: ImageDataset) -> np.ndarray:
         return strata_of(share[0])[share[1]]
     strata = getattr(dataset, "strata", None)
     return np.zeros(len(dataset), np.int64) if strata is None else np.asarray(strata, np.int64)
+
+
+def count_pixels(dataset: ImageDataset, num_classes: int, ignore_index: int | None) -> Tensor:
+    """How many pixels of each class the masks of a dataset have: (num_classes,).
+
+    All of its masks are read, and its images where it does not offer them apart.
+    """
+    offered, counts = offered_targets(dataset), torch.zeros(num_classes, dtype=torch.int64)
+    for index in range(len(dataset)):
+        mask = class_mask(dataset[index][1] if offered is None else offered[index]).long()
+        known = mask[(mask >= 0) & (mask < num_classes)]
+        found = torch.bincount(known.flatten(), minlength=num_classes)
+        if ignore_index is not None and ignore_index < num_classes:
+            found[ignore_index] = 0
+        counts += found
+    return counts

@@ -89,6 +89,7 @@ def training_loader(
         augment=config.seed_of("augment"),
         mixup=config.seed_of("mixup"),
         repeats=1 if trainer.overfit_batches else config.data.repeats,
+        classes=task.classes_of(dataset) if config.data.balance else None,
     )
     return TrainLoader(
         dataset,
