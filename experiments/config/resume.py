@@ -175,6 +175,11 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def default_leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: default} of the groups of a config, as chosen by the names in it."""
+    return dict(flatten(_defaults(values)))
+
+
 def _defaults(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The defaults of every group, as chosen by the names in values."""
     row = TASKS.get(_name(values, "task"))

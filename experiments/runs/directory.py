@@ -1,7 +1,7 @@
 """The folder of one run: where its files lie, how it is found again and taken up.
 
 runs/<name>/<time>-seed<seed>/
-    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png best.safetensors test.json
+    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png, .pdf best.safetensors test.json
     checkpoints/step-00000120/... and the pictures of the task; lock.json while it trains
 
 What is read back is known by the run's id, which its manifest and checkpoints hold, and by hashes:
@@ -98,7 +98,8 @@ class RunDirectory:
     def tidy(self) -> None:
         """Remove what writers left that were killed; whoever calls this holds the lock."""
         files = (self.config, self.manifest, self.metrics, self.best, self.test, self.curves)
-        for file in (*files, self.path / "tracker.json", *self.path.glob("*.png")):
+        pictures = (*self.path.glob("*.png"), *self.path.glob("*.pdf"))
+        for file in (*files, self.path / "tracker.json", *pictures):
             remove_temporaries(file)
         self.checkpoints.tidy()
 
