@@ -105,7 +105,7 @@ def test_settings_are_told_in_short_and_without_defaults(tmp_path):
     make_run(tmp_path / "c", 0, 0.8, optimizer={**adamw, "name": "lion"})
     first, second, third = (row["settings"] for row in rows_of(tmp_path))
     assert first == "" and third.endswith("optimizer=lion")
-    weights = "weights=\N{HORIZONTAL ELLIPSIS}to/some/run/of/yesterday"
+    weights = "weights=\N{HORIZONTAL ELLIPSIS}o/some/run/of/yesterday"
     assert second == f"{weights} betas=[0.9,0.99] lr=0.3"
 
 
