@@ -27,8 +27,8 @@ def check_model(config: Config) -> None:
     """Build the model without memory or work, so that an impossible one fails before data loads.
 
     So does one that says itself that it cannot learn (its `training_problem`), or that has no part
-    which is to be frozen. Its width may still
-    be unknown: what it is to match is only as large as the data make it.
+    which is to be frozen. Its width may still be unknown: what it is to match is only as large as
+    the data make it.
     """
     channels = config.data.channels or 3
     options = {key: value for key, value in _options(config).items() if key not in MATCH}

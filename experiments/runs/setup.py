@@ -23,7 +23,7 @@ from experiments.data import Sampling, TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.machine import usable_cores
-from experiments.runs.directory import read_config
+from experiments.runs.directory import RunDirectory, read_config
 from experiments.runs.manifest import build_manifest, now
 from experiments.runs.opening import Opened
 from experiments.runs.tracking import describe_device
@@ -161,6 +161,8 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
     past: dict[str, Any] = {"parent": None, "resumed": [], "number": opened.number}
     if opened.parent is not None:
         run = opened.parent.parent.parent
+        if opened.prolongs:
+            past["weights"] = RunDirectory(run).read_manifest().get("weights")
         changed = differences(read_config(run / "config.yaml"), to_dict(config))
         past["parent"] = {
             "run": str(run),
