@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config.command_line import HELP, HYDRA, read_command_line, read_overrides
@@ -78,7 +79,7 @@ def _launch(config_name: str, get_data: GetData) -> None:
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)
     def main(node: DictConfig) -> None:
         with exit_with_message():
-            run(to_config(node), get_data)
+            run(to_config(node, HydraConfig.get().overrides.task), get_data)
 
     store_rows()
     main()

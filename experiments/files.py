@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+try:
+    import fcntl
+except ImportError:  # Windows has no POSIX locks
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "lock.json"  # of a run directory: see experiments.runs.lock
+HELD: set[Path] = set()  # locks of this process, which a POSIX lock does not keep from itself
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -117,3 +126,27 @@ def append_line(path: Path, line: str) -> None:
         file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def lock_is_held(path: Path) -> bool | None:
+    """Whether a process holds the POSIX lock on a file; None where that cannot be told.
+
+    Locks of this process are told by HELD: to open and close their files would give them back.
+    """
+    if path.resolve() in HELD:
+        return True
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return True if error.errno in (errno.EACCES, errno.EAGAIN) else None
+    finally:
+        os.close(handle)

@@ -70,12 +70,7 @@ def from_pretrained(source: str | Path, *, model: str | None = None) -> nn.Modul
     Raises: ValueError for a source that is absent or no such network, naming the file and what is
         wrong with it.
     """
-    config, weights = (_file(source, name) for name in (CONFIG, WEIGHTS))
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-        state = load_file(weights)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{source} holds no network that can be read: {error}") from error
+    values, state = _read(source)
     try:
         if isinstance(values, dict) and "model" in values:
             return _own(Description.from_dict(values), state)
@@ -84,13 +79,37 @@ def from_pretrained(source: str | Path, *, model: str | None = None) -> nn.Modul
         raise ValueError(f"{source}: {error}") from error
 
 
+def read_pretrained(source: str | Path) -> tuple[Mapping[str, Tensor], Description]:
+    """The weights of such a network by our names, and its description.
+
+    Raises: ValueError as from_pretrained.
+    """
+    values, state = _read(source)
+    try:
+        if isinstance(values, dict) and "model" in values:
+            return state, Description.from_dict(values)
+        network: Any = _published(values, state, None)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{source}: {error}") from error
+    return network.state_dict(), network.description
+
+
 def description_of(weights: str | Path) -> Description | None:
     """What a file of weights says of its network; None if it says nothing."""
     with safe_open(weights, "pt") as file:
         return read_note((file.metadata() or {}).get("note", ""))[1]
 
 
-def _file(source: str | Path, name: str) -> Path:
+def _read(source: str | Path) -> tuple[Any, dict[str, Tensor]]:
+    """What the two files hold. Raises: ValueError for one that is absent or damaged."""
+    config, weights = (file_of(source, name) for name in (CONFIG, WEIGHTS))
+    try:
+        return json.loads(config.read_text(encoding="utf-8")), load_file(weights)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{source} holds no network that can be read: {error}") from error
+
+
+def file_of(source: str | Path, name: str) -> Path:
     """A file of a folder, or of a repository: from the network once, then from the cache."""
     if Path(source).is_dir():
         return Path(source) / name

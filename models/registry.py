@@ -32,6 +32,7 @@ _MATCHING = (
            choices=("parameters", "macs")),
 )  # fmt: skip
 MATCH = tuple(option.name for option in _MATCHING)
+RESERVED = ("weights", "freeze")  # what a run says of a network beside its options
 _MODELS: dict[str, Entry] = {}
 _LISTENERS: list[Callable[[str], None]] = []  # called with the name of a model that is added
 
@@ -39,6 +40,11 @@ _LISTENERS: list[Callable[[str], None]] = []  # called with the name of a model 
 def _add(entry: Entry) -> None:
     if entry.has_twins or any(option.is_width for option in entry.options):
         entry = replace(entry, options=(*entry.options, *_MATCHING))
+    if taken := [name for name in RESERVED if name in entry.by_name]:
+        raise ValueError(
+            f"model {entry.name!r}: runs have a key model.{taken[0]} already; give the option "
+            "another name"
+        )
     if entry.name in _MODELS:
         raise ValueError(f"model {entry.name!r} is registered already; choose another name")
     _MODELS[entry.name] = entry
@@ -62,7 +68,8 @@ def register(
     whose task is segmentation returns logits of every position. timm knows the model from then on,
     too.
 
-    Raises: ValueError if the name is taken, two options share a name, or the task is unknown.
+    Raises: ValueError if the name is taken, two options share a name, one is called weights or
+        freeze, or the task is unknown.
     """
 
     def add(build: Builder) -> Builder:

@@ -20,6 +20,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config.beginning import BeginningConfig
 from experiments.config.groups import (
     CONFIG_DIR,
     group_options,
@@ -36,6 +37,7 @@ from experiments.config.parse import (
     parse_config,
     plain_options,
 )
+from experiments.config.presets import leave_out, tell
 from experiments.config.schema import Config
 from experiments.errors import ConfigError, nearest
 from experiments.tasks.rows import TASKS
@@ -46,11 +48,14 @@ _ABSENT = object()
 
 def load_config(config_name: str, overrides: Sequence[str] = ()) -> Config:
     """Compose `configs/<config_name>.yaml` with command-line style overrides and check it."""
-    return to_config(compose_config(config_name, overrides))
+    return to_config(compose_config(config_name, overrides), overrides)
 
 
-def to_config(node: DictConfig) -> Config:
-    """Check a composed config. Raises ConfigError (see experiments.config.parse)."""
+def to_config(node: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """Check a composed config, without what a preset says of choices that these overrides changed.
+
+    Raises ConfigError (see experiments.config.parse).
+    """
     try:
         values = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
@@ -60,7 +65,11 @@ def to_config(node: DictConfig) -> Config:
             "for example ${model.name}"
         ) from error
     assert isinstance(values, dict)
-    return parse_config({str(key): value for key, value in values.items() if key != "hydra"})
+    given = {str(key): value for key, value in values.items() if key != "hydra"}
+    left_out = leave_out(given, overrides)
+    config = parse_config(given)
+    tell(left_out)
+    return config
 
 
 def compose_group(group: str, name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -178,7 +187,8 @@ class _ModelNode(ConfigNode):
 
     def __copy__(self) -> ConfigNode:
         defaults = {key: option.default for key, option in model_options(self._model).items()}
-        node = OmegaConf.create({"name": self._model, **plain_options(defaults)})
+        values = {"name": self._model, **asdict(BeginningConfig()), **plain_options(defaults)}
+        node = OmegaConf.create(values)
         return ConfigNode(self.name, node, self.group, self.package, self.provider)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _ModelNode:

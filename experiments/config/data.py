@@ -33,6 +33,7 @@ class DataConfig:
     validation_fraction: float = 0.1  # of the training images, stratified by class
     train_size: int | None = None  # use only that many training images, stratified by class
     repeats: int = 1  # copies of an image that an epoch takes, of so many images fewer
+    balance: bool = False  # an epoch takes as many images of each class, of rare ones copies
     split_seed: int = 0  # the split depends on this alone, not on the run's seed
     fit: str = "train"  # train | all: on the validation images too, and nothing is selected
     check: bool = False  # read all images before training, and tell all that are damaged
@@ -62,6 +63,8 @@ class DataConfig:
         require(self.root != "", "data.root", self.root, "must be a directory; type . for this one")
         rule = "must be 1 (every image once an epoch) or more"
         require(1 <= self.repeats < 2**31, "data.repeats", self.repeats, rule)
+        rule = f"with data.repeats={self.repeats}: copies are of rare classes, or of all images"
+        require(not self.balance or self.repeats == 1, "data.balance", self.balance, rule)
         ratio = self.crop_ratio
         rule = "must lie in [0.1, 1] or be null (0.875, or 1 where all images are equal squares)"
         require(ratio is None or 0.1 <= ratio <= 1, "data.crop_ratio", ratio, rule)

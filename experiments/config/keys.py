@@ -21,6 +21,7 @@ ELSEWHERE: dict[str, str] = {
     "data_dir": "data.root",
     "dir": "data.root",
     "eval_crop_ratio": "data.crop_ratio",
+    "early_stopping": "trainer.patience",
     "fp16": "trainer.precision",
     "learning_rate": "optimizer.lr",
     "log_dir": "runs_dir",
@@ -34,7 +35,7 @@ ELSEWHERE: dict[str, str] = {
     "out": "runs_dir",
     "output_dir": "runs_dir",
     "path": "data.root",
-    "pretrained_path": "trainer.weights",
+    "pretrained_path": "model.weights",
     "random_seed": "seed",
     "recount": "augment.erasing_count",
     "remode": "augment.erasing_mode",
@@ -49,16 +50,13 @@ ELSEWHERE: dict[str, str] = {
     "warmup_lr": "scheduler.lr_start",
     "wd": "optimizer.weight_decay",
 }
-_STOPPING = "there is no early stopping: the weights of the best epoch are kept, and tested"
 _DEVICE = "`accelerate launch` chooses the device; trainer.cpu=true takes the CPU"
 # What there is instead of a thing that other programs have.
 INSTEAD: dict[str, str] = {
     "cuda": _DEVICE,
     "device": _DEVICE,
-    "early_stopping": _STOPPING,
     "gpu": _DEVICE,
     "gpus": "`accelerate launch --num_processes N` starts a process for each of N GPUs",
-    "patience": _STOPPING,
     "tune": "`python tune.py tune=NAME` searches over settings",
 }
 

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.config.checks import require
+from experiments.config.checks import require, require_class_weights
 
 
 @dataclass
 class LossConfig:
     name: str = "cross_entropy"
     label_smoothing: float = 0.0
+    class_weights: str | list[float] | None = None  # balanced, or one per class, of mean 1
 
     def __post_init__(self) -> None:
         value = self.label_smoothing
         require(0 <= value < 1, "loss.label_smoothing", value, "must lie in [0, 1)")
+        require_class_weights(self.class_weights)
 
 
 @dataclass
 class FocalConfig(LossConfig):
     gamma: float = 1.5
-    alpha: list[float] | None = None  # one weight per class
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.gamma >= 0, "loss.gamma", self.gamma, "must be 0 or more")
-        weights = self.alpha
-        rule = "must be numbers of 0 or more, one of them larger, or null for equal weights"
-        ok = weights is None or (all(w >= 0 for w in weights) and any(w > 0 for w in weights))
-        require(ok, "loss.alpha", weights, rule)
 
 
 @dataclass

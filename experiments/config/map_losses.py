@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.config.checks import require
+from experiments.config.checks import require, require_class_weights
 
 
 @dataclass
@@ -12,15 +12,15 @@ class MapLossConfig:
     """What every loss over masks has; a network with several outputs is judged by all of them."""
 
     name: str = "cross_entropy"
-    class_weights: list[float] | None = None  # one per class, scaled to a mean of 1
+    class_weights: str | list[float] | None = None  # balanced, or one per class, of mean 1
     output_weights: list[float] | None = None  # of the outputs of a network with several; null: 1
 
     def __post_init__(self) -> None:
-        for key in ("class_weights", "output_weights"):
-            weights = getattr(self, key)
-            rule = "must be numbers of 0 or more, one of them larger, or null for equal weights"
-            ok = weights is None or (all(w >= 0 for w in weights) and any(w > 0 for w in weights))
-            require(ok, f"loss.{key}", weights, rule)
+        require_class_weights(self.class_weights)
+        weights = self.output_weights
+        rule = "must be numbers of 0 or more, one of them larger, or null for equal weights"
+        ok = weights is None or (all(w >= 0 for w in weights) and any(w > 0 for w in weights))
+        require(ok, "loss.output_weights", weights, rule)
 
 
 @dataclass

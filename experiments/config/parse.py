@@ -10,7 +10,8 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from experiments.config.augment import AugmentConfig, check_pairs
-from experiments.config.checks import require
+from experiments.config.beginning import BEGINNING, BeginningConfig, without_beginning
+from experiments.config.checks import BALANCED, require
 from experiments.config.data import DataConfig
 from experiments.config.keys import unknown_key
 from experiments.config.losses import PenaltyConfig
@@ -73,6 +74,16 @@ def _check_together(parsed: dict[str, Any]) -> None:
     trainer.monitor = row.figure(trainer.monitor or row.monitors[0].name).name
     _check_model(parsed["model"]["name"], row)
     check_pairs(parsed["augment"], trainer)
+    if parsed["data"].balance and getattr(parsed["loss"], "class_weights", None) == BALANCED:
+        raise ConfigError(
+            "loss.class_weights=balanced with data.balance=true: each of them makes classes count "
+            "alike, and both count rare ones twice; type one"
+        )
+    if trainer.patience is not None and parsed["data"].fit == "all":
+        raise ConfigError(
+            f"trainer.patience={trainer.patience} with data.fit=all: there is no validation by "
+            "which to stop; type trainer.patience=null or data.fit=train"
+        )
     if parsed["optimizer"].name == "lbfgs" and trainer.precision == "fp16":
         raise ConfigError(
             "optimizer=lbfgs with trainer.precision=fp16: a line search cannot use a loss scaler; "
@@ -133,12 +144,15 @@ def parse_model(values: dict[str, Any]) -> dict[str, Any]:
             "model.name is missing: choose one with model=NAME, for example model=simple_conv_kagn"
         )
     try:
-        options = check_options(name, {k: v for k, v in values.items() if k != "name"})
+        own = without_beginning(values)
+        options = check_options(name, {k: v for k, v in own.items() if k != "name"})
         if options.get("match") is not None:
             parse_reference(options["match"])
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    return {"name": name, **plain_options(options)}
+    given = {key: values[key] for key in BEGINNING if key in values}
+    beginning = build_group(BeginningConfig, given, "model")
+    return {"name": name, **asdict(beginning), **plain_options(options)}
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +171,7 @@ def keys_of_all_choices() -> Iterator[str]:
     for group, table in {**NAMED_GROUPS, "loss": losses}.items():
         yield from (f"{group}.{f.name}" for cls in table.values() for f in fields(cls))
     for model in list_models():
-        yield from (f"model.{option}" for option in model_options(model))
+        yield from (f"model.{option}" for option in (*BEGINNING, *model_options(model)))
 
 
 def _section(values: dict[str, Any], group: str) -> dict[str, Any]:

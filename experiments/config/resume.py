@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from experiments.config.beginning import BeginningConfig
 from experiments.config.optim import OPTIMIZERS, SCHEDULERS
 from experiments.config.parse import NAMED_GROUPS, PLAIN_GROUPS, TASK_GROUPS, plain_options
 from experiments.tasks.rows import TASKS
@@ -40,6 +41,7 @@ RESUME: dict[str, str] = {
     "data.validation_fraction": REFUSED,
     "data.train_size": REFUSED,
     "data.repeats": REFUSED,
+    "data.balance": REFUSED,
     "data.split_seed": REFUSED,
     "data.fit": REFUSED,
     "data.check": FREE,
@@ -69,6 +71,7 @@ RESUME: dict[str, str] = {
     "trainer.batch_size": REFUSED,
     "trainer.accumulation": REFUSED,
     "trainer.evaluation_batch_size": FREE,
+    "trainer.patience": REFUSED,
     "trainer.max_grad_norm": REFUSED,
     "trainer.precision": REFUSED,
     "trainer.compile": RECORDED,
@@ -79,7 +82,6 @@ RESUME: dict[str, str] = {
     "trainer.threads": RECORDED,
     "trainer.resume": FREE,
     "trainer.start_from": REFUSED,
-    "trainer.weights": REFUSED,
     "trainer.checkpoint_steps": FREE,
     "trainer.keep_last": FREE,
     "trainer.monitor": REFUSED,
@@ -89,6 +91,9 @@ RESUME: dict[str, str] = {
     "trainer.progress": FREE,
     "tracker": FREE,
 }
+
+# What prolongs a run, where nothing else that is REFUSED changes: more of it, or null.
+LONGER = ("trainer.epochs", "trainer.patience")
 
 # What a run is computed with and from, beside its config; recorded in manifest and checkpoints.
 FACTS: dict[str, str] = {
@@ -104,6 +109,8 @@ FACTS: dict[str, str] = {
 
 # Keys that are younger than saved configs, where their default is not what was done before.
 BEFORE: dict[str, Any] = {"task.name": "classification"}
+# Keys of saved configs that have another place today.
+MOVED: dict[str, str] = {"trainer.weights": "model.weights"}
 
 
 def policy(key: str) -> str:
@@ -123,6 +130,15 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     old, new = dict(flatten(complete(saved))), dict(flatten(current))
     keys = sorted(old.keys() | new.keys())
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def prolongs(changes: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether the differences of a config make its run longer, and another in nothing else."""
+    refused = {key: pair for key, pair in changes.items() if policy(key) == REFUSED}
+    return bool(refused) and all(
+        key in LONGER and old is not None and (new is None or new > old)
+        for key, (old, new) in refused.items()
+    )
 
 
 def changed_facts(
@@ -150,6 +166,13 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{group} is {section!r:.80}, not keys with values")
     for group in PLAIN_GROUPS:
         values.setdefault(group, {})
+    for old, key in MOVED.items():
+        (group, leaf), (new_group, new_leaf) = old.split("."), key.split(".")
+        if leaf in values[group] and isinstance(values.get(new_group), dict):
+            values[new_group].setdefault(new_leaf, values[group].pop(leaf))
+    loss = values.get("loss") or {}
+    if loss.get("name") == "focal" and loss.get("alpha", "") is None:
+        del loss["alpha"]  # what is loss.class_weights today
     for key, value in BEFORE.items():
         group, _, leaf = key.partition(".")
         values.setdefault(group, {}).setdefault(leaf, value)
@@ -157,6 +180,11 @@ def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(group), dict):
             values[group] = {**defaults, **values[group]}
     return values
+
+
+def default_leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: default} of the groups of a config, as chosen by the names in it."""
+    return dict(flatten(_defaults(values)))
 
 
 def _defaults(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -174,7 +202,7 @@ def _defaults(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     model = _name(values, "model")
     if model in list_models():
         own = {key: option.default for key, option in model_options(model).items()}
-        defaults["model"] = plain_options(own)
+        defaults["model"] = {**asdict(BeginningConfig()), **plain_options(own)}
     return defaults
 
 

@@ -23,11 +23,13 @@ class TrainerConfig:
     deterministic: bool = True
     cpu: bool = False
     threads: int | None = None  # of each process on a CPU; null: share the cores out
-    resume: str | None = None  # auto, or the path of a run directory
-    start_from: str | None = None  # a run or checkpoint that a run of its own begins with
-    weights: str | None = None  # a file or timm:NAME: what a transformer begins with
+    resume: str | None = (
+        None  # auto, or a run directory; with more epochs it is prolonged in another
+    )
+    start_from: str | None = None  # a checkpoint: its optimizer and epochs, beyond model.weights
     checkpoint_steps: int | None = None  # also save every that many optimizer steps
     keep_last: int = 2  # checkpoints kept beside the best weights
+    patience: int | None = None  # epochs without a better monitored figure that end a run
     monitor: str | None = None  # what selects the best weights; null: the task's first figure
     limit_steps: int | None = None  # optimizer steps per epoch at most; for debugging
     overfit_batches: int = 0  # train and validate on that many fixed batches; for debugging
@@ -38,7 +40,7 @@ class TrainerConfig:
         for key in ("epochs", "batch_size", "accumulation", "evaluation_batch_size", "keep_last"):
             value = getattr(self, key)
             require(value >= 1, f"trainer.{key}", value, "must be 1 or more")
-        for key in ("checkpoint_steps", "limit_steps", "max_grad_norm", "threads"):
+        for key in ("checkpoint_steps", "limit_steps", "max_grad_norm", "threads", "patience"):
             value = getattr(self, key)
             require(value is None or value > 0, f"trainer.{key}", value, "must be positive or null")
         few = self.threads is None or self.threads <= 1024

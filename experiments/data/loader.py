@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from experiments.config.trainer import TrainerConfig
+from experiments.data.balance import draw_equally
 from experiments.data.containers import ImageDataset, Part
 from experiments.data.reader import BatchKey, BatchReader
 from experiments.data.recipe import Batch, Recipe
@@ -104,6 +105,8 @@ class _Schedule:
     def order(self, epoch: int) -> np.ndarray:
         """The samples of an epoch, as many as there are images (see BatchKey)."""
         generator = torch.Generator().manual_seed(derive_seed(self.sampling.shuffle, epoch))
+        if self.sampling.classes is not None:
+            return draw_equally(self.sampling.classes, generator)
         images = torch.randperm(self.images, generator=generator).numpy()
         repeats = self.sampling.repeats
         return images if repeats == 1 else self._copies(images, repeats)
@@ -144,6 +147,8 @@ class TrainLoader:
     With sampling.repeats=R an epoch has as many steps, of R copies of perm[0], then of perm[1], ...
     as far as they go; a step has its first copies in front. Copies of an image are changed
     differently.
+
+    With sampling.classes perm has as many samples of each class: see draw_equally.
 
     With overfit_batches=n every epoch is the first n batches of epoch 0.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from experiments.data.containers import (
     Admitted,
+    ImageDataset,
     TensorImages,
     offered_targets,
 )
@@ -134,3 +135,19 @@ def wrong_label(mask: Tensor, num_classes: int, ignore_index: int | None) -> str
         f"has a mask with the value {int(wrong[0])} in {wrong.numel()} of {mask.numel()} pixels, "
         f"but there are {num_classes} classes: values must be 0 to {num_classes - 1}{ignored}"
     )
+
+
+def count_pixels(dataset: ImageDataset, num_classes: int, ignore_index: int | None) -> Tensor:
+    """How many pixels of each class the masks of a dataset have: (num_classes,).
+
+    All of its masks are read, and its images where it does not offer them apart.
+    """
+    offered, counts = offered_targets(dataset), torch.zeros(num_classes, dtype=torch.int64)
+    for index in range(len(dataset)):
+        mask = class_mask(dataset[index][1] if offered is None else offered[index]).long()
+        known = mask[(mask >= 0) & (mask < num_classes)]
+        found = torch.bincount(known.flatten(), minlength=num_classes)
+        if ignore_index is not None and ignore_index < num_classes:
+            found[ignore_index] = 0
+        counts += found
+    return counts

@@ -23,13 +23,15 @@ class Sampling:
     """What is drawn for the training images: seeds of three streams, and copies of an image.
 
     shuffle: the order of an epoch; augment: the changes of each image; mixup: the mixing of
-    batches. repeats: an epoch takes so many copies of an image, of so many images fewer.
+    batches. repeats: an epoch takes so many copies of an image, of so many images fewer. classes:
+    of each image, where an epoch is to take as many of each class.
     """
 
     shuffle: int = 0
     augment: int = 0
     mixup: int = 0
     repeats: int = 1
+    classes: np.ndarray | None = None
 
     @classmethod
     def of(cls, seed: int, repeats: int = 1) -> Sampling:

@@ -20,11 +20,16 @@ COLOURS = {"train": "tab:blue", "validation": "tab:orange"}
 
 # ------------------------------------------------------------------------------------------- curves
 def plot_curves(
-    metrics_path: str | Path, png_path: str | Path, shown: Sequence[task_rows.Figure]
+    metrics_path: str | Path,
+    png_path: str | Path,
+    shown: Sequence[task_rows.Figure],
+    title: str = "",
+    chosen: int | None = None,
 ) -> None:
     """Draw figures over epochs, train and validation, from metrics.jsonl: a panel for each.
 
-    Several training rows of one epoch are spread over it by their step.
+    Several training rows of one epoch are spread over it by their step. chosen: the epoch whose
+    weights were, which is marked. A PDF of the same name stands beside the picture.
     """
     rows = read_rows(metrics_path)
     figure = Figure(figsize=(5 * len(shown), 4), layout="constrained")
@@ -36,6 +41,8 @@ def plot_curves(
                 continue
             marker = "o" if len(x) <= 30 else None
             axes.plot(x, y, color=colour, marker=marker, markersize=3.5, label=split)
+        if chosen and axes.lines:
+            axes.axvline(chosen, color="0.35", linestyle=":", label=f"chosen: epoch {chosen}")
         axes.set(xlabel="epoch", ylabel=what.name)
         show_as_it_is(axes.yaxis.label)
         axes.grid(alpha=0.3)
@@ -44,7 +51,10 @@ def plot_curves(
             axes.legend()
         if what.percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    if title:
+        show_as_it_is(figure.suptitle(title))
     save_figure(figure, png_path)
+    save_figure(figure, Path(png_path).with_suffix(".pdf"))
 
 
 def _curve(rows: Rows, split: str, key: str) -> tuple[list[float], list[float]]:
@@ -61,8 +71,10 @@ def _curve(rows: Rows, split: str, key: str) -> tuple[list[float], list[float]]:
     return x, y
 
 
-def save_figure(figure: Figure, png_path: str | Path) -> None:
-    """Write the picture, whole or not at all."""
-    with atomic_path(png_path) as temporary, warnings.catch_warnings():
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write the picture, PNG or PDF by its name, whole or not at all."""
+    form = Path(path).suffix.removeprefix(".")
+    undated: dict[str, Any] = {"metadata": {"CreationDate": None}} if form == "pdf" else {}
+    with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box says as much
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format=form, dpi=120, **undated)

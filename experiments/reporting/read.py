@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.config.resume import FREE, complete, flatten, policy
 from experiments.errors import UserError
-from experiments.files import read_mapping, read_rows
+from experiments.files import LOCK, lock_is_held, read_mapping, read_rows
 from experiments.tasks.rows import TASKS, Figure
 
 
@@ -27,6 +27,15 @@ class Run:
     validation: dict[str, Any] | None  # the row of the best epoch
     test: dict[str, Any]  # figures of the test split; empty without a test
     columns: tuple[Figure, ...]  # the figures of its task that a report shows
+
+    @property
+    def told_status(self) -> str:
+        """The status, and why training ended where it was not for its last epoch."""
+        ended = self.manifest.get("ended")
+        if self.status != "finished" or not isinstance(ended, dict):
+            return self.status
+        early = ended.get("reason") == "patience"
+        return f"finished (patience, epoch {ended.get('epoch')})" if early else self.status
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -72,7 +81,10 @@ def read_run(path: Path) -> Run:
     if not test_problem and not _is_own(path / "test.json", manifest):
         test, test_problem = {}, "test.json is not what the run wrote"
     problems = [text for text in (config_problem, manifest_problem, test_problem) if text]
-    status = f"broken ({'; '.join(problems)})" if problems else str(manifest.get("status", "?"))
+    state = str(manifest.get("status", "?"))
+    if state == "running" and lock_is_held(path / LOCK) is False:
+        state = "killed"  # nobody trains here, and nobody has written how it ended
+    status = f"broken ({'; '.join(problems)})" if problems else state
     metrics = test.get("metrics")
     figures = metrics if isinstance(metrics, dict) else {}
     columns, monitor = _figures(config, manifest)

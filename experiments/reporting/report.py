@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from experiments.config.resume import flatten
+from experiments.config.resume import default_leaves, flatten
 from experiments.errors import UserError, in_words, shortage
 from experiments.files import atomic_path
 from experiments.reporting.read import Run, find_runs, number, read_run
@@ -45,6 +45,7 @@ AFTER: Columns = {"best_epoch": ("best epoch", "{}"), "status": ("status", "{}")
 MIN_WIDTH = 130  # characters; below it the text table would lose columns
 TWIN_WIDTH = 36  # what the columns of twins add
 MAY_LACK = ("settings", "twin_test", "twin_difference")  # columns that are left out if empty
+LONGEST = 24  # characters of a value in the settings
 ROW_NAMES = ("model.name", "data.name", "task.name")
 Row = dict[str, Any]
 
@@ -54,8 +55,9 @@ def summarize(runs: Sequence[Run]) -> list[Row]:
     """One row per config, in the order of the runs.
 
     A seed that was run several times counts once, with its finished run or else its newest; the
-    status tells of every run. Figures are means over seeds, the standard deviation the sample's
-    (n - 1). Time and memory are left empty where the seeds ran on unequal hardware.
+    status tells of every run, also of an end by patience. Figures are means over seeds, the
+    standard deviation the sample's (n - 1). Time and memory are left empty where the seeds ran on
+    unequal hardware.
     """
     return summarize_with_twins(runs)[0]
 
@@ -84,7 +86,7 @@ def _row(group: list[Run], settings: str) -> Row:
     manifests = [run.manifest for run in runs]
     equal = manifests if len(places) == 1 else []
     best = [run.validation for run in runs if run.validation]
-    statuses = Counter(run.status for run in group).items()
+    statuses = Counter(run.told_status for run in group).items()
     return {
         "model": config.get("model.name", first.path.name),
         "data": config.get("data.name"),
@@ -149,11 +151,35 @@ def _one_per_seed(group: list[Run]) -> list[Run]:
 
 
 def _peculiar(group: list[Run], groups: list[list[Run]]) -> str:
-    """The settings that tell the group from others of the same model and data."""
+    """The settings that tell the group from others of the same model and data, in short.
+
+    Of the values that differ only those that are no defaults are told.
+    """
     own, others = group[0].settings, [other[0].settings for other in groups]
     twins = [s for s in others if all(s.get(k) == own.get(k) for k in ROW_NAMES)]
     differing = [key for key in sorted(own) if any(s.get(key) != own[key] for s in twins)]
-    return " ".join(f"{key}={own[key]}" for key in differing)
+    defaults = default_leaves(group[0].config)
+    told = [key for key in differing if key not in defaults or defaults[key] != own[key]]
+    return " ".join(f"{_short_key(key, own)}={_short_value(own[key])}" for key in told)
+
+
+def _short_key(key: str, settings: Mapping[str, Any]) -> str:
+    """The last part of a key where no other key has it, and the group for a choice in it."""
+    group, _, leaf = key.rpartition(".")
+    if leaf == "name":
+        return group
+    same = [other for other in settings if other.rpartition(".")[2] == leaf]
+    return leaf if len(same) == 1 else key
+
+
+def _short_value(value: Any) -> str:
+    """Numbers without idle digits, lists without spaces, of a path the end."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_short_value, value))}]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if len(text) <= LONGEST else f"\N{HORIZONTAL ELLIPSIS}{text[1 - LONGEST :]}"
 
 
 def _numbers(sources: Sequence[dict[str, Any]], key: str) -> list[float]:

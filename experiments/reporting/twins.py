@@ -14,10 +14,10 @@ from typing import Any
 
 from experiments.reporting.read import Run, number
 from experiments.tasks.rows import Figure
-from models.registry import MATCH, is_kan, parse_reference
+from models.registry import MATCH, RESERVED, is_kan, parse_reference
 
 Group = list[Run]  # the runs of a row, one of each seed
-_ASIDE = (*MATCH, "backend")  # options that do not say which network it is
+_ASIDE = (*MATCH, *RESERVED, "backend")  # options that do not say which network it is
 _VERDICTS = LOSES, WINS, WITHIN, ONE_SEED = (
     "loses", "wins", "within the deviation", "with one seed in common",
 )  # fmt: skip
@@ -142,13 +142,14 @@ def _size_class(run: Run) -> _SizeClass | None:
         except ValueError:
             return None
     options = {key: value for key, value in options.items() if key not in _ASIDE}
+    begun = model.get("weights") is not None, model.get("freeze")
     rest = {
         key: value
         for key, value in run.settings.items()
         if key.partition(".")[0] not in ("model", "penalty")
     }
     reference, others = (
-        json.dumps(part, sort_keys=True, default=str) for part in ([name, options], rest)
+        json.dumps(part, sort_keys=True, default=str) for part in ([name, options], [rest, begun])
     )
     return _SizeClass(reference, others, None if text is None else str(by))
 

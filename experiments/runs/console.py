@@ -45,11 +45,20 @@ def print_start(
     trained = " (of them" if config.data.fit == "all" else ","
     closed = ")" if config.data.fit == "all" else ""
     console.print(
-        f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters, "
+        f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters"
+        f"{_frozen(manifest)}, "
         f"{manifest['macs']:,} multiply-adds per {unit}; {len(data.train)} training{trained} "
         f"{len(data.validation)} validation{closed}, {tested}"
     )
     console.print(f"run directory: {directory.path}")
+
+
+def _frozen(manifest: dict[str, Any]) -> str:
+    """How many of the parameters are frozen, and in which way; nothing where none is."""
+    frozen = manifest["frozen"]
+    if not frozen["parameters"]:
+        return ""
+    return f" ({frozen['parameters']:,} of them frozen: {frozen['how']})"
 
 
 def print_summary(

@@ -1,7 +1,7 @@
 """The folder of one run: where its files lie, how it is found again and taken up.
 
 runs/<name>/<time>-seed<seed>/
-    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png best.safetensors test.json
+    config.yaml manifest.json metrics.jsonl timing.jsonl curves.png, .pdf best.safetensors test.json
     checkpoints/step-00000120/... and the pictures of the task; lock.json while it trains
 
 What is read back is known by the run's id, which its manifest and checkpoints hold, and by hashes:
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from experiments.config.resume import RECORDED, REFUSED, complete, policy
 from experiments.config.schema import Config
 from experiments.errors import CheckpointError, ConfigError, or_words, reason, shortage
-from experiments.files import parse_mapping, read_mapping, remove_temporaries
+from experiments.files import atomic_path, parse_mapping, read_mapping, remove_temporaries
 from experiments.training.checkpoint import UNKNOWN, CheckpointStore
 
 Changes = dict[str, tuple[Any, Any]]  # {dotted key: (value of the saved config, value now)}
@@ -83,10 +84,22 @@ class RunDirectory:
         finished = manifest.get("status") == "finished"
         return test if finished and whole and own else None
 
+    def take_rows(self, other: RunDirectory) -> None:
+        """Begin with the rows, times and best weights of a run that this one prolongs."""
+        for mine, theirs in (
+            (self.metrics, other.metrics),
+            (self.timing, other.timing),
+            (self.best, other.best),
+        ):
+            if theirs.is_file():
+                with atomic_path(mine) as temporary:
+                    shutil.copyfile(theirs, temporary)
+
     def tidy(self) -> None:
         """Remove what writers left that were killed; whoever calls this holds the lock."""
         files = (self.config, self.manifest, self.metrics, self.best, self.test, self.curves)
-        for file in (*files, self.path / "tracker.json", *self.path.glob("*.png")):
+        pictures = (*self.path.glob("*.png"), *self.path.glob("*.pdf"))
+        for file in (*files, self.path / "tracker.json", *pictures):
             remove_temporaries(file)
         self.checkpoints.tidy()
 

@@ -10,12 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows has no POSIX locks: there a run is not protected
-    fcntl = None  # type: ignore[assignment]
-
-_HELD: set[Path] = set()  # by this process, which a POSIX lock does not keep from itself
+from experiments.files import HELD, LOCK, fcntl
 
 
 class RunLock:
@@ -26,14 +21,14 @@ class RunLock:
     """
 
     def __init__(self, run: Path) -> None:
-        self.path = run / "lock.json"
+        self.path = run / LOCK
         self._handle: int | None = None
 
     def take(self) -> str | None:
         """Take the lock; return None, or words for its holder where another process has it."""
-        if self.path in _HELD:
+        if self.path in HELD:
             return f"this process ({os.getpid()})"
-        if fcntl is None:
+        if fcntl is None:  # there a run is not protected
             return None
         while self._handle is None:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -49,7 +44,7 @@ class RunLock:
                 self._handle = handle
             else:  # its holder removed it in between
                 os.close(handle)
-        _HELD.add(self.path)
+        HELD.add(self.path)
         os.ftruncate(self._handle, 0)
         os.write(self._handle, json.dumps(_own_name()).encode())
         return None
@@ -62,7 +57,7 @@ class RunLock:
             self.path.unlink()
         os.close(self._handle)
         self._handle = None
-        _HELD.discard(self.path)
+        HELD.discard(self.path)
 
 
 def _own_name() -> dict[str, str | int]:

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from conv_kan.layers.mixture import mixture_penalty
+from experiments.config.beginning import without_beginning
 from experiments.config.schema import Config
 from experiments.errors import ConfigError, or_words, shortage
+from experiments.runs.beginning import freeze_parts
 from models import create_model
 from models.match import Match, match
 from models.registry import MATCH
-from models.weights import take_weights
 
 LARGEST = 64  # the side up to which one is looked for that works
 
@@ -26,8 +26,9 @@ Forward = Callable[[nn.Module, Tensor], Any]
 def check_model(config: Config) -> None:
     """Build the model without memory or work, so that an impossible one fails before data loads.
 
-    So does one that says itself that it cannot learn (its `training_problem`). Its width may still
-    be unknown: what it is to match is only as large as the data make it.
+    So does one that says itself that it cannot learn (its `training_problem`), or that has no part
+    which is to be frozen. Its width may still be unknown: what it is to match is only as large as
+    the data make it.
     """
     channels = config.data.channels or 3
     options = {key: value for key, value in _options(config).items() if key not in MATCH}
@@ -36,6 +37,7 @@ def check_model(config: Config) -> None:
     problem = getattr(model, "training_problem", "")
     if problem:
         raise ConfigError(f"model {config.model['name']}: {problem}")
+    freeze_parts(model, config)
 
 
 def matched_options(
@@ -77,31 +79,7 @@ def make_model(
 
 
 def _options(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.model.items() if key != "name"}
-
-
-def begin_with_weights(model: nn.Module, config: Config) -> str:
-    """Take over the weights of trainer.weights; return in words what became of them.
-
-    Raises: ConfigError for a model that is no transformer, and for a source that cannot be read or
-        has other weights.
-    """
-    source = config.trainer.weights
-    assert source is not None
-    if not isinstance(model, VisionTransformer):
-        raise ConfigError(
-            f"trainer.weights={source}: model {config.model['name']} is none of the transformers "
-            "(vit, kat, kan_deit, kit), which take others' weights; leave it out, or begin with a "
-            "run of yours (trainer.start_from) or a network of model=timm model.pretrained=true"
-        )
-    try:
-        taken = take_weights(model, source)
-    except ValueError as error:
-        raise ConfigError(f"trainer.weights={source}: {error}") from error
-    return (
-        f"begins with {source}: {len(taken.taken)} tensors taken, {len(taken.resized)} resized, "
-        f"{len(taken.left)} left as they were drawn, {len(taken.unused)} not used"
-    )
+    return {key: v for key, v in without_beginning(config.model).items() if key != "name"}
 
 
 def check_forward(

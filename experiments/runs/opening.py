@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from experiments.config.parse import to_dict
-from experiments.config.resume import REFUSED, changed_facts, complete, differences, policy
+from experiments.config.resume import (
+    REFUSED,
+    changed_facts,
+    complete,
+    differences,
+    policy,
+    prolongs,
+)
 from experiments.config.schema import Config
 from experiments.errors import CheckpointError, ConfigError, UserError, shortage
 from experiments.runs.directory import (
@@ -33,15 +41,16 @@ from experiments.training.first import on_first
 class Opened:
     """Where a run is, and where it goes on from.
 
-    checkpoint: of this run, to resume from; parent: of another run, to begin with; test: the result
-    of a run that has finished, with nothing left to do. changes: what a resume changes that the
-    manifest must tell. number: of the run among those of its name. lock: on the first process,
-    of the directory that is written.
+    checkpoint: of this run, to resume from; parent: of another run, to begin with, or, where this
+    one `prolongs` it, to go on from; test: the result of a run that has finished, with nothing left
+    to do. changes: what a resume changes that the manifest must tell. number: of the run among
+    those of its name. lock: on the first process, of the directory that is written.
     """
 
     directory: RunDirectory
     checkpoint: Path | None = None
     parent: Path | None = None
+    prolongs: bool = False
     test: dict[str, Any] | None = None
     changes: Changes = field(default_factory=dict)
     number: int = 0
@@ -49,12 +58,21 @@ class Opened:
     lock: RunLock | None = None
 
 
+# (epochs of the config of a run, its optimizer steps so far) -> None, or ConfigError.
+CheckLength = Callable[[int, int], None]
+
+
 def open_run_directory(
-    config: Config, facts: dict[str, Any], accelerator: Accelerator, console: Console
+    config: Config,
+    facts: dict[str, Any],
+    accelerator: Accelerator,
+    console: Console,
+    check_length: CheckLength,
 ) -> Opened:
     """Choose the run directory and the checkpoint to start from, on the first process for all.
 
-    A directory that is to be written is locked.
+    A directory that is to be written is locked. check_length: refuses to prolong a run whose
+    schedule does not allow it.
 
     Raises: ConfigError, CheckpointError: on all processes.
     """
@@ -62,7 +80,7 @@ def open_run_directory(
 
     def open_on_first() -> Opened:
         try:
-            opened = _open(config, facts)
+            opened = _open(config, facts, check_length)
         except OSError as error:
             raise _unwritable(config, error) from error
         locks[0] = opened.lock
@@ -80,7 +98,7 @@ def _unwritable(config: Config, error: OSError) -> UserError:
     )
 
 
-def _open(config: Config, facts: dict[str, Any]) -> Opened:
+def _open(config: Config, facts: dict[str, Any], check_length: CheckLength) -> Opened:
     resume, start = config.trainer.resume, config.trainer.start_from
     notes: list[str] = []
     if resume == "auto":
@@ -90,11 +108,19 @@ def _open(config: Config, facts: dict[str, Any]) -> Opened:
         notes.append("trainer.resume=auto: no unfinished run with this config; a new one starts")
     elif resume is not None:
         path, checkpoint = resolve_checkpoint("trainer.resume", resume)
-        opened = _take_up(RunDirectory(path), checkpoint, config, facts)
+        run = RunDirectory(path)
+        if prolongs(differences(read_config(run.config), to_dict(config))):
+            return _prolong(run, checkpoint, config, facts, check_length)
+        opened = _take_up(run, checkpoint, config, facts)
         if opened.checkpoint is not None or opened.test is not None or start is None:
             return opened
         return replace(opened, parent=find_parent(start))
     parent = None if start is None else find_parent(start)
+    return replace(_make(config), parent=parent, notes=tuple(notes))
+
+
+def _make(config: Config) -> Opened:
+    """A run directory of its own, locked."""
     path, number = make_new(config.runs_dir, config.name, config.seed)
     lock = RunLock(path)
     try:
@@ -104,7 +130,38 @@ def _open(config: Config, facts: dict[str, Any]) -> Opened:
         raise CheckpointError(f"cannot write {path}: {error}") from error
     directory = RunDirectory(path)
     directory.checkpoints.run = secrets.token_hex(8)
-    return Opened(directory, parent=parent, number=number, notes=tuple(notes), lock=lock)
+    return Opened(directory, number=number, lock=lock)
+
+
+def _prolong(
+    run: RunDirectory,
+    checkpoint: Path | None,
+    config: Config,
+    facts: dict[str, Any],
+    check_length: CheckLength,
+) -> Opened:
+    """A directory of its own for a run with more epochs, which leaves the shorter one as it is.
+
+    Raises ConfigError, CheckpointError: the schedule does not allow it, the run ended by its
+    patience, which is unchanged, or has no checkpoint that fits.
+    """
+    saved = read_config(run.config)
+    ended, patience = run.read_manifest().get("ended") or {}, saved["trainer"]["patience"]
+    if ended.get("reason") == "patience" and config.trainer.patience == patience:
+        raise ConfigError(
+            f"trainer.resume={run.path}: this run was ended in epoch {ended.get('epoch')} by "
+            f"trainer.patience={patience}, as it would be with any number of epochs; type "
+            "trainer.patience=null to go on, or a larger one"
+        )
+    taken = checkpoint or run.checkpoints.last()
+    if taken is None:
+        raise CheckpointError(
+            f"trainer.resume={run.path}: it has no checkpoint from which it could be prolonged; "
+            "begin a new run with its weights (model.weights=RUN), or train it anew"
+        )
+    _check_taken(run, taken, saved, facts)
+    check_length(saved["trainer"]["epochs"], int(read_meta(taken)["step"]))
+    return replace(_make(config), parent=taken, prolongs=True)
 
 
 def _take_newest(config: Config, facts: dict[str, Any], notes: list[str]) -> Opened | None:

@@ -28,7 +28,12 @@ def draw_pictures(
     row = task.row
     running = [] if row.running is None else [row.figure(row.running)]
     shown = list(dict.fromkeys([LOSS, row.monitors[0], *running]))
-    curves: Picture = partial(plot_curves, directory.metrics, shown=shown)
+    config, ended = task.config, directory.read_manifest().get("ended") or {}
+    title = f"{config.model['name']} on {config.data.name}, seed {config.seed}"
+    chosen = ended.get("best_epoch")
+    curves: Picture = partial(
+        plot_curves, directory.metrics, shown=shown, title=title, chosen=chosen
+    )
     drawn, own = [], dict[Path, Picture]()
     try:
         found = task.pictures(test)

@@ -32,12 +32,12 @@ from experiments.errors import (
     shortage,
 )
 from experiments.files import write_json
+from experiments.runs.beginning import begin_with_weights, freeze_parts
 from experiments.runs.console import print_processes, print_start, print_summary
 from experiments.runs.directory import RunDirectory
 from experiments.runs.facts import run_facts
 from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.model import (
-    begin_with_weights,
     check_forward,
     make_model,
     matched_options,
@@ -57,8 +57,10 @@ from experiments.tasks.base import Task, create_task
 from experiments.training.checkpoint import sha256_of
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
+from experiments.training.length import check_length
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
+from models.description import Description
 from models.registry import is_kan
 
 
@@ -90,15 +92,24 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     options, matched = matched_options(config, task.num_outputs, task.input_shape)
     torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
     model = make_model(config, task.num_outputs, task.input_shape[0], options)
-    if config.trainer.weights is not None and config.trainer.start_from is None:
-        console.print(begin_with_weights(model, config))
+    here = describe(config.model["name"], options, task)
+    begun = None
+    if config.model["weights"] is not None and config.trainer.resume is None:
+        begun = take_up_weights(model, config, here, console)
     share = config.trainer.accumulation * accelerator.num_processes
     micro_batch = config.trainer.batch_size // share
     check_forward(model, config, task.input_shape, micro_batch, task.check_model)
     manifest = describe_run(config, accelerator, model, task)
+    frozen = freeze_parts(model, config)
     manifest |= {
+        "weights": begun,
+        "frozen": {
+            "what": config.model["freeze"],
+            "parameters": frozen.numbers,
+            "how": frozen.words,
+        },
         "script": script_of(get_data),
-        "description": describe(config.model["name"], options, task).to_dict(),
+        "description": here.to_dict(),
         "is_kan": is_kan(config.model["name"], options),
         "match": None if matched is None else asdict(matched),
         "left_out": left_out(data),
@@ -106,17 +117,30 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     facts = run_facts(accelerator, data, manifest["versions"])
     session = Session(config, accelerator, data, task, model, facts, console, started)
     try:
-        opened = open_run_directory(config, facts, accelerator, console)
+        opened = open_run_directory(config, facts, accelerator, console, session.check_length)
     except BaseException:
         session.trainer.close()
         raise
     return session.run(opened, manifest | {"facts": facts})
 
 
+def take_up_weights(
+    model: nn.Module, config: Config, here: Description, console: Console
+) -> dict[str, Any] | None:
+    """Give the model the weights of model.weights, unless a checkpoint is to give all it has."""
+    if config.trainer.start_from is not None:
+        return None
+    lines, record = begin_with_weights(model, config, here)
+    for line in lines:
+        console.print(line)
+    return record
+
+
 class Session:
     """The part of a run after its config and data: what trains, then where it writes, then both."""
 
     directory: RunDirectory
+    manifest: dict[str, Any]
     log: RunLog
 
     def __init__(
@@ -156,12 +180,18 @@ class Session:
             facts=facts,
         )
 
+    def check_length(self, before: int, steps: int) -> None:
+        """Refuse to prolong a run of so many epochs, of whose steps some are done."""
+        config, per_epoch = self.config, self.trainer.train_loader.steps_per_epoch
+        lr, after = config.optimizer.lr, config.trainer.epochs
+        check_length(config.scheduler, lr, per_epoch, steps, before, after)
+
     def open(self, opened: Opened, manifest: dict[str, Any]) -> None:
         """Write the first files into the run directory, and tell the trainer of it.
 
         Raises ConfigError: the directory cannot be written.
         """
-        self.directory = opened.directory
+        self.directory, self.manifest = opened.directory, manifest
         trackers: list[GeneralTracker | None] = []
 
         def begin() -> None:
@@ -236,9 +266,26 @@ class Session:
             self.console.print(f"resumed from {opened.checkpoint}")
             for key, (old, new) in opened.changes.items():
                 self.console.print(f"{key}: {old!r} -> {new!r}, as the manifest tells")
+        elif opened.prolongs and opened.parent is not None:
+            shorter = RunDirectory(opened.parent.parent.parent)
+            on_first(self.accelerator, lambda: self.directory.take_rows(shorter))
+            self.trainer.load(opened.parent)
+            self.trainer.save()  # from here on the shorter run is needed no more
+            self.console.print(f"prolongs {shorter.path}, which stays as it is")
         elif opened.parent is not None:
             self.trainer.begin_from(opened.parent)
             self.console.print(f"begins with {opened.parent}")
+        elif self.config.model["weights"] is not None and self.config.trainer.resume is not None:
+            self.begin_late()
+
+    def begin_late(self) -> None:
+        """Take up model.weights where trainer.resume has found no checkpoint, which has them."""
+        description = Description.from_dict(self.manifest["description"])
+        module = self.trainer.module
+        begun = take_up_weights(module, self.config, description, self.console)
+        if self.trainer.ema is not None:
+            self.trainer.ema.set(module)
+        on_first(self.accelerator, lambda: update_manifest(self.directory.manifest, weights=begun))
 
     def run(self, opened: Opened, manifest: dict[str, Any]) -> Result:
         """Fit and test, in a directory that is this process's until it returns."""
@@ -260,6 +307,7 @@ class Session:
         try:
             self.begin(opened)
             self.fit()
+            self.tell_end()
             self.log.tell_waiting()
             result = self.test() if self.config.trainer.test else self.leave_untested()
             status = "finished"
@@ -279,6 +327,18 @@ class Session:
         finally:
             self.log.close()
             self.write_end(status)
+
+    def tell_end(self) -> None:
+        """Why training has ended, in the manifest; on the terminal where it is not the epochs."""
+        reason, progress = str(self.trainer.ended()), self.trainer.progress
+        ended = {"reason": reason, "epoch": progress.epoch, "best_epoch": progress.best_epoch}
+        if reason == "patience":
+            self.console.print(
+                f"ended in epoch {progress.epoch}: no better validation "
+                f"{self.config.trainer.monitor} for {progress.stale} epochs "
+                f"(trainer.patience={self.config.trainer.patience})"
+            )
+        on_first(self.accelerator, lambda: update_manifest(self.directory.manifest, ended=ended))
 
     def fit(self) -> None:
         """Train; what cannot be read stops all processes between two steps, where it is saved."""

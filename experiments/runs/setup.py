@@ -23,7 +23,7 @@ from experiments.data import Sampling, TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.machine import usable_cores
-from experiments.runs.directory import read_config
+from experiments.runs.directory import RunDirectory, read_config
 from experiments.runs.manifest import build_manifest, now
 from experiments.runs.opening import Opened
 from experiments.runs.tracking import describe_device
@@ -89,6 +89,7 @@ def training_loader(
         augment=config.seed_of("augment"),
         mixup=config.seed_of("mixup"),
         repeats=1 if trainer.overfit_batches else config.data.repeats,
+        classes=task.classes_of(dataset) if config.data.balance else None,
     )
     return TrainLoader(
         dataset,
@@ -160,16 +161,19 @@ def history(opened: Opened, config: Config) -> dict[str, Any]:
     past: dict[str, Any] = {"parent": None, "resumed": [], "number": opened.number}
     if opened.parent is not None:
         run = opened.parent.parent.parent
+        if opened.prolongs:
+            past["weights"] = RunDirectory(run).read_manifest().get("weights")
         changed = differences(read_config(run / "config.yaml"), to_dict(config))
         past["parent"] = {
             "run": str(run),
             "checkpoint": opened.parent.name,
+            "prolonged": opened.prolongs,
             "sha256": sha256_of(opened.parent / META),
             "changed": {key: list(pair) for key, pair in changed.items() if policy(key) != FREE},
         }
     if opened.checkpoint is not None:
         before = opened.directory.read_manifest()
-        past["parent"] = before.get("parent")
+        past |= {"parent": before.get("parent"), "weights": before.get("weights")}
         taken_up = {
             "time": now(),
             "checkpoint": opened.checkpoint.name,

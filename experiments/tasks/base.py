@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from experiments.config.schema import Config
 from experiments.data.admit import targets_to_check
-from experiments.data.containers import Datasets, locate
+from experiments.data.containers import Datasets, ImageDataset, locate
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.answers import Answers
@@ -95,6 +96,13 @@ class Task(ABC):
         The rule by which the loaders judge batches (Recipe.check), asked before training.
         """
         return None
+
+    def classes_of(self, dataset: ImageDataset) -> np.ndarray:
+        """The class of each sample, for data.balance. Raises: ConfigError where it has none."""
+        raise ConfigError(
+            f"data.balance=true: task={self.row.name} has no class for each {self.row.unit}, of "
+            "which as many of each could be drawn; type data.balance=false"
+        )
 
     def check_data(self, datasets: Datasets) -> None:
         """Refuse data that do not fit the task, before there is a model.

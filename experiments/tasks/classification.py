@@ -52,7 +52,18 @@ class Classification(Task):
         self.class_names = class_names(datasets.train, config.data)
         self.num_outputs = len(self.class_names)
         self.input_shape = self.info.shape
-        self.loss = build_loss(config.loss, self.num_outputs)
+        self.loss = build_loss(
+            config.loss, self.num_outputs, lambda: self.count_classes(datasets.train)
+        )
+
+    def count_classes(self, dataset: ImageDataset) -> Tensor:
+        """How many images of each class there are; labels that are none are told elsewhere."""
+        labels = labels_of(dataset)
+        known = labels[(labels >= 0) & (labels < self.num_outputs)]
+        return torch.from_numpy(np.bincount(known, minlength=self.num_outputs))
+
+    def classes_of(self, dataset: ImageDataset) -> np.ndarray:
+        return labels_of(dataset)
 
     def recipe(self, training: bool) -> Recipe:
         return image_recipe(self.info, self.num_outputs, self.config.augment if training else None)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -31,15 +30,14 @@ def plot_confusion_matrix(matrix: Any, class_names: Sequence[str], png_path: str
     size = min(max(4.0, 0.55 * len(counts)), 12.0)
     figure = Figure(figsize=(size + 1.5, size), layout="constrained")
     axes = figure.subplots()
-    # The square root lets confusions of a few percent be seen beside a full diagonal.
-    picture = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axes, format=PercentFormatter(1.0), label="share of the class")
     axes.set(xlabel="predicted", ylabel="target")
     if len(counts) <= MAX_NAMES:
         _name_classes(axes, class_names)
     if len(counts) <= MAX_COUNTS:
         for i, j in np.ndindex(*counts.shape):
-            colour = "white" if share[i, j] > 0.3 else "black"
+            colour = "white" if share[i, j] > 0.5 else "black"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize=8)
     save_figure(figure, png_path)
 

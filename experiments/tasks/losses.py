@@ -9,28 +9,64 @@ from torch.nn import functional as F
 from experiments.config.checks import require_choice
 from experiments.config.losses import LOSSES, BCEConfig, FocalConfig, LossConfig
 from experiments.errors import ConfigError
+from experiments.tasks.class_weights import Counts, class_weights
 
 
-def build_loss(cfg: LossConfig, num_classes: int) -> nn.Module:
+def build_loss(cfg: LossConfig, num_classes: int, counts: Counts | None = None) -> nn.Module:
     """Build the loss named by cfg: (logits (B, C), targets (B,) int or (B, C) soft) -> scalar mean.
+
+    With class weights w each class's term of the sum over classes is w_c times what it was, and the
+    mean is over images still: it does not depend on how a batch is divided. counts: of the training
+    targets of each class, for balanced weights.
 
     Smoothing acts on the targets as they come, behind mixup and cutmix: the same as timm's, whose
     Mixup smooths the classes before it mixes them.
 
     Raises:
-        ConfigError: cfg.name is not a known loss; cfg.alpha has another length than num_classes.
+        ConfigError: cfg.name is not a known loss; cfg.class_weights has another length than
+            num_classes.
     """
     require_choice("loss.name", cfg.name, tuple(LOSSES))
+    weights = class_weights(cfg.class_weights, num_classes, counts)
     if isinstance(cfg, FocalConfig):
-        return FocalLoss(num_classes, cfg.gamma, cfg.alpha, cfg.label_smoothing)
+        return FocalLoss(cfg.gamma, weights, cfg.label_smoothing)
     if isinstance(cfg, BCEConfig):
-        return BinaryCrossEntropy(cfg.label_smoothing, cfg.threshold)
+        return BinaryCrossEntropy(cfg.label_smoothing, cfg.threshold, weights)
     if LOSSES[cfg.name] is not LossConfig:
         fields = LOSSES[cfg.name].__name__
         raise ConfigError(
             f"loss.name={cfg.name!r} needs the fields of {fields}; choose loss={cfg.name}"
         )
-    return nn.CrossEntropyLoss(label_smoothing=cfg.label_smoothing)
+    if weights is None:
+        return nn.CrossEntropyLoss(label_smoothing=cfg.label_smoothing)
+    return WeightedCrossEntropy(weights, cfg.label_smoothing)
+
+
+class WeightedCrossEntropy(nn.Module):
+    """mean over b of sum_c t_c w_c (-log p_c), with p = softmax(logits); t smoothed as `soften`.
+
+    Torch's own mean divides by the weights of the batch's targets, and so depends on the batch.
+
+    Shapes: weights (C,), logits (B, C), targets (B,) int or (B, C) soft -> scalar.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits = at_least_float32(logits)
+        losses = F.cross_entropy(
+            logits,
+            targets if targets.dim() == 1 else targets.to(logits.dtype),
+            self.weights.to(logits),
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        return losses.mean()
 
 
 def soften(targets: Tensor, num_classes: int, smoothing: float, dtype: torch.dtype) -> Tensor:
@@ -44,7 +80,7 @@ def soften(targets: Tensor, num_classes: int, smoothing: float, dtype: torch.dty
 
 
 class BinaryCrossEntropy(nn.Module):
-    """mean over b, c of -(t_c log s_c + (1 - t_c) log(1 - s_c)), with s = sigmoid(logits).
+    """mean over b, c of -w_c (t_c log s_c + (1 - t_c) log(1 - s_c)), with s = sigmoid(logits).
 
     Computed in float32 at least. label_smoothing mixes t with the uniform distribution, for
     integer and soft targets alike; with a threshold t_c is 1 above it and 0 elsewhere, so that all
@@ -55,50 +91,47 @@ class BinaryCrossEntropy(nn.Module):
         threshold=0 is KAN-ViT's.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, threshold: float | None = None) -> None:
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        threshold: float | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.label_smoothing, self.threshold = label_smoothing, threshold
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(logits)
         t = soften(targets, logits.shape[1], self.label_smoothing, logits.dtype)
         if self.threshold is not None:
             t = (t > self.threshold).to(t.dtype)
-        return F.binary_cross_entropy_with_logits(logits, t)
+        weights = None if self.weights is None else self.weights.to(logits)
+        return F.binary_cross_entropy_with_logits(logits, t, weights)
 
 
 class FocalLoss(nn.Module):
-    """mean over b of sum_c t_c (1 - p_c)^gamma (-alpha_c log p_c), with p = softmax(logits).
+    """mean over b of sum_c t_c (1 - p_c)^gamma (-w_c log p_c), with p = softmax(logits).
 
-    For integer targets without smoothing this is (1 - p_y)^gamma (-alpha_y log p_y); gamma = 0 and
-    no alpha give cross entropy. Computed in float32 at least, 1 - p as -expm1(log p), which keeps
+    For integer targets without smoothing this is (1 - p_y)^gamma (-w_y log p_y); gamma = 0 and no
+    weights give cross entropy. Computed in float32 at least, 1 - p as -expm1(log p), which keeps
     the gradient finite where p reaches 1.
 
     Shapes: logits (B, C), targets (B,) int or (B, C) soft -> scalar.
-    Raises:
-        ConfigError: alpha does not hold num_classes weights.
-    Source: Lin et al. 2017, eq. 5, generalised to a distribution t over the classes.
+    Source: Lin et al. 2017, eq. 5, generalised to a distribution t over the classes; w is its
+        alpha, scaled to a mean of 1.
     """
 
-    alpha: Tensor
+    weights: Tensor | None
 
     def __init__(
-        self,
-        num_classes: int,
-        gamma: float,
-        alpha: list[float] | None = None,
-        label_smoothing: float = 0.0,
+        self, gamma: float, weights: Tensor | None = None, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        if alpha is not None and len(alpha) != num_classes:
-            raise ConfigError(
-                f"loss.alpha has {len(alpha)} weights: must hold one per class, and there are "
-                f"{num_classes}; give {num_classes} numbers, or null for equal weights"
-            )
-        self.gamma = gamma
-        self.label_smoothing = label_smoothing
-        weights = torch.ones(num_classes) if alpha is None else torch.tensor(alpha)
-        self.register_buffer("alpha", weights, persistent=False)
+        self.gamma, self.label_smoothing = gamma, label_smoothing
+        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(logits)
@@ -106,7 +139,10 @@ class FocalLoss(nn.Module):
         log_p = F.log_softmax(logits, dim=1)
         # The clamp keeps d(q^gamma)/dq finite at q = 0, where -log p = 0 removes the term anyway.
         q = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
-        return (t * q**self.gamma * (-self.alpha.to(log_p) * log_p)).sum(dim=1).mean()
+        losses = t * q**self.gamma * -log_p
+        if self.weights is not None:
+            losses = losses * self.weights.to(losses)
+        return losses.sum(dim=1).mean()
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from experiments.config.map_losses import (
     TverskyConfig,
 )
 from experiments.data.extras import import_extra
-from experiments.errors import ConfigError
+from experiments.tasks.class_weights import Counts, class_weights
 from experiments.tasks.losses import at_least_float32
 from experiments.tasks.maps import logits_of, one_hot, valid_of
 
@@ -48,17 +48,18 @@ class MapLoss(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, cfg: MapLossConfig, num_classes: int, ignore_index: int | None) -> None:
+    def __init__(
+        self,
+        cfg: MapLossConfig,
+        num_classes: int,
+        ignore_index: int | None,
+        counts: Counts | None = None,
+    ) -> None:
         super().__init__()
         self.ignore_index = ignore_index
-        given = cfg.class_weights
-        if given is not None and len(given) != num_classes:
-            raise ConfigError(
-                f"loss.class_weights has {len(given)} weights: must hold one per class, and there "
-                f"are {num_classes}; give {num_classes} numbers, or null for equal weights"
-            )
-        weights = torch.ones(num_classes) if given is None else torch.tensor(given)
-        self.register_buffer("weights", weights / weights.mean(), persistent=False)
+        given = class_weights(cfg.class_weights, num_classes, counts)
+        weights = torch.ones(num_classes) if given is None else given
+        self.register_buffer("weights", weights, persistent=False)
         self.terms = _terms(cfg)
 
     def forward(self, maps: Tensor, masks: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ from experiments.data.admit import targets_to_check
 from experiments.data.containers import Datasets
 from experiments.data.info import describe_images
 from experiments.data.mask_transforms import mask_recipe
-from experiments.data.masks import MASK, class_mask, require_targets, target_kind, wrong_label
+from experiments.data.masks import (
+    MASK,
+    class_mask,
+    count_pixels,
+    require_targets,
+    target_kind,
+    wrong_label,
+)
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import Picture, Predict, Task
@@ -53,7 +60,12 @@ class Segmentation(Task):
         self.class_names, self.ignore_index = self.info.class_names, self.info.ignore_index
         self.num_outputs = num_maps(len(self.class_names))
         self.input_shape = self.info.shape
-        self.loss = MapLoss(config.loss, len(self.class_names), self.ignore_index)
+        self.loss = MapLoss(
+            config.loss,
+            len(self.class_names),
+            self.ignore_index,
+            lambda: count_pixels(datasets.train, len(self.class_names), self.ignore_index),
+        )
         self.divisor = 1
 
     def recipe(self, training: bool) -> Recipe:

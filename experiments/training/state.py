@@ -62,6 +62,7 @@ class Progress:
     best_epoch: int = 0
     best_note: str = ""  # what best.safetensors says of itself, and the SHA-256 of all of it
     best_sha256: str = ""  # empty: written by a version that did not keep it
+    stale: int = 0  # epochs since the best one
     lr: float = 0.0  # of the last step, and of the head where layers differ
 
 
@@ -221,7 +222,7 @@ class TrainingState:
                 f"Resume from an earlier checkpoint in {self.checkpoints.root}, or start again."
             )
         else:
-            progress.best_value, progress.best_epoch = -math.inf, 0
+            progress.best_value, progress.best_epoch, progress.stale = -math.inf, 0, 0
             progress.best_note = progress.best_sha256 = ""
             self.log.say(f"{reason}; the best of the epochs from here on counts")
 
@@ -283,8 +284,11 @@ class TrainingState:
             self.accelerator.scaler.load_state_dict(state)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint (called on all processes)."""
-        checkpoint = self.checkpoints.load(path)
+        """Continue from a checkpoint, of this run or of one that it prolongs (called on all
+        processes)."""
+        own = path.parent == self.checkpoints.root
+        store = self.checkpoints if own else CheckpointStore(path.parent, UNKNOWN)
+        checkpoint = store.load(path)
         self._load_weights(checkpoint, path)
         state = checkpoint.state
         self.optimizer.load_state_dict(state["optimizer"])

@@ -34,6 +34,7 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
 from models.description import note_of_weights
+from models.parts import train_unfrozen
 
 
 class Trainer(TrainingState):
@@ -99,7 +100,7 @@ class Trainer(TrainingState):
 
     # --------------------------------------------------------------------------------------- loop
     def fit(self) -> None:
-        """Train to the last epoch; a checkpoint ends every epoch.
+        """Train to the last epoch, or until patience ends; a checkpoint ends every epoch.
 
         Raises Interrupted after SIGTERM, SIGHUP or Ctrl-C, when the checkpoint is written;
         TrainingError when a loss or the state is not finite; what the loaders raise.
@@ -112,15 +113,22 @@ class Trainer(TrainingState):
                 raise Interrupted(self.stop.signal)
 
         with self.stop, while_compiling(stop_at_once):
-            while self.progress.epoch < self.config.epochs:
+            while self.ended() is None:
                 self.train_epoch()
                 self.finish_epoch()
                 if self.stop_requested():
                     raise Interrupted(self.stop.signal)
 
+    def ended(self) -> str | None:
+        """Why there is no further epoch: all are done, or patience is; None if there is one."""
+        if self.progress.epoch >= self.config.epochs:
+            return "epochs"
+        patience = self.config.patience
+        return "patience" if patience is not None and self.progress.stale >= patience else None
+
     def train_epoch(self) -> None:
         progress = self.progress
-        self.module.train()
+        train_unfrozen(self.module)
         started = time.perf_counter()
         steps = iter(self.train_loader.epoch(progress.epoch, progress.step_in_epoch))
         while (micro_batches := self.next_step(steps)) is not None:
@@ -289,7 +297,9 @@ class Trainer(TrainingState):
         value = values[monitor] if self.monitor.maximise else -values[monitor]
         first = self.progress.best_epoch == 0  # whatever its value: a run always has best weights
         if not (first or value > self.progress.best_value):  # written so that NaN is never better
+            self.progress.stale += 1
             return
+        self.progress.stale = 0
         self.progress.best_value = -math.inf if math.isnan(value) else value
         self.keep(epoch, f"validation {monitor} {values[monitor]!r}")
 

@@ -46,7 +46,7 @@ class Composer:
         node = self._nodes[chosen]
         if not all(has_key(node, override.partition("=")[0]) for override in rest):
             return load_config(self.config_name, [*self.common, *overrides])  # says what is wrong
-        return to_config(with_values(node, rest))
+        return to_config(with_values(node, rest), [*self.common, *overrides])
 
 
 def check_space(request: Request, composer: Composer) -> None:

@@ -37,12 +37,16 @@ def tiny_run(tmp_path: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that are drawn, to look at their axes."""
+    """The figures that are drawn, each once, to look at their axes."""
     drawn = []
     save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
-    )
+
+    def note(self, *arguments, **options):
+        if self not in drawn:
+            drawn.append(self)
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", note)
     return drawn
 
 

@@ -15,7 +15,8 @@ from timm.utils import CheckpointSaver
 from torch import Tensor, nn
 
 from conv_kan.interop import export_published, load_published
-from models import create_model
+from models import create_model, model_options, save_pretrained
+from models.description import Description
 from models.weights import take_weights
 
 SIZE: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2}
@@ -176,7 +177,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"no weights")
     save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     for name, words in [
-        ("absent.pth", "is no file; give one, or timm:NAME"),
+        ("absent.pth", "is no file and no folder; give a run, a file of weights"),
         ("broken.pth", "broken.pth holds no weights that can be read"),
         ("broken.npz", "broken.npz holds no weights that can be read"),
         ("other.safetensors", "no weights of such a transformer: they hold conv1.weight"),
@@ -213,3 +214,89 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"planted\.pth holds no weights that can be read"):
         take_weights(kat(), tmp_path / "planted.pth")
     assert not (tmp_path / "ran").exists()
+
+
+# ------------------------------------------------------------------------------- other networks
+CONV: dict[str, Any] = {"layer_sizes": (4, 4, 8, 8)}
+
+
+def conv(num_classes: int = 5, channels: int = 3, **given: Any) -> Any:
+    torch.manual_seed(num_classes + channels)
+    sizes = {"num_classes": num_classes, "input_channels": channels}
+    return create_model("simple_conv_kagn", **sizes, **CONV | given)
+
+
+def described(num_classes: int = 5, channels: int = 3, **given: Any) -> Description:
+    options = {**model_options_of("simple_conv_kagn"), **CONV, **given}
+    sizes = {"num_classes": num_classes, "input_channels": channels}
+    return Description("simple_conv_kagn", options, **sizes, input_shape=(channels, 16, 16),
+                       task="classification")  # fmt: skip
+
+
+def model_options_of(name: str) -> dict[str, Any]:
+    return {key: option.default for key, option in model_options(name).items()}
+
+
+def test_a_folder_gives_its_weights_to_other_classes(tmp_path: Path) -> None:
+    source, model = conv(), conv(7)
+    drawn = {key: value.clone() for key, value in model.state_dict().items()}
+    told = take_weights(model, save_pretrained(source, tmp_path, described()), here=described(7))
+    head = {key for key in drawn if key.startswith("head.")}
+    assert set(told.left) == head and told.notes == (
+        "a new head for 7 classes, where there were 5",
+    )
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, drawn[key] if key in head else source.state_dict()[key])
+
+
+def test_gray_images_are_worth_three_equal_channels(tmp_path: Path) -> None:
+    source, model = conv().eval(), conv(channels=1).eval()
+    folder = save_pretrained(source, tmp_path, described())
+    told = take_weights(model, folder, here=described(channels=1))
+    assert set(told.resized) == {"features.0.base_weight", "features.0.basis_weight"}
+    assert "adapted from 3 channels to 1" in told.notes[0]
+    gray = images()[:, :1].double()
+    with torch.no_grad():  # the sums are of float32
+        wanted = source.double()(gray.repeat(1, 3, 1, 1))
+        assert relative(model.double()(gray), wanted) < 1e-6
+    save_pretrained(model.float(), tmp_path, described(channels=1))
+    with pytest.raises(ValueError, match="images of 1 channels, and here are 3: those of 3 can be"):
+        take_weights(conv(), tmp_path, here=described())
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    wider = {"layer_sizes": (4, 4, 8, 16)}
+    model, state = conv(), conv().state_dict()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    said = r"features\.3\.base_weight is 16x8x3x3 there, 8x8x3x3 here; they are of model=simple_"
+    with pytest.raises(ValueError, match=said) as caught:
+        take_weights(model, save_pretrained(conv(**wider), tmp_path, described(**wider)),
+                     here=described())  # fmt: skip
+    assert "layer_sizes=[4, 4, 8, 16] (here [4, 4, 8, 8])" in str(caught.value)
+    deeper = {**state, "features.4.base_weight": torch.zeros(8, 8, 3, 3)}
+    with pytest.raises(
+        ValueError, match=r"features\.4\.base_weight is there, and not here; they do"
+    ):
+        take_weights(model, deeper)
+    shallower = {key: value for key, value in state.items() if not key.startswith("features.3")}
+    with pytest.raises(ValueError, match=r"features\.3\.base_weight is not there"):
+        take_weights(model, shallower)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_names_of_others_are_understood() -> None:
+    source, model = conv(), conv(7)
+    assert set(take_weights(conv(), export_published(source)).taken) == set(
+        source.state_dict()
+    ) or (not take_weights(conv(), export_published(source)).left)
+    net = timm.create_model("resnet10t", num_classes=3)
+    model = create_model("timm", num_classes=4, input_channels=3, architecture="resnet10t")
+    told = take_weights(model, net.state_dict())
+    assert set(told.left) == {"fc.weight", "fc.bias"} and not set(told.unused) - set(told.left)
+    assert torch.equal(model.features.layer1[0].conv1.weight, net.layer1[0].conv1.weight)
+
+
+def test_maps_of_other_classes_have_a_head_of_their_own() -> None:
+    source, model = (create_model("unet", num_classes=n, input_channels=1) for n in (1, 3))
+    told = take_weights(model, source.state_dict())
+    assert all(key.startswith("head.") for key in told.left) and len(told.left) >= 1

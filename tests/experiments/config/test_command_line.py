@@ -63,7 +63,6 @@ def known_once() -> Iterator[None]:
     (["--multirun", "debug=null,fast"], "null cannot be one of several"),
     # keys, see test_keys.py
     (["lr=1e-3"], "lr is not a known key; did you mean 'optimizer.lr'?"),
-    (["trainer.patience=3"], "there is no early stopping: the weights of the best epoch"),
     (["~model.frobnicate"], "model.frobnicate is not a known key\nThe keys of model: activation"),
 ])  # fmt: skip
 def test_a_word_is_told_what_was_meant(words: list[str], meant: str) -> None:

@@ -86,8 +86,9 @@ def test_yaml_lists_every_field(group: str, table: dict[str, type]) -> None:
     """A field that YAML leaves out could not be set on the command line."""
     for name, cls in table.items():
         text = (CONFIG_DIR / group / f"{name}.yaml").read_text()
-        if table is MAP_LOSSES:
-            text += (CONFIG_DIR / "task" / "segmentation.yaml").read_text()  # what they share
+        if group == "loss":  # what they share
+            task = "segmentation" if table is MAP_LOSSES else "classification"
+            text += (CONFIG_DIR / "task" / f"{task}.yaml").read_text()
         assert all(f"{f.name}:" in text for f in fields(cls)), name
 
 
@@ -146,7 +147,10 @@ def test_what_cannot_work_is_refused_by_name(override: str, words: list[str]) ->
 
 
 @pytest.mark.parametrize("override, words", [
-    ("loss=focal loss.alpha=[-1,1]", "loss.alpha=[-1.0, 1.0]: must be numbers of 0 or more"),
+    ("loss.class_weights=[-1,1]", "loss.class_weights=[-1.0, 1.0]: must be balanced (by the"),
+    ("loss.class_weights=equal", "loss.class_weights='equal': must be balanced (by the training"),
+    ("loss.class_weights=balanced data.balance=true", "both count rare ones twice; type one"),
+    ("data.balance=true data.repeats=2", "copies are of rare classes, or of all images"),
     ("tracker=wandb tracker.project=a/b", "tracker.project='a/b'"),
 ])  # fmt: skip
 def test_rules_of_a_choice_are_its_own(override: str, words: str) -> None:

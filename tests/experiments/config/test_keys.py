@@ -27,7 +27,7 @@ def known() -> list[str]:
     ("data.path", "did you mean 'data.root'?"),
     ("momentum", "did you mean 'optimizer.momentum'?"),
     ("grid_size", "did you mean 'model.grid_size'?"),
-    ("trainer.patience", "there is no early stopping: the weights of the best epoch"),
+    ("trainer.early_stopping", "did you mean 'trainer.patience'?"),
     ("device", "trainer.cpu=true takes the CPU"),
     ("tune", "`python tune.py tune=NAME` searches over settings"),
     ("trainer.frobnicate", "trainer.frobnicate is not a known key\nThe keys of trainer: acc"),

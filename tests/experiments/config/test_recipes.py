@@ -12,6 +12,7 @@ import torch
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
+from experiments.config.beginning import without_beginning
 from experiments.config.compose import CONFIG_DIR, load_config
 from experiments.config.schema import Config
 from experiments.training.optim import build_optimizer, build_scheduler
@@ -61,7 +62,7 @@ def test_an_experiment_is_its_command(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
 def test_a_recipe_builds_the_network_that_it_names(file: Path) -> None:
     config = composed(file)
-    options = {key: value for key, value in config.model.items() if key != "name"}
+    options = {k: v for k, v in without_beginning(config.model).items() if k != "name"}
     with torch.device("meta"):
         model = create_model(
             config.model["name"], num_classes=CLASSES[config.data.name],
@@ -106,7 +107,7 @@ def test_what_the_scripts_of_transformers_name_is_what_they_are_trained_with() -
             assert (config.optimizer.lr, config.optimizer.weight_decay) == (1e-3, 0.05)
             assert (config.augment.mixup, config.augment.cutmix) == (0.8, 1.0)
             assert config.loss.label_smoothing == 0.1 and config.trainer.max_grad_norm is None
-            begin = config.trainer.weights
+            begin = config.model["weights"]
             assert (begin is None) if not init else begin.startswith(f"timm:vit_{name}_")
     for size, drop, seed in (("tiny", 0.0, 0), ("small", 0.0, 0), ("base", 0.05, 1)):
         config = composed(CONFIG_DIR / "experiment" / f"kan_deit_{size}.yaml")

@@ -42,7 +42,17 @@ def test_curves_are_the_rows(tmp_path, figures):
     assert loss["validation"] == [[1.0, 1.5]]  # a loss of null is left out
     assert accuracy["validation"] == [[1.0, 0.2], [2.0, 0.5]]
     assert Image.open(tmp_path / "curves.png").size[0] > 800
-    assert sorted(os.listdir(tmp_path)) == ["curves.png", "metrics.jsonl"]
+    assert sorted(os.listdir(tmp_path)) == ["curves.pdf", "curves.png", "metrics.jsonl"]
+    assert (tmp_path / "curves.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_curves_have_a_title_and_mark_the_chosen_epoch(tmp_path, figures):
+    metrics = write(tmp_path / "metrics.jsonl", ROWS)
+    plot_curves(metrics, tmp_path / "curves.png", SHOWN, title="a_b on $c, seed 0", chosen=2)
+    assert figures[0].get_suptitle() == "a_b on $c, seed 0"
+    for axes in figures[0].axes:
+        assert lines(axes)["chosen: epoch 2"] == [[2, 0], [2, 1]]
+        assert "chosen: epoch 2" in {text.get_text() for text in axes.get_legend().get_texts()}
 
 
 @pytest.mark.parametrize("content", [None, "", "not json\n", '{"split": "train", "epoch": 1}\n'])

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import statistics
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ import yaml
 from experiments.errors import UserError
 from experiments.reporting.read import find_runs, read_run
 from experiments.reporting.report import columns_of, main, render, short, summarize
+from experiments.runs.lock import RunLock
 
 
 def make_run(path, seed=0, test=None, status="finished", device="cpu", validation=None, **changes):
@@ -89,8 +92,56 @@ def test_other_settings_make_other_rows_and_are_named(tmp_path):
     make_run(tmp_path / "b", 0, 0.9, optimizer__lr=0.1)
     make_run(tmp_path / "c", 0, 0.7, model={"name": "other", "width": 2})
     rows = rows_of(tmp_path)
-    assert [row["settings"] for row in rows] == ["optimizer.lr=0.01", "optimizer.lr=0.1", ""]
+    assert [row["settings"] for row in rows] == ["lr=0.01", "lr=0.1", ""]
     assert all(row["test_accuracy_std"] is None for row in rows)
+
+
+def test_settings_are_told_in_short_and_without_defaults(tmp_path):
+    adamw = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.999]}
+    make_run(tmp_path / "a", 0, 0.8, optimizer=adamw)
+    model = {"name": "net", "degree": 3, "weights": "/a/long/way/to/some/run/of/yesterday"}
+    changed = {"lr": 0.1 + 0.2, "betas": [0.9, 0.99]}
+    make_run(tmp_path / "b", 0, 0.8, optimizer=adamw | changed, model=model)
+    make_run(tmp_path / "c", 0, 0.8, optimizer={**adamw, "name": "lion"})
+    first, second, third = (row["settings"] for row in rows_of(tmp_path))
+    assert first == "" and third.endswith("optimizer=lion")
+    weights = "weights=\N{HORIZONTAL ELLIPSIS}o/some/run/of/yesterday"
+    assert second == f"{weights} betas=[0.9,0.99] lr=0.3"
+
+
+def test_a_killed_run_is_no_running_one(tmp_path):
+    path = make_run(tmp_path / "a", 0, None, status="running", validation=[])
+    (path / "lock.json").write_text("{}")  # left behind
+    assert read_run(path).status == "killed"
+    code = "import sys, time; from pathlib import Path; from experiments.runs.lock import RunLock\n"
+    code += "RunLock(Path(sys.argv[1])).take(); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        assert read_run(path).status == "running"
+    finally:
+        holder.kill()
+        holder.wait()
+    assert read_run(path).status == "killed"
+    lock = RunLock(path)
+    lock.take()
+    assert read_run(path).status == "running"  # also of this process, whose lock stays
+    assert lock_is_held_elsewhere(path)
+    lock.release()
+
+
+def lock_is_held_elsewhere(path):
+    code = "import sys; from experiments.files import *; print(lock_is_held(Path(sys.argv[1])))"
+    words = [sys.executable, "-c", code, str(path / "lock.json")]
+    return subprocess.check_output(words) == b"True\n"
+
+
+def test_an_end_by_patience_is_told(tmp_path):
+    path = make_run(tmp_path / "a", 0, 0.8)
+    manifest = json.loads((path / "manifest.json").read_text())
+    ended = {"reason": "patience", "epoch": 7, "best_epoch": 4}
+    (path / "manifest.json").write_text(json.dumps({**manifest, "ended": ended}))
+    assert rows_of(tmp_path)[0]["status"] == "finished (patience, epoch 7)"
 
 
 def test_a_seed_run_again_counts_once(tmp_path):
@@ -126,7 +177,7 @@ def test_unfinished_and_broken_runs_are_listed(tmp_path):
     (make_run(tmp_path / "f", 5, 0.9, model={"name": "f"}) / "metrics.jsonl").write_text('{"spl')
     rows = rows_of(tmp_path)
     assert [row["status"] for row in rows] == [
-        "running",
+        "killed",
         "interrupted",
         "broken (no manifest.json)",
         "broken (config.yaml is unreadable)",
@@ -178,7 +229,7 @@ def test_markup_in_names_is_text(tmp_path):
     make_run(tmp_path / "c", 0, 0.8, model={"name": "[/b] :snake:\\"})
     columns = columns_of([read_run(path) for path in find_runs([tmp_path])])
     text = render(rows_of(tmp_path), columns, "text")
-    assert "[bold]net" in text and "model.widths=[1, 2]" in text
+    assert "[bold]net" in text and "widths=[1,2]" in text
     assert "[/b] :snake:\\" in text
 
 

@@ -16,6 +16,7 @@ def test_confusion_matrix_counts_and_colours(tmp_path, figures):
     assert [text.get_text() for text in axes.texts] == list("310080000")
     share = np.asarray(axes.images[0].get_array())
     assert share.tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]]
+    assert [axes.images[0].norm(value) for value in (0.0, 0.25, 1.0)] == [0.0, 0.25, 1.0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "eel"]
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from experiments.config.losses import BCEConfig, FocalConfig, LossConfig
 from experiments.errors import ConfigError
+from experiments.tasks.class_weights import class_weights
 from experiments.tasks.losses import build_loss
 
 C = 5
@@ -44,8 +45,8 @@ def test_smoothing_mixes_in_the_uniform_distribution(batch, cfg):
 
 def test_focal_equals_the_formula_for_integer_targets(batch):
     logits, targets, _ = batch
-    alpha = [0.5, 1.0, 2.0, 0.1, 3.0]
-    loss = build_loss(FocalConfig("focal", gamma=2.0, alpha=alpha), C)(logits, targets)
+    alpha = [0.5, 1.0, 2.0, 0.5, 1.0]  # of mean 1
+    loss = build_loss(FocalConfig("focal", gamma=2.0, class_weights=alpha), C)(logits, targets)
     p_t = logits.softmax(1).gather(1, targets[:, None])[:, 0]
     expected = ((1 - p_t) ** 2 * -torch.tensor(alpha)[targets] * p_t.log()).mean()
     torch.testing.assert_close(loss, expected)
@@ -107,8 +108,8 @@ def test_half_precision_logits_are_computed_in_float32(batch, cfg):
 
 
 def test_refusals():
-    with pytest.raises(ConfigError, match=r"loss.alpha has 2 weights.*there are 5"):
-        build_loss(FocalConfig("focal", alpha=[1.0, 2.0]), C)
+    with pytest.raises(ConfigError, match=r"loss.class_weights has 2 weights.*there are 5"):
+        build_loss(FocalConfig("focal", class_weights=[1.0, 2.0]), C)
     with pytest.raises(ConfigError, match="did you mean 'focal'"):
         build_loss(LossConfig("fokal"), C)
     with pytest.raises(ConfigError, match="fields of FocalConfig"):
@@ -117,3 +118,31 @@ def test_refusals():
         build_loss(LossConfig("bce"), C)
     with pytest.raises(ConfigError, match=r"loss.threshold=0.2: .*type loss.label_smoothing=0"):
         BCEConfig("bce", 0.1, threshold=0.2)
+
+
+WEIGHTS = [0.5, 1.0, 2.0, 0.5, 1.0]  # of mean 1
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: c.name)
+def test_weighted_losses_are_means_of_what_each_class_adds(batch, cfg):
+    """Against sums over classes of weights and terms, for integer, soft and smoothed targets."""
+    logits, targets, soft = batch
+    weighted = build_loss(type(cfg)(cfg.name, 0.1, [2 * w for w in WEIGHTS]), C)
+    w = torch.tensor(WEIGHTS, dtype=torch.float64)
+    for t in (F.one_hot(targets, C).double(), soft):
+        smooth = 0.9 * t + 0.1 / C
+        if cfg.name == "bce":
+            terms = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none") / C
+        else:
+            p = logits.softmax(1)
+            terms = smooth * -p.log() * ((1 - p) ** 1.5 if cfg.name == "focal" else 1)
+        torch.testing.assert_close(weighted(logits, t), (terms * w).sum(1).mean())
+    halves = [weighted(logits[:6][half], targets[:6][half]) for half in (slice(3), slice(3, 6))]
+    torch.testing.assert_close(weighted(logits[:6], targets[:6]), sum(halves) / 2)
+
+
+def test_balanced_weights_make_classes_equal():
+    counts = torch.tensor([1, 2, 4, 0])
+    weights = class_weights("balanced", 4, lambda: counts)
+    assert float(weights.mean()) == pytest.approx(1)
+    torch.testing.assert_close(weights * counts, weights[0] * torch.tensor([1.0, 1, 1, 0]))

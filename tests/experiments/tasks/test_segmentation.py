@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import load_file
 
 from experiments.app import run
 from experiments.config.compose import load_config
@@ -231,3 +232,17 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     assert one["iou"] == pytest.approx(two["iou"], abs=0.02)
     for row, other in zip(rows, other_rows, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_a_run_begins_frozen_and_weighs_by_its_pixels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ["trainer.epochs=1", "trainer.test=false"]
+    parent = go(tmp_path, *short, "loss.class_weights=balanced").run_dir
+    assert "loss.class_weights=balanced: from 0." in caplog.text
+    child = go(tmp_path, *short, f"model.weights={parent}", "model.freeze=body").run_dir
+    before, after = (load_file(path / "best.safetensors") for path in (parent, child))
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved and all(key.startswith("head.") for key in moved)
+    with pytest.raises(ConfigError, match=r"data.balance=true: task=segmentation has no class for"):
+        go(tmp_path, "data.balance=true")

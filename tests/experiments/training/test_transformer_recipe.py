@@ -85,7 +85,7 @@ def test_a_run_begins_with_trained_weights(train: Train, tmp_path: Path) -> None
     vit = create_model("vit", num_classes=7, input_channels=1, **sizes)
     file = tmp_path / "vit.safetensors"
     save_file(vit.state_dict(), file)
-    found = weights(train(f"trainer.weights={file}", "optimizer.lr=1e-9"))
+    found = weights(train(f"model.weights={file}", "optimizer.lr=1e-9"))
     shared = [key for key in found if "act" not in key and not key.startswith("head")]
     assert len(shared) > 20
     trained = vit.state_dict()
@@ -96,19 +96,16 @@ def test_a_run_begins_with_trained_weights(train: Train, tmp_path: Path) -> None
 
 
 def test_weights_that_cannot_be_had_are_refused(train: Train) -> None:
-    with pytest.raises(ConfigError, match=r"weights=no.npz: no.npz is no file; give one"):
-        train("trainer.weights=no.npz")
+    with pytest.raises(
+        ConfigError, match=r"weights=no.npz: no.npz is no file and no folder; give a run"
+    ):
+        train("model.weights=no.npz")
 
 
 def test_a_checkpoint_counts_where_both_are_given(train: Train) -> None:
     parent = train("trainer.epochs=1").run_dir
-    options = ("trainer.epochs=2", f"trainer.start_from={parent}", "trainer.weights=no.npz")
+    options = ("trainer.epochs=2", f"trainer.start_from={parent}", "model.weights=no.npz")
     assert train(*options).run_dir != parent
-
-
-def test_only_transformers_take_weights(tiny_run: Train) -> None:
-    with pytest.raises(ConfigError, match="simple_conv_kagn is none of the transformers"):
-        tiny_run("trainer.weights=some.pth")
 
 
 class Half(nn.Module):
