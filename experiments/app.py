@@ -28,7 +28,7 @@ from experiments.runs.terminal import lasting_output
 from experiments.training.interrupt import Interrupted
 
 if TYPE_CHECKING:
-    from experiments.runs.session import Result
+    from experiments.runs.ending import Result
 
 GetData = Callable[[Config], tuple[Any, Any, Any]]  # (train, validation, test)
 
@@ -48,7 +48,7 @@ def run(config: Config, get_data: GetData = default_data) -> Result:
     """
     from experiments.runs.directory import check_name
     from experiments.runs.model import check_model
-    from experiments.runs.session import run_session
+    from experiments.runs.prepare import run_session
 
     check_name(config)
     check_model(config)

@@ -190,7 +190,7 @@ def execute(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    import experiments.runs.session  # noqa: F401 - what nearly every command imports, for all of them
+    import experiments.runs.prepare  # noqa: F401 - what nearly every command imports, for all of them
 
     # Whoever runs the tests may ignore them (nohup, a shell's background), which children inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rich.console import Console
 from torch import nn
 
 from experiments.config.schema import Config
@@ -75,3 +76,15 @@ def freeze_parts(model: nn.Module, config: Config) -> Frozen:
         return freeze(model, config.model["freeze"])
     except ValueError as error:
         raise ConfigError(f"model.{error}") from error
+
+
+def take_up_weights(
+    model: nn.Module, config: Config, here: Description, console: Console
+) -> dict[str, Any] | None:
+    """Give the model the weights of model.weights, unless a checkpoint is to give all it has."""
+    if config.trainer.start_from is not None:
+        return None
+    lines, record = begin_with_weights(model, config, here)
+    for line in lines:
+        console.print(line)
+    return record

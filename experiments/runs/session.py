@@ -1,139 +1,33 @@
-"""One run from an open run directory to its result: fit, test, files, and what each end says."""
+"""One run from an open run directory to its result: it begins, trains, and ends in words."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
-from conv_kan.ops.backend import backends_that_ran
 from experiments.config.parse import to_dict
 from experiments.config.schema import Config
 from experiments.data import Datasets, EvaluationLoader
-from experiments.data.admit import admit
-from experiments.data.containers import Part
-from experiments.data.scan import left_out
-from experiments.errors import (
-    ConfigError,
-    DataError,
-    ResourceError,
-    TrainingError,
-    shortage,
-)
-from experiments.files import write_json
-from experiments.runs.beginning import begin_with_weights, freeze_parts
-from experiments.runs.console import print_processes, print_start, print_summary
+from experiments.errors import ConfigError, DataError, ResourceError, shortage
+from experiments.runs.beginning import take_up_weights
+from experiments.runs.console import print_start
 from experiments.runs.directory import RunDirectory
-from experiments.runs.facts import run_facts
-from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
-from experiments.runs.model import (
-    check_forward,
-    make_model,
-    matched_options,
-)
-from experiments.runs.opening import Opened, open_run_directory
-from experiments.runs.pictures import draw_pictures
-from experiments.runs.setup import (
-    describe,
-    describe_run,
-    make_accelerator,
-    script_of,
-    start_files,
-    training_loader,
-)
+from experiments.runs.ending import Ending, Result
+from experiments.runs.manifest import now, update_manifest
+from experiments.runs.opening import Opened
+from experiments.runs.setup import start_files, training_loader
 from experiments.runs.tracking import RunLog, start_tracker
-from experiments.tasks.base import Task, create_task
-from experiments.training.checkpoint import sha256_of
+from experiments.tasks.base import Task
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.length import check_length
 from experiments.training.optim import build_optimizer, build_scheduler
 from experiments.training.trainer import Trainer
 from models.description import Description
-from models.registry import is_kan
-
-
-@dataclass
-class Result:
-    """What a run has produced. `test` is None where the run was not to be tested."""
-
-    run_dir: Path
-    best_epoch: int
-    test: dict[str, float] | None
-
-
-def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any]]) -> Result:
-    """The body of experiments.app.run, which see.
-
-    All that can be refused is refused before the run has a directory.
-    """
-    started = time.time()
-    accelerator = make_accelerator(config)
-    # What is printed are names of all kinds: in none of them a bracket or a colon is markup.
-    console = Console(
-        quiet=not accelerator.is_main_process, soft_wrap=True, markup=False, emoji=False
-    )
-    print_processes(console, accelerator, config)
-    torch.manual_seed(config.seed)
-    data = admit(get_data(config), config)
-    task = create_task(config, data)
-    task.metrics(accelerator.device)  # refuses what it cannot judge
-    options, matched = matched_options(config, task.num_outputs, task.input_shape)
-    torch.manual_seed(config.seed_of("init"))  # whatever get_data has drawn
-    model = make_model(config, task.num_outputs, task.input_shape[0], options)
-    here = describe(config.model["name"], options, task)
-    begun = None
-    if config.model["weights"] is not None and config.trainer.resume is None:
-        begun = take_up_weights(model, config, here, console)
-    share = config.trainer.accumulation * accelerator.num_processes
-    micro_batch = config.trainer.batch_size // share
-    check_forward(model, config, task.input_shape, micro_batch, task.check_model)
-    manifest = describe_run(config, accelerator, model, task)
-    frozen = freeze_parts(model, config)
-    manifest |= {
-        "weights": begun,
-        "frozen": {
-            "what": config.model["freeze"],
-            "parameters": frozen.numbers,
-            "how": frozen.words,
-        },
-        "script": script_of(get_data),
-        "description": here.to_dict(),
-        "is_kan": is_kan(config.model["name"], options),
-        "match": None if matched is None else asdict(matched),
-        "left_out": left_out(data),
-    }
-    facts = run_facts(accelerator, data, manifest["versions"])
-    session = Session(config, accelerator, data, task, model, facts, console, started)
-    try:
-        opened = open_run_directory(config, facts, accelerator, console, session.check_length)
-    except BaseException:
-        session.trainer.close()
-        raise
-    return session.run(opened, manifest | {"facts": facts})
-
-
-def take_up_weights(
-    model: nn.Module, config: Config, here: Description, console: Console
-) -> dict[str, Any] | None:
-    """Give the model the weights of model.weights, unless a checkpoint is to give all it has."""
-    if config.trainer.start_from is not None:
-        return None
-    lines, record = begin_with_weights(model, config, here)
-    for line in lines:
-        console.print(line)
-    return record
 
 
 class Session:
@@ -142,6 +36,7 @@ class Session:
     directory: RunDirectory
     manifest: dict[str, Any]
     log: RunLog
+    ending: Ending
 
     def __init__(
         self,
@@ -220,6 +115,17 @@ class Session:
         self.log = self.make_log(trackers[0] if trackers else None)
         directory, described = self.directory, manifest["description"]
         self.trainer.write_to(directory.checkpoints, directory.best, self.log, described)
+        self.ending = Ending(
+            self.config,
+            self.accelerator,
+            self.task,
+            self.trainer,
+            self.data.test,
+            directory,
+            self.log,
+            self.console,
+            self.started,
+        )
 
     def make_log(self, tracker: GeneralTracker | None) -> RunLog:
         config = self.config
@@ -250,14 +156,6 @@ class Session:
             workers=self.config.data.workers,
             **self.ranks(),
         )
-
-    def predict(self, indices: Sequence[int]) -> list[tuple[Tensor, Any, Any]]:
-        """Of each of some test items (inputs, outputs, targets), by this process alone."""
-        items = Part(self.data.test, np.asarray(indices, dtype=np.int64))
-        recipe = self.task.recipe(training=False)
-        with closing(EvaluationLoader(items, recipe, batch_size=1, rank=0, world_size=1)) as loader:
-            module = self.trainer.evaluated_module()
-            return list(self.trainer.evaluator.predict(module, loader))
 
     def begin(self, opened: Opened) -> None:
         """Take up this run's checkpoint, or that of another one as the beginning."""
@@ -307,9 +205,9 @@ class Session:
         try:
             self.begin(opened)
             self.fit()
-            self.tell_end()
+            self.ending.tell_end()
             self.log.tell_waiting()
-            result = self.test() if self.config.trainer.test else self.leave_untested()
+            result = self.end()
             status = "finished"
             return result
         except Interrupted:
@@ -326,19 +224,7 @@ class Session:
             raise ResourceError(f"{found}\n{self.way_to_resume()}") from error
         finally:
             self.log.close()
-            self.write_end(status)
-
-    def tell_end(self) -> None:
-        """Why training has ended, in the manifest; on the terminal where it is not the epochs."""
-        reason, progress = str(self.trainer.ended()), self.trainer.progress
-        ended = {"reason": reason, "epoch": progress.epoch, "best_epoch": progress.best_epoch}
-        if reason == "patience":
-            self.console.print(
-                f"ended in epoch {progress.epoch}: no better validation "
-                f"{self.config.trainer.monitor} for {progress.stale} epochs "
-                f"(trainer.patience={self.config.trainer.patience})"
-            )
-        on_first(self.accelerator, lambda: update_manifest(self.directory.manifest, ended=ended))
+            self.ending.write_end(status)
 
     def fit(self) -> None:
         """Train; what cannot be read stops all processes between two steps, where it is saved."""
@@ -351,76 +237,13 @@ class Session:
                 f"{self.way_to_resume()}"
             ) from error
 
+    def end(self) -> Result:
+        """The test, where there is to be one."""
+        if not self.config.trainer.test:
+            return self.ending.leave_untested()
+        return self.ending.test(self.evaluation_loader(self.data.test), self.way_to_resume)
+
     def way_to_resume(self) -> str:
         if self.directory.checkpoints.last() is None:
             return "There is no checkpoint yet: start again."
         return f"Resume with the same command and trainer.resume={self.directory.path}"
-
-    def leave_untested(self) -> Result:
-        """The end of a run with trainer.test=false."""
-        directory, epoch = self.directory, self.trainer.progress.best_epoch
-        on_first(
-            self.accelerator, lambda: draw_pictures(self.task, directory, {}, self.console.print)
-        )
-        self.console.print(f"not tested (trainer.test=false); weights of epoch {epoch}: "
-                           f"{directory.best}")  # fmt: skip
-        return Result(directory.path, epoch, None)
-
-    def test(self) -> Result:
-        """Load the best weights, read the test split once, write results and pictures.
-
-        Raises TrainingError: the loss is not finite; what could be computed is written.
-        """
-        trainer, directory, progress = self.trainer, self.directory, self.trainer.progress
-        trainer.load_best()
-        with closing(self.evaluation_loader(self.data.test)) as loader:
-            try:
-                values, metrics = trainer.evaluate(loader)
-            except (DataError, ResourceError) as error:
-                way = f"Training is done. {self.way_to_resume()}"
-                raise type(error)(f"{error}\n{way}") from error
-        record = self.task.record(metrics)
-        pictures = on_first(self.accelerator, lambda: self.write_test(values, record))
-        print_summary(
-            self.console, self.config, self.task, directory, values, progress.best_epoch, pictures
-        )
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(
-                f"the test loss is {values['loss']} with the weights of epoch "
-                f"{progress.best_epoch}; {directory.test} has the figures that could be computed"
-            )
-        return Result(directory.path, progress.best_epoch, values)
-
-    def write_test(self, values: dict[str, float], record: dict[str, Any]) -> list[Path]:
-        """Write the result, and return the pictures of it."""
-        directory, progress = self.directory, self.trainer.progress
-        test = {"split": "test", "epoch": progress.best_epoch, "weights": directory.best.name}
-        test |= {"metrics": values, **record}
-        write_json(directory.test, test)
-        update_manifest(directory.manifest, test_sha256=sha256_of(directory.test))
-        pictures = draw_pictures(self.task, directory, test, self.console.print, self.predict)
-        self.log.track("test", progress.step, values)
-        return pictures
-
-    def write_end(self, status: str) -> None:
-        """Complete the manifest; a full disk must not hide the error that led here."""
-        if not self.main:
-            return
-        step = self.log.median_step()
-        rate = self.config.trainer.batch_size / step if step else None
-        best = self.trainer.progress.best_sha256 if status == "finished" else None
-        try:
-            update_manifest(
-                self.directory.manifest,
-                status=status,
-                best_sha256=best or None,
-                backend=backends_that_ran(),
-                step_seconds=step,
-                images_per_second=rate,
-                data_share=self.log.data_share(),
-                wall_seconds=time.time() - self.started,
-                finished=now(),
-                peak_memory_bytes=peak_memory_bytes(self.accelerator.device),
-            )
-        except OSError as error:
-            self.console.print(f"the manifest could not be completed: {error}")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.app import launch, run
 from experiments.config.compose import load_config
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from tests import forks
 from tests.forks import Ended
 

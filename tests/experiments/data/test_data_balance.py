@@ -16,7 +16,7 @@ from experiments.data.containers import TensorImages
 from experiments.data.loader import TrainLoader
 from experiments.data.masks import TensorMasks, count_pixels
 from experiments.data.seeding import Sampling
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.classification import describe_images, image_recipe
 
 CLASSES = np.repeat([0, 1, 3], [14, 5, 1])  # none of class 2

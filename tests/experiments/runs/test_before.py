@@ -68,10 +68,10 @@ def test_a_penalty_without_a_layer_to_act_on_leaves_nothing(
 ) -> None:
     from torch import nn
 
-    from experiments.runs import session
+    from experiments.runs import prepare
 
     plain = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
-    monkeypatch.setattr(session, "make_model", lambda *arguments: plain)
+    monkeypatch.setattr(prepare, "make_model", lambda *arguments: plain)
     done = command(*TINY, f"runs_dir={tmp_path}", "penalty.activation_l2=0.1")
     assert done.returncode == 2 and "acts on KAN layers" in done.stderr
     assert not list(tmp_path.iterdir())

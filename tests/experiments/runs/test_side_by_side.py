@@ -197,7 +197,7 @@ def test_a_full_disk_is_a_message_on_all_processes(tmp_path: Path) -> None:
     [
         ("experiments.runs.lock", "os.ftruncate", "cannot write"),
         ("experiments.training.checkpoint", "CheckpointStore._write_files", "cannot write check"),
-        ("experiments.runs.session", "write_json", "the disk is full"),
+        ("experiments.runs.ending", "write_json", "the disk is full"),
     ],
 )
 def test_a_full_disk_is_a_message_wherever_it_is_met(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.runs.terminal import Lasting, lasting_output
 from experiments.tasks.classification import Classification
 from experiments.training.interrupt import StopSignal

@@ -18,7 +18,7 @@ from experiments.data.containers import Joined, Unread, labels_of, locate
 from experiments.data.splits import join
 from experiments.errors import DataError
 from experiments.files import read_rows
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from tests.experiments.conftest import TINY
 
 Run = Callable[..., Result]

@@ -19,7 +19,7 @@ from experiments.data.admit import admit
 from experiments.errors import UserError
 from experiments.files import read_rows
 from experiments.reporting.report import main
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.base import create_task
 from experiments.tasks.label_metrics import LabelMetrics
 from experiments.tasks.multilabel import ReadLabels

@@ -20,7 +20,7 @@ from experiments.data.admit import admit
 from experiments.errors import DataError, UserError
 from experiments.files import read_rows
 from experiments.reporting.report import main
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.base import create_task
 from experiments.tasks.number_metrics import NumberMetrics
 from models.description import Description

@@ -18,7 +18,7 @@ from experiments.data.containers import Datasets, TensorImages
 from experiments.errors import ConfigError, DataError, UserError
 from experiments.files import read_rows
 from experiments.reporting.report import main
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.base import create_task
 from tests import forks
 from tests.experiments.tasks.rectangles import IGNORE, rectangles, splits

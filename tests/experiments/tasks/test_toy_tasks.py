@@ -23,7 +23,7 @@ from experiments.data import Recipe, load_datasets
 from experiments.errors import ConfigError
 from experiments.reporting.read import read_rows
 from experiments.reporting.report import main
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.base import Task
 from experiments.tasks.rows import TASKS, Figure, register_task
 from models import register, registry

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from experiments.app import launch
-from experiments.runs.session import Trainer
+from experiments.training.trainer import Trainer
 
 
 def kill_in_the_middle_of(step: int, micro_batch: int, number: int) -> None:

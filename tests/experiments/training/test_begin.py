@@ -15,7 +15,7 @@ from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.config.resume import complete
 from experiments.errors import ConfigError
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.checkpoint import sha256_of
 from tests.experiments.conftest import TINY
 

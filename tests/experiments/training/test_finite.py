@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.errors import TrainingError
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.tasks.classification import Classification
 from experiments.training.checkpoint import verify
 from experiments.training.finite import not_finite
@@ -96,16 +96,16 @@ def test_one_epoch_of_nan_is_not_finished(tiny_run: Run, tmp_path: Path) -> None
 def test_a_model_may_hold_infinities_of_its_own(
     tiny_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.runs import session
+    from experiments.runs import prepare
 
-    make = session.make_model
+    make = prepare.make_model
 
     def masked(*arguments: object) -> torch.nn.Module:
         model = make(*arguments)  # type: ignore[arg-type]
         model.register_buffer("mask", torch.tensor([0.0, -INF]))
         return model
 
-    monkeypatch.setattr(session, "make_model", masked)
+    monkeypatch.setattr(prepare, "make_model", masked)
     assert tiny_run("trainer.limit_steps=1").test is not None
 
 

@@ -19,7 +19,7 @@ from experiments.config.optim import (
 )
 from experiments.errors import ConfigError
 from experiments.files import read_rows
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.optim import build_optimizer, build_scheduler, decay_groups
 from models import create_model
 

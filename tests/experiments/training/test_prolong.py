@@ -15,7 +15,7 @@ from experiments.config.compose import load_config
 from experiments.config.optim import FallingConfig, OneCycleConfig, WarmupConfig
 from experiments.errors import CheckpointError, ConfigError
 from experiments.files import read_rows
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.length import check_length
 from experiments.training.trainer import Trainer
 from tests.experiments.conftest import TINY

@@ -12,7 +12,7 @@ from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.errors import CheckpointError
 from experiments.files import read_rows, write_json
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.checkpoint import sha256_of
 from tests.experiments.conftest import TINY
 

@@ -16,7 +16,7 @@ from experiments.data import reader
 from experiments.errors import DataError
 from experiments.files import read_rows
 from experiments.runs import directory
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.checkpoint import CheckpointStore
 from experiments.training.trainer import Trainer
 from tests import forks

@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.errors import ConfigError, TrainingError
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.runs.setup import set_threads
 from experiments.tasks.classification import Classification
 from experiments.training.checkpoint import read_tensors

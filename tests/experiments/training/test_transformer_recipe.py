@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.errors import ConfigError
-from experiments.runs.session import Result
+from experiments.runs.ending import Result
 from experiments.training.checkpoint import read_tensors
 from models import create_model
 from models.entry import Entry
