@@ -15,7 +15,7 @@ from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.data.info import ImageInfo
 from experiments.data.mask_transforms import build_pair_transform
-from experiments.data.resizing import fit
+from experiments.data import resizing
 from experiments.data.transforms import build_train_transform
 from experiments.errors import UserError
 from models.description import Description, Preprocessing
@@ -27,6 +27,10 @@ IMAGE = (RAMP * 255).round().to(torch.uint8)
 
 def info(**changes) -> ImageInfo:
     return ImageInfo(**{**INFO.__dict__, **changes})
+
+
+def fit(of: ImageInfo) -> torch.nn.Module:
+    return resizing.fit(of.preprocessing)
 
 
 def resized(height: int, width: int) -> torch.Tensor:
