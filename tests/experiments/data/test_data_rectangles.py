@@ -13,9 +13,9 @@ from torchvision.transforms.v2 import functional as F
 
 from experiments.app import run
 from experiments.config.compose import load_config
+from experiments.data import resizing
 from experiments.data.info import ImageInfo
 from experiments.data.mask_transforms import build_pair_transform
-from experiments.data import resizing
 from experiments.data.transforms import build_train_transform
 from experiments.errors import UserError
 from models.description import Description, Preprocessing
