@@ -43,17 +43,21 @@ def default_data(config: Config) -> tuple[Any, Any, Any]:
 def run(config: Config, get_data: GetData = default_data) -> Result:
     """Train, select by validation, test once; everything is written to a run directory.
 
+    With trainer.mode=evaluate the test split goes through trained weights, and nothing else.
+
     Raises UserError (ConfigError, DataError, CheckpointError, TrainingError, ResourceError) with a
     message for the user; Interrupted when a signal asked to stop and the checkpoint is written.
     """
     from experiments.runs.directory import check_name
+    from experiments.runs.evaluating import run_evaluation
     from experiments.runs.model import check_model
     from experiments.runs.prepare import run_session
 
     check_name(config)
     check_model(config)
     with lasting_output(), in_words():
-        return run_session(config, get_data)
+        evaluates = config.trainer.mode == "evaluate"
+        return (run_evaluation if evaluates else run_session)(config, get_data)
 
 
 # ------------------------------------------------------------------------------------ command line

@@ -67,6 +67,7 @@ RESUME: dict[str, str] = {
     "metrics": RECORDED,
     "metrics.threshold": REFUSED,  # from which a label is predicted: F1, which may select
     "metrics.background": REFUSED,  # whether figures of masks, which select, are over class 0, too
+    "trainer.mode": REFUSED,
     "trainer.epochs": REFUSED,
     "trainer.batch_size": REFUSED,
     "trainer.accumulation": REFUSED,

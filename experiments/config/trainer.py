@@ -11,6 +11,7 @@ from experiments.config.checks import require, require_choice
 class TrainerConfig:
     """How long, how large and how precise; see README for each key's meaning in use."""
 
+    mode: str = "train"  # train | evaluate: the test split through model.weights, untrained
     epochs: int = 10
     batch_size: int = 128  # images per optimizer step, over all processes and accumulation steps
     accumulation: int = 1  # micro-batches per optimizer step
@@ -37,6 +38,7 @@ class TrainerConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        require_choice("trainer.mode", self.mode, ("train", "evaluate"))
         for key in ("epochs", "batch_size", "accumulation", "evaluation_batch_size", "keep_last"):
             value = getattr(self, key)
             require(value >= 1, f"trainer.{key}", value, "must be 1 or more")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
 
@@ -33,10 +34,7 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
     """
     started = time.time()
     accelerator = make_accelerator(config)
-    # What is printed are names of all kinds: in none of them a bracket or a colon is markup.
-    console = Console(
-        quiet=not accelerator.is_main_process, soft_wrap=True, markup=False, emoji=False
-    )
+    console = make_console(accelerator)
     print_processes(console, accelerator, config)
     torch.manual_seed(config.seed)
     data = admit(get_data(config), config)
@@ -55,6 +53,12 @@ def run_session(config: Config, get_data: Callable[[Config], tuple[Any, Any, Any
         session.trainer.close()
         raise
     return session.run(opened, manifest)
+
+
+def make_console(accelerator: Accelerator) -> Console:
+    """The terminal of the first process; those of others say nothing."""
+    # What is printed are names of all kinds: in none of them a bracket or a colon is markup.
+    return Console(quiet=not accelerator.is_main_process, soft_wrap=True, markup=False, emoji=False)
 
 
 def build_model(

@@ -17,22 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from experiments.app import default_data, exit_with_message
 from experiments.config.resume import REFUSED, changed_facts, policy
 from experiments.config.schema import Config
 from experiments.data import Datasets
 from experiments.data.admit import admit
-from experiments.errors import ConfigError, in_words, nearest, shortage
-from experiments.files import read_mapping, write_json
-from experiments.runs.evaluation import Evaluation, evaluate_split, print_evaluation, published
+from experiments.errors import ConfigError, in_words, nearest
+from experiments.runs.evaluation import evaluate_split, print_evaluation, published
+from experiments.runs.evaluation_files import write_evaluation
 from experiments.runs.facts import run_facts
 from experiments.runs.model import check_forward
+from experiments.runs.prepare import make_console
 from experiments.runs.setup import make_accelerator
 from experiments.runs.terminal import lasting_output
 from experiments.tasks.answers import Answering
-from experiments.tasks.base import Picture, Task, create_task
+from experiments.tasks.base import Task, create_task
 from experiments.usage.load import LoadedRun, load_run
 from experiments.usage.recompose import PRECISIONS, Recomposed, recompose
 from experiments.usage.renamed import as_trained
@@ -89,9 +88,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     asked = recompose(run.config, run.description, options.overrides)
     config = _with_precision(asked.config, run, options.precision)
     accelerator = make_accelerator(config)
-    console = Console(
-        quiet=not accelerator.is_main_process, soft_wrap=True, markup=False, emoji=False
-    )
+    console = make_console(accelerator)
     data = admit(_get_data(run, asked)(config), config)
     same = _same_data(run, data, accelerator)
     if not same and not asked.other_data:
@@ -109,7 +106,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         print_evaluation(console, title, task, evaluation)
         about = _about(options, run, config, accelerator.mixed_precision, same)
-        _write(options, run, task, evaluation, about, console)
+        rule = run.description.preprocessing
+        keys = published(run.description.model, task, run.model, evaluation.values, rule)
+        folder = options.out or run.path / "evaluations"
+        write_evaluation(folder, about, keys, task, evaluation, console)
 
 
 def _with_precision(config: Config, run: LoadedRun, asked: str | None) -> Config:
@@ -186,61 +186,3 @@ def _about(
         "precision": precision,
         "tta": "mean of the outputs for image and mirror image" if options.tta else None,
     }
-
-
-def _write(
-    options: argparse.Namespace,
-    run: LoadedRun,
-    task: Task,
-    evaluation: Evaluation,
-    about: dict[str, Any],
-    console: Console,
-) -> None:
-    """Write the result and its pictures. Raises: ConfigError: they cannot be written there."""
-    folder = options.out or run.path / "evaluations"
-    found = evaluation.found
-    keys = published(
-        run.description.model, task, run.model, evaluation.values, run.description.preprocessing
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = _free_name(folder, about)
-        figures = {"metrics": evaluation.values, **evaluation.record}
-        write_json(path, {**keys, **about, "images": evaluation.images, **figures, **found})
-        console.print(f"results: {path}")
-    except OSError as error:
-        raise shortage(error) or ConfigError(
-            f"{folder} cannot be written: {error.strerror}; choose another place with --out DIR"
-        ) from error
-    draw_pictures({**task.pictures(figures), **evaluation.details.pictures(found)}, path, console)
-
-
-def draw_pictures(pictures: dict[str, Picture], path: Path, console: Console) -> None:
-    """Draw beside the result; one that cannot be drawn is named, and ends nothing."""
-    for name, draw in pictures.items():
-        picture = path.with_name(f"{path.stem}_{name}.png")
-        try:
-            draw(picture)
-        except Exception as error:
-            console.print(f"{picture.name} could not be drawn: {type(error).__name__}: {error}")
-        else:
-            console.print(f"picture: {picture}")
-
-
-def _free_name(folder: Path, about: dict[str, Any]) -> Path:
-    """The file of this evaluation: what was asked in the same words before gives way to it."""
-    words = [about["data"], about["split"]]
-    words += [about["precision"]] if about["precision"] != "no" else []
-    stem = "-".join([*words, "tta"] if about["tta"] else words)
-    number = 1
-    while True:
-        path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.json"
-        try:
-            earlier = read_mapping(path)
-        except FileNotFoundError:
-            return path
-        except (OSError, ValueError):
-            earlier = {}
-        if all(earlier.get(key) == about[key] for key in ("run", "overrides")):
-            return path
-        number += 1

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from experiments.config.data import DataConfig
 from experiments.data import load_datasets
-from experiments.usage import evaluate as command
+from experiments.runs import evaluation_files as files
 from experiments.usage import load_run
 from experiments.usage.evaluate import main
 
@@ -29,7 +29,7 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
 
     def go(run: Path, *arguments: str) -> dict:
         if "--split" in arguments or "data=folder" in arguments:  # drawn once is enough
-            monkeypatch.setattr(command, "draw_pictures", lambda *_: None)
+            monkeypatch.setattr(files, "draw_pictures", lambda *_: None)
         before = (run / "test.json").read_bytes()
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         assert main([str(run), *arguments, "--out", str(out)]) == 0
@@ -144,7 +144,7 @@ MISTAKES = {
     "type": (["data.workers=many"], "data.workers='many': must be"),
     "classes": (["data=fashion_mnist", "data.download=false", "data.root=/no"], "fashion_mnist"),
     "masks": (["data=canvas", "data.source=digits", "data.count=20"], "the network knows 10"),
-    "size": (["data.image_size=0"], "data.image_size=0: must be positive"),
+    "size": (["data.image_size=0"], "data.image_size=0: must be a side"),
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_a_mistake_is_a_sentence(mistake: str, runs, capsys, tmp_path: Path) -> 
 
 
 def test_other_settings_do_not_overwrite_an_evaluation(runs, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(command, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(files, "draw_pictures", lambda *_: None)
     run, out = str(runs("kagn")), ["--out", str(tmp_path)]
     main([run, *out])
     main([run, *out])
