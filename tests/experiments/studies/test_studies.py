@@ -7,6 +7,7 @@ import pytest
 from experiments.config.compose import load_config
 from experiments.errors import UserError
 from experiments.studies import command, record
+from experiments.studies.segmentation import SEGMENTATION
 from experiments.studies.study import Study
 from experiments.studies.tables import cells, tables
 from experiments.studies.transformers import TRANSFORMERS
@@ -14,7 +15,8 @@ from experiments.studies.zoo import FAMILIES, KINDS, ZOO
 from models.registry import is_kan, model_options, parse_reference
 
 ALL = list(ZOO.settings())
-FIRST = [(study, s) for study in (ZOO, TRANSFORMERS) for s in study.settings() if s.seed == 0]
+STUDIES = (ZOO, TRANSFORMERS, SEGMENTATION)
+FIRST = [(study, s) for study in STUDIES for s in study.settings() if s.seed == 0]
 
 
 def chosen(setting):
@@ -58,6 +60,23 @@ def test_a_setting_composes(tmp_path):
     for setting in TRANSFORMERS.settings(["digits"]):
         config = load_config("cifar", [*setting.command[1:]])
         assert config.trainer.threads == 1 and config.seed == setting.seed
+
+
+def test_u_networks_have_the_recipe_of_the_quickstart():
+    """Whose network is one of them; batches of its threads aside."""
+    preset = load_config("segmentation", ["experiment=segmentation_quickstart"])
+    kinds = set()
+    for setting in SEGMENTATION.settings():
+        script, *words = setting.command
+        config = load_config(script.removesuffix(".py"), words)
+        kinds.add(setting.name)
+        for group in ("data", "augment", "optimizer", "scheduler", "loss"):
+            assert getattr(config, group) == getattr(preset, group), group
+        for key in ("epochs", "batch_size", "ema_decay", "max_grad_norm"):
+            assert getattr(config.trainer, key) == getattr(preset.trainer, key), key
+        if setting.name == "canvas/small/UKAGNet/kan":
+            assert config.model == preset.model
+    assert len(kinds) == 4 * 2 and SEGMENTATION.figure.name == "iou"
 
 
 def test_rows_are_chosen_by_a_part_of_their_name():
