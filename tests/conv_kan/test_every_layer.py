@@ -256,23 +256,19 @@ def test_trains_compiled_to_machine_code(name):
 
 
 @layers_in_turn
-def test_exports_for_any_batch(name):
-    layer, x = make(name).eval(), image(name)
+def test_exports_for_any_batch_also_as_onnx(name, tmp_path):
+    layer, x, other = make(name).eval(), image(name), image(name, batch=7)
     batch = torch.export.Dim("batch", min=2, max=64)
     program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},))
-    for other in (x, image(name, batch=7)):
-        close(program.module()(other), layer(other))
-
-
-@layers_in_turn
-def test_onnx_equals_eager(name, tmp_path):
+    for inputs in (x, other):
+        close(program.module()(inputs), layer(inputs))
     pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
-    layer, x, file = make(name).eval(), image(name), str(tmp_path / "layer.onnx")
-    torch.onnx.export(layer, (x,), file, dynamo=True, verbose=False)
+    runtime, file = pytest.importorskip("onnxruntime"), str(tmp_path / "layer.onnx")
+    torch.onnx.export(program, (x,), file, dynamo=True, optimize=False, verbose=False)
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    close(torch.from_numpy(y), layer(x), 1e-4)
+    for inputs in (x, other):
+        (y,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        close(torch.from_numpy(y), layer(inputs), 1e-4)
 
 
 DISTRIBUTED = """
