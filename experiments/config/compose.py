@@ -216,7 +216,7 @@ def _owner(config_name: str, overrides: Sequence[str], override: str) -> ConfigE
         return None
     added = [f"+{o}" if o == override else o for o in overrides]
     try:
-        to_config(_compose(config_name, added))
+        to_config(_compose(config_name, added), added)
     except ConfigError as error:
         return error
     except (HydraException, OmegaConfBaseException):

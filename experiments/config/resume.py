@@ -58,6 +58,7 @@ RESUME: dict[str, str] = {
     "data.classes": REFUSED,
     "data.source": REFUSED,
     "data.count": REFUSED,
+    "data.objects": REFUSED,
     "data.ndim": REFUSED,
     "augment": REFUSED,
     "optimizer": REFUSED,

@@ -67,9 +67,7 @@ def admit(splits: Any, config: Config) -> Datasets:
     given = join(train, validation) if fit_all else train, validation
     parts = [
         Admitted(dataset, split, config.data.alpha)
-        for split, dataset in zip(
-            Datasets._fields, (*given, test if config.trainer.test else Unread()), strict=True
-        )
+        for split, dataset in zip(Datasets._fields, (*given, test), strict=True)
     ]
     if config.data.check or config.data.skip_damaged:
         with preserved_generators():
@@ -101,6 +99,9 @@ def _taken(splits: Any, config: Config) -> tuple[Any, Any, Any]:
     """Each split as a dataset with images, whose labels are no names."""
     taken = []
     for split, given in zip(Datasets._fields, _three(splits), strict=True):
+        if split == "test" and not config.trainer.test:
+            taken.append(Unread())  # not even its first item is looked at
+            continue
         dataset = as_dataset(given, config.data, split)
         if not len(dataset):
             raise DataError(f"the {split} split has no images: {_WAY_OUT[split]}")

@@ -83,7 +83,7 @@ def admit_tensor(image: Tensor) -> Tensor:
         return image.to(torch.float32) / 65535
     if image.dtype.is_floating_point:
         require_unit_range(image)
-        return image.detach().to(torch.float32)
+        return (image.detach() if image.requires_grad else image).to(torch.float32)
     if image.dtype == torch.bool:
         raise DataError(f"{_is(image)}: the rule is uint8 or [0, 1]; give image.float()")
     if image.dtype.is_complex:

@@ -43,7 +43,9 @@ def test_entry_composes(entry: str) -> None:
 def test_group_file_composes(file: Path) -> None:
     group = file.parent.name
     choice = f"{group}={file.stem}"
-    is_theirs = choice in ("task=segmentation", *OF_MASKS)
+    is_theirs = choice in ("task=segmentation", *OF_MASKS) or (
+        group == "experiment" and "launch segmentation.py" in file.read_text(encoding="utf-8")
+    )
     task = ["task=regression"] if group == "loss" and file.stem in REGRESSION_LOSSES else []
     config = to_dict(load_config("segmentation" if is_theirs else "cifar", [*task, choice]))
     section = config.get(file.parent.name)

@@ -254,7 +254,7 @@ def test_test_data_is_read_once_after_training(
     )
     tiny_run()
     (before,) = set(steps)  # the door looks at a sample of every split
-    assert before <= 64 and sorted(read[before:]) == list(range(359))
+    assert len(set(read[:before])) <= 64 and sorted(read[before:]) == list(range(359))
 
 
 @pytest.mark.parametrize("launcher", ["ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", None])
