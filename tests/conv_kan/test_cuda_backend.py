@@ -207,7 +207,10 @@ def train(backend_name, dtype, steps=30):
     return losses
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+SINGLE = pytest.param(torch.float32, 1e-5, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [SINGLE, (torch.float64, 1e-12)])
 def test_thirty_steps_agree_with_torch(monkeypatch, dtype, bound):
     plain = train("torch", dtype)
     executor = Executor(checked=False).install(monkeypatch)

@@ -107,6 +107,7 @@ def test_images_that_are_too_small_are_refused():
         forecast_memory(on_meta("vggkan"), (3, 1, 1), 2)
 
 
+@pytest.mark.slow
 @counts_pages
 def test_a_process_that_trains_grows_about_as_forecast():
     """To within a factor that no processor and no luck of the allocator exceeds."""
