@@ -20,7 +20,7 @@ from experiments.__main__ import MODULES
 from experiments.config.command_line import read_command_line
 from experiments.config.places import entry_names
 from experiments.tuning import launch as tuning
-from models.command import main as print_model
+from models.command import is_pattern, names_like, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -154,8 +154,9 @@ def _is_read_elsewhere(words: Sequence[str]) -> None:
     """Of other programs: nothing here knows their words."""
 
 
-def _prints_a_model(words: Sequence[str]) -> None:
-    assert print_model(list(words)) == 0
+def _names_a_model(words: Sequence[str]) -> None:
+    name, *options = words
+    assert names_like(name) if is_pattern(name) else read_options(name, options)
 
 
 PARSED = (
@@ -163,7 +164,7 @@ PARSED = (
     "experiments.benchmarks", "experiments.studies.zoo", "experiments.studies.fit_rational",
 )  # fmt: skip
 OF_MODULES: dict[str, Callable[[Sequence[str]], None]] = {
-    "models": _prints_a_model,
+    "models": _names_a_model,
     "experiments.tuning": _check_search,
     "pytest": _is_read_elsewhere,  # tests of other files
 }

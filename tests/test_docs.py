@@ -26,7 +26,9 @@ COMPOSED = {
     "PATH": "the images are the reader's",
     "pets": "downloads 800 MB",
     "mni152": "downloads a template",
-    "model=": "a network that takes longer",
+    "model=u2kagnet_small": "a network that takes longer",
+    "model=timm": "as long",
+    "model=torchvision": "as long",
     "experiment=": "minutes",
     "pip install": "downloads",
 }
