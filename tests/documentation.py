@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import runpy
 import shlex
@@ -20,6 +21,8 @@ from experiments.__main__ import MODULES
 from experiments.config.command_line import read_command_line
 from experiments.config.places import entry_names
 from experiments.tuning import launch as tuning
+from experiments.tuning.checks import Composer, check_space
+from experiments.tuning.request import Request
 from models.command import is_pattern, names_like, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,9 +83,11 @@ class _Parsed(BaseException):
     """The words were read; what would be done with them is not."""
 
 
-def check_command(words: Sequence[str]) -> None:
+@functools.cache
+def check_command(words: tuple[str, ...], config: str | None = None) -> None:
     """Compose what a command trains, or read its words as the command would; do neither.
 
+    config: that of a script which the page itself has.
     Raises: an error, or SystemExit, where the command would end with one; KeyError for a command
     that nobody has said how to check.
     """
@@ -99,8 +104,8 @@ def check_command(words: Sequence[str]) -> None:
     elif arguments[0] == "tune.py":
         _check_search(arguments[1:])
     else:
-        assert (ROOT / arguments[0]).is_file(), f"no {arguments[0]}"
-        read_command_line(Path(arguments[0]).stem, arguments[1:])
+        assert config or (ROOT / arguments[0]).is_file(), f"no {arguments[0]}"
+        read_command_line(config or Path(arguments[0]).stem, arguments[1:])
 
 
 _MIXED = ("parse_intermixed_args",)
@@ -129,12 +134,23 @@ def _check_search(words: Sequence[str]) -> None:
     """A space is composed as for a search; what is done afterwards needs one that has ended."""
     with (
         mock.patch.object(tuning, "run_search", side_effect=_Parsed),
+        mock.patch.object(tuning, "check_space", _check_space_once),
         mock.patch.object(tuning, "_afterwards", side_effect=_Parsed),
     ):
         try:
             assert tuning.main(words) == 0  # --help
         except _Parsed:
             return
+
+
+def _check_space_once(request: Request, composer: Composer) -> None:
+    """Tens of points are composed: of spaces that several commands name, once."""
+    if str(request.space) not in _SPACES:
+        check_space(request, composer)
+        _SPACES.add(str(request.space))
+
+
+_SPACES: set[str] = set()
 
 
 def _is_target(words: Sequence[str]) -> None:
