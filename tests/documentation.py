@@ -8,6 +8,7 @@ import re
 import runpy
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -84,10 +85,9 @@ class _Parsed(BaseException):
 
 
 @functools.cache
-def check_command(words: tuple[str, ...], config: str | None = None) -> None:
+def check_command(words: tuple[str, ...]) -> None:
     """Compose what a command trains, or read its words as the command would; do neither.
 
-    config: that of a script which the page itself has.
     Raises: an error, or SystemExit, where the command would end with one; KeyError for a command
     that nobody has said how to check.
     """
@@ -104,8 +104,8 @@ def check_command(words: tuple[str, ...], config: str | None = None) -> None:
     elif arguments[0] == "tune.py":
         _check_search(arguments[1:])
     else:
-        assert config or (ROOT / arguments[0]).is_file(), f"no {arguments[0]}"
-        read_command_line(config or Path(arguments[0]).stem, arguments[1:])
+        assert (ROOT / arguments[0]).is_file(), f"no {arguments[0]}"
+        read_command_line(Path(arguments[0]).stem, arguments[1:])
 
 
 _MIXED = ("parse_intermixed_args",)
@@ -122,7 +122,8 @@ def _and_stop(name: str) -> Callable[..., None]:
 
 
 def _until_parsed(module: str, words: Sequence[str]) -> None:
-    with mock.patch.object(sys, "argv", [module, *words]):
+    with mock.patch.object(sys, "argv", [module, *words]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'.*' found in sys.modules")  # another test's
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except _Parsed:
