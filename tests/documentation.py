@@ -21,6 +21,7 @@ from torch.distributed.run import get_args_parser
 from experiments.__main__ import MODULES
 from experiments.config.command_line import read_command_line
 from experiments.config.places import entry_names
+from experiments.tuning import checks
 from experiments.tuning import launch as tuning
 from experiments.tuning.checks import Composer, check_space
 from experiments.tuning.request import Request
@@ -136,6 +137,7 @@ def _check_search(words: Sequence[str]) -> None:
     with (
         mock.patch.object(tuning, "run_search", side_effect=_Parsed),
         mock.patch.object(tuning, "check_space", _check_space_once),
+        mock.patch.object(checks, "SAMPLES", 2),
         mock.patch.object(tuning, "_afterwards", side_effect=_Parsed),
     ):
         try:
@@ -145,7 +147,7 @@ def _check_search(words: Sequence[str]) -> None:
 
 
 def _check_space_once(request: Request, composer: Composer) -> None:
-    """Tens of points are composed: of spaces that several commands name, once."""
+    """Every end is composed: of spaces that several commands name, once."""
     if str(request.space) not in _SPACES:
         check_space(request, composer)
         _SPACES.add(str(request.space))

@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conv_kan.bases import BASES
+from experiments.config.groups import group_options
 from tests import documentation, forks
 from tests.documentation import PAGES, ROOT, Block, as_python, blocks, check_command
 
-# Pages whose commands run, in an empty folder, each training for three steps; RUN is what the last
-# of them has left. Elsewhere a command is composed, or its words are read, and it is not run.
-LIVE = ("after.md",)
-SLOW = ("data.md", "own_model.md", "segmentation.md")  # likewise, in `make slow`
+# Pages whose commands run in `make slow`, in an empty folder, each training for three steps; RUN is
+# what the last of them has left. Elsewhere, and in `make test`, a command is composed, or its words
+# are read, and it is not run.
+LIVE = ("after.md", "data.md", "own_model.md", "segmentation.md")
 SHORT = ["trainer.epochs=1", "trainer.limit_steps=3", "trainer.progress=false"]
 # Commands of these pages that are composed alone, by words in them, and why.
 COMPOSED = {
     "--tta": "as the line above it",
-    "data.root=PATH": "the images are the reader's",
+    "PATH": "the images are the reader's",
     "'photos/*.png'": "as the line above it",
     "--format onnx": "takes 20 s; tests/experiments/usage/test_export.py does it",
     "--format torch_export": "as onnx",
@@ -54,7 +56,7 @@ def test_every_block_says_what_it_is(page: str) -> None:
             assert block.text.lstrip().startswith(tuple(SHOWN)), "neither printed nor listed"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in LIVE])
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_compose(page: str, tmp_path: Path) -> None:
     scripts = [block for block in blocks(page) if block.title]
     for script in scripts:
@@ -67,13 +69,13 @@ def test_commands_compose(page: str, tmp_path: Path) -> None:
                 check_command(tuple(words))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if code(page) and page not in SLOW])
+@pytest.mark.parametrize("page", [page for page in PAGES if code(page) and page not in LIVE])
 def test_code_runs(page: str, tmp_path: Path) -> None:
-    work_through(page, tmp_path, live=page in LIVE)
+    work_through(page, tmp_path, live=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SLOW)
+@pytest.mark.parametrize("page", LIVE)
 def test_code_and_commands_run(page: str, tmp_path: Path) -> None:
     work_through(page, tmp_path, live=True)
 
@@ -150,6 +152,14 @@ def test_the_site_lists_every_page() -> None:
 def test_links_outside_the_site_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "training.md"])
+def test_tables_of_choices_are_whole(page: str) -> None:
+    words = set(re.findall(r"\w+", PAGES[page].read_text()))
+    groups = ("augment", "data", "debug", "loss", "optimizer", "scheduler", "task", "tracker")
+    assert {choice for group in groups for choice in group_options(group)} - words == set()
+    assert page != "README.md" or set(BASES) <= words
 
 
 def test_the_readme_is_one_page() -> None:
