@@ -48,7 +48,7 @@ gpu: install  ## CUDA kernels on a GPU: parity, training, speed
 	$(BIN)/python -m tests.cuda_on_gpu
 
 docs: install  ## the pages of docs/ as a site in site/; a link that leads nowhere is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: install  ## style, import order and types
 	$(BIN)/ruff check $(CODE)
