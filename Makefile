@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SECONDS ?= 600
 CODE := conv_kan models experiments tests cifar.py tiny_imagenet.py imagenet.py segmentation.py tune.py
 
-.PHONY: help install quickstart test slow soak bench bench-full kernels gpu lint format clean
+.PHONY: help install quickstart test slow soak bench bench-full kernels gpu docs lint format clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ kernels: install  ## CUDA kernels without a GPU: compile all, execute all on the
 gpu: install  ## CUDA kernels on a GPU: parity, training, speed
 	$(BIN)/python -m tests.cuda_on_gpu
 
+docs: install  ## the pages of docs/ as a site in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: install  ## style, import order and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -57,4 +60,4 @@ format: install  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix $(CODE)
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info site

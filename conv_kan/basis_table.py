@@ -32,8 +32,10 @@ _FOOTER = """
 `GroupRational(num_groups, init)` is the basis `rational` as an activation: it starts as one of the
 functions that are named, of orders 5/4, or as the coefficients of any function, of any orders.
 
-    python -m experiments.studies.fit_rational gelu
-    python -m experiments.studies.fit_rational "x * sigmoid(1.702 * x)" --orders 3/2 --interval -4 4
+```bash
+python -m experiments.studies.fit_rational gelu
+python -m experiments.studies.fit_rational "x * sigmoid(1.702 * x)" --orders 3/2 --interval -4 4
+```
 
 prints for every order a line `3/2: init=((a_0, a_1, a_2, a_3), (b_1, b_2))` to pass on, a table of
 the largest error and the root of its mean square, on the interval and as far again on either side,

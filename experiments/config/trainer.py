@@ -9,7 +9,7 @@ from experiments.config.checks import require, require_choice
 
 @dataclass
 class TrainerConfig:
-    """How long, how large and how precise; see README for each key's meaning in use."""
+    """How long, how large and how precise; see docs/training.md for their meaning in use."""
 
     mode: str = "train"  # train | evaluate: the test split through model.weights, untrained
     epochs: int = 10

@@ -128,7 +128,7 @@ def _get_data(run: LoadedRun, asked: Recomposed) -> GetData:
         found = getattr(run.script, "get_data", None)
         if callable(found):
             return found  # type: ignore[no-any-return]
-        if not asked.other_data:
+        if not (asked.other_data or names_its_data(Path(str(run.script.__file__)))):
             raise ConfigError(
                 f"script={run.script.__file__} has no get_data(cfg), which gives the data"
             )

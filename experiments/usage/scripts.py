@@ -67,16 +67,19 @@ def _import(path: Path) -> ModuleType:
 
 
 def names_its_data(path: Path) -> bool:
-    """Whether get_data of a script gives no more than the dataset that a config names.
+    """Whether the data of a script are no more than the dataset that a config names.
 
     It is read, not run: the scripts of this repository end in load_datasets(cfg.data), and whoever
-    brings images of their own changes that.
+    brings images of their own changes that; a script that registers a network alone may have no
+    get_data, and launches without one.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return False
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_data"]
+    if not functions:
+        return _launches_without_data(tree)
     if len(functions) != 1 or len(functions[0].args.args) != 1:
         return False
     argument = functions[0].args.args[0].arg
@@ -84,6 +87,13 @@ def names_its_data(path: Path) -> bool:
         "from experiments.data import load_datasets",
         f"return load_datasets({argument}.data)",
     ]
+
+
+def _launches_without_data(tree: ast.Module) -> bool:
+    """Whether the one call of launch is given the name of a config alone."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    launches = [c for c in calls if ast.unparse(c.func).rpartition(".")[2] == "launch"]
+    return len(launches) == 1 and len(launches[0].args) + len(launches[0].keywords) == 1
 
 
 def _is_text(line: ast.stmt) -> bool:

@@ -18,6 +18,7 @@ from experiments.data import load_datasets
 from experiments.runs import evaluation_files as files
 from experiments.usage import load_run
 from experiments.usage.evaluate import main
+from experiments.usage.scripts import names_its_data
 
 PUBLISHED = ["model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct",
              "interpolation"]  # fmt: skip
@@ -166,3 +167,26 @@ def test_other_settings_do_not_overwrite_an_evaluation(runs, tmp_path: Path, mon
     main([run, *out, "trainer.evaluation_batch_size=7"])
     names = sorted(path.name for path in tmp_path.glob("*.json"))
     assert names == ["digits-test-2.json", "digits-test.json"]
+
+
+SCRIPTS = {
+    'launch("cifar")': True,
+    'experiments.app.launch("cifar")': True,
+    'launch("cifar", get_data)': False,
+    'launch("cifar", get_data=own)': False,
+    "from elsewhere import main\nmain()": False,
+    'launch("cifar")\nlaunch("cifar", own)': False,
+    "def get_data(cfg):\n    return own(cfg)\nlaunch('cifar', get_data)": False,
+    "def get_data(cfg):\n    from experiments.data import load_datasets\n"
+    "    return load_datasets(cfg.data)\nlaunch('cifar', get_data)": True,
+    "def get_data(": False,
+}
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_script_that_registers_a_network_alone_needs_no_get_data(
+    text: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "my.py"
+    script.write_text(text)
+    assert names_its_data(script) is SCRIPTS[text]
