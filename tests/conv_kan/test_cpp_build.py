@@ -53,6 +53,7 @@ train("cpp")
 """
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once(tmp_path):
     one, other = forks.run("-c", TRAIN + COMPILE, processes=2, XDG_CACHE_HOME=str(tmp_path))
     assert (one.returncode, other.returncode) == (0, 0), one.stderr + other.stderr

@@ -9,7 +9,9 @@ from tests import cuda_on_gpu, forks
 from tests.cuda_on_cpu.executor import Executor
 
 
-@pytest.mark.parametrize("part", ["operators", "surroundings", "training"])
+@pytest.mark.parametrize(
+    "part", ["operators", pytest.param("surroundings", marks=pytest.mark.slow), "training"]
+)
 def test_checks_run_and_pass(monkeypatch, part):
     Executor(checked=False).install(monkeypatch)
     quick = functools.partial(torch.compile, backend="aot_eager")

@@ -224,7 +224,7 @@ def test_two_processes_follow_one(tmp_path: Path) -> None:
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
+@pytest.mark.parametrize("tracker", ["tensorboard", pytest.param("wandb", marks=pytest.mark.slow)])
 def test_trackers_need_no_account(tmp_path: Path, tracker: str) -> None:
     done = shell(
         "cifar.py",

@@ -414,7 +414,11 @@ def smallest(name: str) -> tuple[nn.Module, Tensor]:
     return create_model(name, num_classes=2, input_channels=3, **options), images(size)
 
 
-@pytest.mark.parametrize("name", with_slow_maps(SMALLEST))
+RATIONAL = [pytest.param(n, marks=pytest.mark.slow) for n in ("rational_mlp", "rational_cnn")]
+OTHERS = with_slow_maps([name for name in SMALLEST if not name.startswith("rational")])
+
+
+@pytest.mark.parametrize("name", [*OTHERS, *RATIONAL])
 def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
     model, x = smallest(name)
     check_onnx(model, x, tmp_path / "model.onnx")

@@ -74,6 +74,7 @@ def test_activations_grow_with_the_batch_and_nothing_else_does():
     assert large.kept > 1.9 * small.kept
 
 
+@pytest.mark.slow
 def test_checkpointing_lowers_it():
     plain, again = (
         forecast("densekagnet", 32, grad_checkpointing=on, **DENSE) for on in (False, True)
@@ -89,6 +90,7 @@ def test_the_state_of_the_optimizer(optimizer, states):
     assert states * trained <= found.optimizer <= 1.1 * states * trained
 
 
+@pytest.mark.slow
 def test_mixtures_are_taken_to_be_equally_busy():
     """Twice the samples pass the layers where each goes to two of three experts."""
     plain = forecast("simple_conv_kagn")

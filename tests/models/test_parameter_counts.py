@@ -1,5 +1,8 @@
 """Parameters of the published networks, made by their published calls, from their tables."""
 
+import re
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -202,8 +205,14 @@ def test_published_imagenet_checkpoints(name: str, vgg_type: str, norm: type, wa
     assert count(name, *start, vgg_type, *end) == wanted
 
 
+def with_slow_depths(names: Iterable[str]) -> list[object]:
+    """The names; the deepest, whose rows differ from others in numbers of layers, are slow."""
+    deep = re.compile("101|152|161|169|201")
+    return [pytest.param(n, marks=[pytest.mark.slow] if deep.search(n) else []) for n in names]
+
+
 @pytest.mark.filterwarnings("ignore:an instance norm at the output")
-@pytest.mark.parametrize("name", RESIDUAL_AND_DENSE)
+@pytest.mark.parametrize("name", with_slow_depths(RESIDUAL_AND_DENSE))
 def test_residual_and_dense_networks(name: str) -> None:
     assert count(name, 3, 10) == RESIDUAL_AND_DENSE[name]
 

@@ -39,7 +39,7 @@ for name in ("before", "after"):
 """
 
 
-@pytest.mark.parametrize("code", [LATER, OWN])
+@pytest.mark.parametrize("code", [pytest.param(LATER, marks=pytest.mark.slow), OWN])
 def test_timm_has_all_networks_when_it_is_imported_later(code: str) -> None:
     """Those of a script among them, registered before and after."""
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]

@@ -211,6 +211,7 @@ def test_plain_forms_compute_what_layers_do(name: str) -> None:
     torch.testing.assert_close(layer(x), case.plain(layer)(x), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_published_layers_are_measured_tiny() -> None:
     names = list(bench_published.CASES)
     rows = list(bench_published.training_step(names, ONCE, small=16))
@@ -233,6 +234,7 @@ def test_bfloat16_has_a_target_where_matrices_of_it_are_multiplied(
     assert (half.target is not None) == has_target
 
 
+@pytest.mark.slow
 def test_the_other_benchmarks_are_measured_tiny() -> None:
     rows = list(bench_model.speed(["simple_conv_kagn", "simple_conv"], ONCE, batch=2))
     assert [row.provider for row in rows] == ["twin", "model"] * 2 + ["folded"] + ["model"] * 2
@@ -269,6 +271,7 @@ def test_startup_times_a_command_and_tells_its_failure(monkeypatch) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the pages")
+@pytest.mark.slow
 def test_a_worker_measures_the_peak_of_memory() -> None:
     """A convolution's step holds at least its output and the gradients of both images."""
     setting = {"batch": 8, "channels": 16, "size": 32}

@@ -59,7 +59,10 @@ def read_all(path: Path) -> None:
     unfinished(str(path.parents[1]), path.parent.name)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "test.json", "config.yaml", "metrics.jsonl"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("manifest.json", "config.yaml")]
+
+
+@pytest.mark.parametrize("name", [*SLOW, "test.json", "metrics.jsonl"])
 def test_reports_read_any_content(damaged: Path, name: str) -> None:
     file = damaged / name
     text = file.read_text().splitlines()[-1] if name == "metrics.jsonl" else file.read_text()

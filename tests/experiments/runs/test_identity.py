@@ -62,7 +62,9 @@ def same(path: Path, made: Path) -> bool:
 
 
 # ------------------------------------------------------------------------------ the best weights
-@pytest.mark.parametrize("damage", ["flipped", "foreign", "absent"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("flipped", marks=pytest.mark.slow), "foreign", "absent"]
+)
 def test_best_weights_that_are_not_the_runs_are_written_anew(
     made: tuple[Path, Path], stopped: Path, damage: str
 ) -> None:

@@ -68,6 +68,7 @@ def rows_of(run: Path) -> list[tuple[str, int]]:
 EPOCHS = [(split, epoch) for epoch in (1, 2) for split in ("train", "validation")]
 
 
+@pytest.mark.slow
 def test_three_that_start_in_one_second_have_three_directories(tmp_path: Path) -> None:
     options = [*TINY, f"runs_dir={tmp_path}", "trainer.epochs=2"]
     (ended,) = side_by_side([process(*options, before=ONE_SECOND) for _ in range(3)])
@@ -79,7 +80,7 @@ def test_three_that_start_in_one_second_have_three_directories(tmp_path: Path) -
     assert not list(tmp_path.rglob("lock.json"))
 
 
-@pytest.mark.parametrize("way", ["auto", "path"])
+@pytest.mark.parametrize("way", [pytest.param("auto", marks=pytest.mark.slow), "path"])
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path, way: str) -> None:
     options = [*TINY, f"runs_dir={tmp_path}/runs", "trainer.epochs=2"]
     files = {"here": str(tmp_path / "here"), "go": str(tmp_path / "go")}
@@ -113,6 +114,7 @@ atexit.register(pathlib.Path({go!r}).touch)
 """
 
 
+@pytest.mark.slow
 def test_a_line_search_decides_alike_on_two_processes(tmp_path: Path) -> None:
     # Few evaluations: a line search makes large differences of roundings.
     options = [*TINY, "model.norm=instance", "optimizer=lbfgs", "optimizer.max_iter=4",
@@ -139,6 +141,7 @@ Trainer.finish_epoch = shown
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_image_that_only_the_second_process_reads_is_named(tmp_path: Path) -> None:
     """In training, which is saved where it stands; in the test, after all training."""
     broken = """

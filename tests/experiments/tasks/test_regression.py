@@ -82,6 +82,7 @@ def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     options = [
         *SHORT,

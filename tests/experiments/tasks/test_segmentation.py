@@ -199,6 +199,7 @@ def launch(runs: Path, *extra: str, processes: int = 1, kill: list[int] | None =
     return forks.run(*arguments, processes=processes, ACCELERATE_USE_CPU="1")
 
 
+@pytest.mark.slow
 def test_kills_within_an_epoch_leave_no_trace(tmp_path: Path) -> None:
     """Three, two of them in one epoch, on one process."""
     options = ["trainer.limit_steps=6", "trainer.ema_decay=0.9", "model.dropout=0.1"]
@@ -216,6 +217,7 @@ def test_kills_within_an_epoch_leave_no_trace(tmp_path: Path) -> None:
     assert one == other
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     """Up to roundings: losses are means over images, figures are counts."""
     results = []

@@ -81,7 +81,10 @@ def bits(runs: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("processes", "backend"), [(1, "torch"), (1, "cpp"), (2, "cpp")])
+ALONE = [pytest.param(1, backend, marks=pytest.mark.slow) for backend in ("torch", "cpp")]
+
+
+@pytest.mark.parametrize(("processes", "backend"), [*ALONE, (2, "cpp")])
 def test_five_kills_leave_no_trace(tmp_path: Path, processes: int, backend: str) -> None:
     points = sorted(random.Random(processes).sample(range(2, EPOCHS * STEPS), 5))
     resume, kernels = "trainer.resume=auto", f"model.backend={backend}"
@@ -127,8 +130,15 @@ def test_a_kill_on_shards_leaves_no_trace(tmp_path: Path) -> None:
     assert bits(tmp_path / "whole") == bits(tmp_path / "killed")
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "processes"),
+    [
+        (signal.SIGTERM, 2),
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_polite_stop_saves_at_once_and_says_how_to_resume(
     tmp_path: Path, processes: int, number: int
 ) -> None:

@@ -28,7 +28,11 @@ Run = Callable[..., Result]
 
 
 # ------------------------------------------------------------------------------------------ images
-@pytest.mark.parametrize("split", [1294, 144, 359])  # training, validation, test images
+# As many training, validation and test images.
+TRAINING = pytest.param(1294, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("split", [TRAINING, 144, 359])
 def test_an_image_that_was_mended_leaves_no_trace(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_program_shows_them_as_predict_does(name, runs, capsys) -> None:
     run = load_run(runs(name))
     output = torch.linspace(-1, 1, run.description.num_classes)
     values = {"np": np, "rule": run.description.to_dict(), "path": "a.png", "image": None}
+    capsys.readouterr()  # what training has said
     exec(run.answers.script, {**values, "output": output.numpy()})
     path, *shown = capsys.readouterr().out.strip().split(",")
     row = run.answers.row(output, 1)
