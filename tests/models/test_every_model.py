@@ -424,15 +424,20 @@ def test_onnx_equals_eager(name: str, tmp_path: Path) -> None:
     check_onnx(model, x, tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
+COMPILED = ("vggkacn", "simple_conv_kacn", "reskacnet", "densekacnet", "kacrdnet", "kaconvnet",
+            "rkan")  # fmt: skip
+REST = [pytest.param(n, marks=pytest.mark.slow) for n in SMALLEST if n not in COMPILED]
+
+
+@pytest.mark.parametrize("name", [*COMPILED, *REST])
 def test_machine_code_equals_eager(name: str) -> None:
-    """One of each family; without vector registers and optimisation g++ takes half the time."""
+    """One of each family, of classifiers of convolutions always. As one file without vector
+    registers and optimisation g++ takes a quarter of the time."""
     from torch._inductor import config as inductor_config  # which takes seconds
 
     torch._dynamo.reset()
     model, x = smallest(name)
-    cheap = {"cpp.simdlen": 1, "aot_inductor.debug_compile": True}
+    cheap = {"cpp.simdlen": 1, "aot_inductor.debug_compile": True, "cpp_wrapper": True}
     with inductor_config.patch(cheap), torch.no_grad():
         compiled = torch.compile(model.eval(), backend="inductor", fullgraph=True)
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
