@@ -8,7 +8,7 @@ weights of its own architecture, with a head of its own where the classes are ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,12 +73,7 @@ def take_weights(
         architecture, naming the first tensor that differs and what the source says it is; for a
         transformer, for weights that share nothing but shapes, or whose tokens have another width.
     """
-    if isinstance(source, Trained):
-        there = source
-    elif isinstance(source, Mapping):
-        there = Trained(dict(source))
-    else:
-        there = read_trained(str(source), ema=ema)
+    there = _trained(source, ema)
     found = {without_wrappers(key): value for key, value in there.tensors.items()}
     as_here, wanted, head = _naming(model, found)
     values, notes = dict(found), list[str]()
@@ -91,17 +86,6 @@ def take_weights(
     if any(key not in usable for key in head & found.keys()) or not head & found.keys():
         notes += _new_head(head, there.description, here)
         usable = {key: value for key, value in usable.items() if key not in head}
-    resized = {
-        key: (tuple(found[key].shape), tuple(value.shape))
-        for key, value in usable.items()
-        if value.shape != found[key].shape
-    }
-    left = {key: _why(key, found, wanted) for key in wanted if key not in usable}
-    unused = {
-        key: _misfit(key, found, wanted) if key in wanted else "the model has no such tensor"
-        for key in found
-        if key not in usable
-    }
     if isinstance(model, VisionTransformer):
         if not any(key.startswith("blocks.") for key in usable):
             shown = ", ".join(list(found)[:3]) or "nothing"
@@ -115,6 +99,35 @@ def take_weights(
     if there.description is not None and here is not None:
         others = differing(there.description, here)
         notes += [f"trained with {', '.join(others)}"] if others else []
+    return _became(found, wanted, usable, notes)
+
+
+def _trained(source: str | Path | Mapping[str, Tensor] | Trained, ema: bool) -> Trained:
+    if isinstance(source, Trained):
+        return source
+    if isinstance(source, Mapping):
+        return Trained(dict(source))
+    return read_trained(str(source), ema=ema)
+
+
+def _became(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, tuple[int, ...]],
+    usable: Mapping[str, Tensor],
+    notes: Sequence[str],
+) -> Taken:
+    """What became of every tensor, of those found and those wanted."""
+    resized = {
+        key: (tuple(found[key].shape), tuple(value.shape))
+        for key, value in usable.items()
+        if value.shape != found[key].shape
+    }
+    left = {key: _why(key, found, wanted) for key in wanted if key not in usable}
+    unused = {
+        key: _misfit(key, found, wanted) if key in wanted else "the model has no such tensor"
+        for key in found
+        if key not in usable
+    }
     kept = tuple(key for key in usable if key not in resized)
     return Taken(kept, resized, left, unused, tuple(notes))
 

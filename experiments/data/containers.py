@@ -15,7 +15,7 @@ from experiments.data.file_images import EncodedImages
 from experiments.data.images import admit_image
 from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
-from experiments.data.wrapped import Wrapped
+from experiments.data.wrapped import Around, Wrapped
 from experiments.errors import DataError
 
 
@@ -137,7 +137,7 @@ class SupportsItems(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, Any] | None: ...
 
 
-class Admitted:
+class Admitted(Around):
     """One split behind the door (experiments.data.admit): what everything else is given.
 
     Images come as admit_image leaves them. sampled: the targets of the items that the door has
@@ -147,20 +147,12 @@ class Admitted:
     """
 
     def __init__(self, base: ImageDataset, split: str, alpha: str) -> None:
-        self.base, self.split, self.alpha = base, split, alpha
+        super().__init__(base)
+        self.split, self.alpha = split, alpha
         self.sampled: dict[int, Any] = {}
         self.offers = True
         self.decoded: SupportsItems | None = None
         self.left_out: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        """What else the dataset knows: its classes, or what a task of one's own asks of it."""
-        if name == "base" or name.startswith("__"):  # asked for while a copy is being unpickled
-            raise AttributeError(name)
-        return getattr(self.base, name)
-
-    def __len__(self) -> int:
-        return len(self.base)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         kept = None if self.decoded is None else self.decoded[index]

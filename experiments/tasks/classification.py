@@ -23,18 +23,17 @@ from experiments.data.recipe import Recipe
 from experiments.errors import DataError
 from experiments.tasks import images
 from experiments.tasks.answers import ClassAnswers
-from experiments.tasks.base import Picture, Task
+from experiments.tasks.base import Picture
 from experiments.tasks.confusion import plot_confusion_matrix
 from experiments.tasks.details import ClassDetails
 from experiments.tasks.losses import build_loss
 from experiments.tasks.metrics import ClassificationMetrics, check_monitor
 from experiments.tasks.rows import MetricsConfig
-from models.description import Description
 
 COSTLY = 10**9  # bytes that nobody spends on figures without a word
 
 
-class Classification(Task):
+class Classification(images.ImageTask):
     """Images (B, C, H, W) and class indices (B,); logits (B, num_classes).
 
     Raises:
@@ -66,15 +65,7 @@ class Classification(Task):
         return labels_of(dataset)
 
     def recipe(self, training: bool) -> Recipe:
-        return image_recipe(self.info, self.num_outputs, self.config.augment if training else None)
-
-    def describe(self) -> dict[str, Any]:
-        rule = self.info.preprocessing
-        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
-
-    def adopt(self, description: Description) -> None:
-        super().adopt(description)
-        self.info = self.info.as_trained(description.preprocessing)
+        return class_recipe(self.info, self.num_outputs, self.config.augment if training else None)
 
     def check_target(self, target: Any) -> str | None:
         try:
@@ -131,7 +122,7 @@ class Classification(Task):
         return {"confusion_matrix": draw}
 
 
-def image_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | None) -> Recipe:
+def class_recipe(info: ImageInfo, num_classes: int, augment: AugmentConfig | None) -> Recipe:
     """Images of classes, for evaluation or, with augment, for training."""
     check = partial(check_labels, num_classes)
     return images.image_recipe(info, augment, ReadClasses(), check, num_classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,9 @@ from experiments.data.info import ImageInfo
 from experiments.data.mixing import build_mix
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.transforms import Pipeline, build_eval_transform, build_train_transform
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, DataError
+from experiments.tasks.base import Task
+from models.description import Description
 
 
 class Reader(Protocol):
@@ -31,6 +33,39 @@ class Reader(Protocol):
     def many(self, targets: Tensor) -> Tensor:
         """Those of a batch of images in memory, all at once."""
         ...
+
+
+class ImageTask(Task):
+    """A task over images, which says of `info` how they become inputs.
+
+    Attributes:
+        info: of the images; set by a subclass before anything else is asked.
+        class_names: of the outputs, where they are classes or labels.
+    """
+
+    info: ImageInfo
+    class_names: Sequence[str] = ()
+
+    def describe(self) -> dict[str, Any]:
+        rule = self.info.preprocessing if self.info.ndim == 2 else None
+        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
+
+    def adopt(self, description: Description) -> None:
+        super().adopt(description)
+        self.info = self.info.as_trained(description.preprocessing)
+
+
+class ReadTask(ImageTask):
+    """One whose targets fit where its `reader` can read them."""
+
+    reader: Reader
+
+    def check_target(self, target: Any) -> str | None:
+        try:
+            self.reader.one(target)
+        except DataError as error:
+            return str(error)
+        return None
 
 
 def image_recipe(

@@ -22,17 +22,16 @@ from experiments.data.notes import join_names, say
 from experiments.data.recipe import Recipe
 from experiments.errors import DataError
 from experiments.tasks.answers import LabelAnswers
-from experiments.tasks.base import Picture, Task
-from experiments.tasks.images import image_recipe, require_free_outputs
+from experiments.tasks.base import Picture
+from experiments.tasks.images import ReadTask, image_recipe, require_free_outputs
 from experiments.tasks.label_metrics import LabelMetrics
 from experiments.tasks.losses import at_least_float32
 from experiments.tasks.precision_recall import plot_precision_recall
-from models.description import Description
 
 _RULE = "a vector of 0 and 1, one for each label, or a list of the labels that it has"
 
 
-class Multilabel(Task):
+class Multilabel(ReadTask):
     """Images (B, C, H, W) and 0/1 vectors (B, L); logits (B, L), a sigmoid for each label.
 
     loss = mean over b, l of -(t log s + (1 - t) log(1 - s)), with s = sigmoid(logits). A target is
@@ -64,21 +63,6 @@ class Multilabel(Task):
     def recipe(self, training: bool) -> Recipe:
         augment = self.config.augment if training else None
         return image_recipe(self.info, augment, self.reader, nothing_more)
-
-    def describe(self) -> dict[str, Any]:
-        rule = self.info.preprocessing
-        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
-
-    def adopt(self, description: Description) -> None:
-        super().adopt(description)
-        self.info = self.info.as_trained(description.preprocessing)
-
-    def check_target(self, target: Any) -> str | None:
-        try:
-            self.reader.one(target)
-        except DataError as error:
-            return str(error)
-        return None
 
     def check_data(self, datasets: Datasets) -> None:
         super().check_data(datasets)

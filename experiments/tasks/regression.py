@@ -22,17 +22,16 @@ from experiments.data.notes import MANY, say
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.answers import NumberAnswers
-from experiments.tasks.base import Picture, Task
-from experiments.tasks.images import image_recipe, require_free_outputs
+from experiments.tasks.base import Picture
+from experiments.tasks.images import ReadTask, image_recipe, require_free_outputs
 from experiments.tasks.losses import at_least_float32
 from experiments.tasks.number_metrics import NumberMetrics
 from experiments.tasks.scatter import plot_scatter
-from models.description import Description
 
 _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
-class Regression(Task):
+class Regression(ReadTask):
     """Images (B, C, H, W) and numbers z = (t - mean) / std (B, D), of targets t in the units of the
     data and the mean and deviation of those of training; outputs y (B, D), whose predictions are
     y * std + mean.
@@ -79,22 +78,10 @@ class Regression(Task):
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
-            "preprocessing": self.info.preprocessing,
             "target_names": tuple(self.target_names),
             "target_mean": tuple(self.mean.tolist()),
             "target_std": tuple(self.std.tolist()),
         }
-
-    def adopt(self, description: Description) -> None:
-        super().adopt(description)
-        self.info = self.info.as_trained(description.preprocessing)
-
-    def check_target(self, target: Any) -> str | None:
-        try:
-            self.reader.one(target)
-        except DataError as error:
-            return str(error)
-        return None
 
     def check_monitor(self) -> None:
         if self.config.trainer.monitor == "r2" and self._validation_images < 2:

@@ -23,8 +23,9 @@ from experiments.data.masks import (
 )
 from experiments.data.recipe import Recipe
 from experiments.errors import ConfigError, DataError
-from experiments.tasks.base import Picture, Predict, Task
+from experiments.tasks.base import Picture, Predict
 from experiments.tasks.details import MapDetails
+from experiments.tasks.images import ImageTask
 from experiments.tasks.map_answers import MapAnswers
 from experiments.tasks.map_losses import MapLoss
 from experiments.tasks.map_metrics import MapMetrics, check_map_monitor, image_iou
@@ -32,10 +33,9 @@ from experiments.tasks.maps import num_maps, valid_of
 from experiments.tasks.overlays import plot_overlays
 from experiments.tasks.rows import SegmentationConfig
 from experiments.tasks.windows import run_padded, segment, size_divisor
-from models.description import Description
 
 
-class Segmentation(Task):
+class Segmentation(ImageTask):
     """Images (B, C, *S) and masks (B, *S) of class indices; logits (B, K, *S).
 
     K is the number of classes; for two it is 1, whose sigmoid is the probability of class 1. A
@@ -70,14 +70,6 @@ class Segmentation(Task):
 
     def recipe(self, training: bool) -> Recipe:
         return mask_recipe(self.info, self.config.augment if training else None)
-
-    def describe(self) -> dict[str, Any]:
-        rule = self.info.preprocessing if self.ndim == 2 else None
-        return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
-
-    def adopt(self, description: Description) -> None:
-        super().adopt(description)
-        self.info = self.info.as_trained(description.preprocessing)
 
     def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
         divisor, (channels, *sides) = size_divisor(model), self.input_shape

@@ -7,7 +7,7 @@ import torch
 from experiments.config.augment import AugmentConfig
 from experiments.data import ImageInfo, Sampling, TrainLoader
 from experiments.data.containers import TensorImages
-from experiments.tasks.classification import image_recipe
+from experiments.tasks.classification import class_recipe
 
 
 def numbered(count: int) -> TensorImages:
@@ -24,7 +24,7 @@ NUMBERED = ImageInfo(1, 1, (0.0,), (1 / 255,), 1)
 def train_loader(dataset, info, augment=None, workers=0, **options) -> TrainLoader:
     options = {"batch_size": 16, "accumulation": 1, "rank": 0, "world_size": 1, **options}
     options.setdefault("sampling", Sampling.of(options.pop("seed", 0), options.pop("repeats", 1)))
-    recipe = image_recipe(info, classes_of(dataset, options), augment or AugmentConfig())
+    recipe = class_recipe(info, classes_of(dataset, options), augment or AugmentConfig())
     return TrainLoader(dataset, recipe, workers=workers, **options)
 
 

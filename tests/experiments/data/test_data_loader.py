@@ -26,7 +26,7 @@ from experiments.data import (
 )
 from experiments.data.containers import Part, TensorImages
 from experiments.errors import ConfigError, DataError
-from experiments.tasks.classification import image_recipe
+from experiments.tasks.classification import class_recipe
 
 EVERYTHING = AugmentConfig(
     crop_padding=2, horizontal_flip=True, rotation=10.0, policy="random_augment", erasing=0.5,
@@ -37,7 +37,7 @@ CROPS = AugmentConfig(crop_padding=4, horizontal_flip=True)
 
 def evaluation_loader(dataset, info, workers=0, **options) -> EvaluationLoader:
     options = {"batch_size": 16, "rank": 0, "world_size": 1, **options}
-    recipe = image_recipe(info, classes_of(dataset, options), None)
+    recipe = class_recipe(info, classes_of(dataset, options), None)
     return EvaluationLoader(dataset, recipe, workers=workers, **options)
 
 

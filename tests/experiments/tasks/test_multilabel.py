@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from experiments.tasks.label_metrics import LabelMetrics
 from experiments.tasks.multilabel import ReadLabels
 from experiments.tasks.rows import LabelMetricsConfig
 from tests import forks
+from tests.experiments.resuming import resume_at
 from tests.experiments.tasks.several import get_data
 
 SCRIPT = "tests/experiments/tasks/several.py"
@@ -67,12 +67,7 @@ def test_real_digits_are_found_far_above_chance(tmp_path: Path, capsys) -> None:
 def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
     options = ["trainer.ema_decay=0.9", "model.dropout=0.1", "trainer.accumulation=2"]
     options += [*SHORT, "augment=mixup", "trainer.batch_size=40"]
-    whole = go(tmp_path / "whole", *options)
-    shutil.copytree(whole.run_dir, tmp_path / "again")
-    checkpoint = tmp_path / "again" / "checkpoints" / "step-00000003"
-    again = go(tmp_path, *options, f"trainer.resume={checkpoint}")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
+    resume_at(3, go, tmp_path, options)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from experiments.tasks.base import create_task
 from experiments.tasks.number_metrics import NumberMetrics
 from models.description import Description
 from tests import forks
+from tests.experiments.resuming import resume_at
 
 TINY = [
     "task=regression", "data=digits", "data.target=ink", "data.image_size=8", "model=simple_conv",
@@ -74,12 +74,7 @@ def test_the_ink_of_real_digits_is_predicted_in_its_units(tmp_path: Path, capsys
 def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
     options = ["trainer.ema_decay=0.9", "model.dropout=0.1", "trainer.accumulation=2"]
     options += [*SHORT, "loss=huber", "augment=mixup"]
-    whole = go(tmp_path / "whole", *options)
-    shutil.copytree(whole.run_dir, tmp_path / "again")
-    checkpoint = tmp_path / "again" / "checkpoints" / "step-00000003"
-    again = go(tmp_path, *options, f"trainer.resume={checkpoint}")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
+    resume_at(3, go, tmp_path, options)
 
 
 @pytest.mark.slow

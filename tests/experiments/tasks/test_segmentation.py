@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from experiments.reporting.report import main
 from experiments.runs.ending import Result
 from experiments.tasks.base import create_task
 from tests import forks
+from tests.experiments.resuming import resume_at
 from tests.experiments.tasks.rectangles import IGNORE, rectangles, splits
 from tests.experiments.training.fingerprint import fingerprint
 
@@ -185,12 +185,7 @@ def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
     """From the end of an epoch, with all that has a state."""
     options = ["trainer.ema_decay=0.9", "model.dropout=0.1", "trainer.accumulation=2"]
     options += ["loss=dice_ce", "trainer.precision=bf16"]
-    whole = go(tmp_path / "whole", *options)
-    shutil.copytree(whole.run_dir, tmp_path / "again")
-    checkpoint = tmp_path / "again" / "checkpoints" / "step-00000003"
-    again = go(tmp_path, *options, f"trainer.resume={checkpoint}")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
+    resume_at(3, go, tmp_path, options)
 
 
 def launch(runs: Path, *extra: str, processes: int = 1, kill: list[int] | None = None):

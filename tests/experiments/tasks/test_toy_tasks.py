@@ -4,7 +4,6 @@ protocol alone."""
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from experiments.tasks.base import Task
 from experiments.tasks.rows import TASKS, Figure, register_task
 from models import register, registry
 from tests.experiments.conftest import TINY
+from tests.experiments.resuming import resume_at
 
 MAE = Figure("mae", "MAE", maximise=False)
 ACCURACY = Figure("accuracy", percent=True)
@@ -133,12 +133,7 @@ def test_a_number_trains_and_is_selected_by_its_own_figure(tmp_path: Path) -> No
 
 def test_a_number_resumes_bit_for_bit(tmp_path: Path) -> None:
     options = [*NUMBER, "trainer.ema_decay=0.9", "model.dropout=0.1"]
-    whole = go(tmp_path / "whole", *options)
-    shutil.copytree(whole.run_dir, tmp_path / "again")
-    checkpoint = tmp_path / "again" / "checkpoints" / "step-00000012"
-    again = go(tmp_path, *options, f"trainer.resume={checkpoint}")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
+    resume_at(12, go, tmp_path, options)
 
 
 def test_reports_show_the_columns_of_each_task(tmp_path: Path, capsys) -> None:

@@ -15,7 +15,7 @@ from experiments.data.containers import Admitted
 from experiments.data.images import open_image
 from experiments.data.mask_transforms import mask_recipe
 from experiments.errors import DataError
-from experiments.tasks.classification import image_recipe
+from experiments.tasks.classification import class_recipe
 from experiments.usage.transform import ImageTransform
 from models.description import Description, Preprocessing
 
@@ -77,7 +77,7 @@ def test_files_become_the_pixels_of_the_test_split(masks, config, tmp_path: Path
     targets = [torch.zeros(size, dtype=torch.uint8) for size in sizes] if masks else [0, 1] * 3
     dataset = Admitted(Files(folder, targets), "test", config.alpha)
     info = describe_images(dataset, config)
-    recipe = mask_recipe(info) if masks else image_recipe(info, 2, None)
+    recipe = mask_recipe(info) if masks else class_recipe(info, 2, None)
     loader = EvaluationLoader(dataset, recipe, batch_size=6, rank=0, world_size=1)
     ((seen, _),) = list(loader)
     text = description_for(info).to_dict()
