@@ -79,6 +79,11 @@ def reason(error: BaseException) -> str:
     return str(system or error or type(error).__name__)
 
 
+def in_one_line(error: Exception) -> str:
+    """An error of a library, which ends nothing: its kind and its words."""
+    return " ".join([f"{type(error).__name__}:", *str(error).split()])
+
+
 # ----------------------------------------------------------------------------------- what runs out
 @dataclass(frozen=True)
 class Shortage:

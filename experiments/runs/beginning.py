@@ -10,7 +10,7 @@ from torch import nn
 
 from experiments.config.schema import Config
 from experiments.errors import ConfigError
-from experiments.training.checkpoint import sha256_of
+from experiments.training.tensor_files import sha256_of
 from models.description import Description
 from models.parts import Frozen, freeze
 from models.trained import read_trained

@@ -13,7 +13,6 @@ from rich.table import Table
 from experiments.config.schema import Config
 from experiments.data import Datasets
 from experiments.runs.directory import RunDirectory
-from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.tasks.rows import task_row
 
@@ -82,3 +81,11 @@ def print_summary(
     for path in (*pictures, directory.best, directory.test):
         label = WORDS.get(path.name, path.stem.partition("_")[0])
         console.print(f"{label:>10}: {path}")
+
+
+def describe_device(device: torch.device) -> str:
+    """'cpu, 2 threads' or the name of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"

@@ -27,8 +27,8 @@ from experiments.runs.manifest import now, peak_memory_bytes, update_manifest
 from experiments.runs.pictures import draw_pictures
 from experiments.runs.tracking import RunLog
 from experiments.tasks.base import Task
-from experiments.training.checkpoint import sha256_of
 from experiments.training.first import on_first
+from experiments.training.tensor_files import sha256_of
 from experiments.training.trainer import Trainer
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from experiments.errors import ConfigError, shortage
 from experiments.files import read_mapping, write_json
 from experiments.runs.evaluation import Evaluation
-from experiments.tasks.base import Picture, Task
+from experiments.runs.pictures import draw_each
+from experiments.tasks.base import Task
 
 
 def write_evaluation(
@@ -38,20 +39,11 @@ def write_evaluation(
         raise shortage(error) or ConfigError(
             f"{folder} cannot be written: {error.strerror}; choose another place with --out DIR"
         ) from error
-    draw_pictures({**task.pictures(figures), **evaluation.details.pictures(found)}, path, console)
+    pictures = {**task.pictures(figures), **evaluation.details.pictures(found)}
+    places = {path.with_name(f"{path.stem}_{name}.png"): draw for name, draw in pictures.items()}
+    for picture in draw_each(places, console.print):
+        console.print(f"picture: {picture}")
     return path
-
-
-def draw_pictures(pictures: Mapping[str, Picture], path: Path, console: Console) -> None:
-    """Draw beside the result; one that cannot be drawn is named, and ends nothing."""
-    for name, draw in pictures.items():
-        picture = path.with_name(f"{path.stem}_{name}.png")
-        try:
-            draw(picture)
-        except Exception as error:
-            console.print(f"{picture.name} could not be drawn: {type(error).__name__}: {error}")
-        else:
-            console.print(f"picture: {picture}")
 
 
 def _free_name(folder: Path, about: Mapping[str, Any]) -> Path:

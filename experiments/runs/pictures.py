@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import in_one_line
 from experiments.reporting.plots import plot_curves
 from experiments.runs.directory import RunDirectory
 from experiments.tasks.base import Picture, Predict, Task
@@ -34,21 +35,23 @@ def draw_pictures(
     curves: Picture = partial(
         plot_curves, directory.metrics, shown=shown, title=title, chosen=chosen
     )
-    drawn, own = [], dict[Path, Picture]()
+    own: dict[Path, Picture] = {}
     try:
         found = task.pictures(test)
         found |= {} if predict is None else task.pictures_of(test, predict)
         own = {directory.picture(name): draw for name, draw in found.items()}
     except Exception as error:
-        say(f"no pictures of the test: {_in_one_line(error)}")
-    for path, draw in {directory.curves: curves, **own}.items():
+        say(f"no pictures of the test: {in_one_line(error)}")
+    return draw_each({directory.curves: curves, **own}, say)
+
+
+def draw_each(pictures: Mapping[Path, Picture], say: Callable[[str], object]) -> list[Path]:
+    """Draw pictures into their files; return the paths of those that could be drawn."""
+    drawn = []
+    for path, draw in pictures.items():
         try:
             draw(path)
             drawn.append(path)
         except Exception as error:
-            say(f"{path.name} could not be drawn: {_in_one_line(error)}")
+            say(f"{path.name} could not be drawn: {in_one_line(error)}")
     return drawn
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join([f"{type(error).__name__}:", *str(error).split()])

@@ -20,7 +20,8 @@ from experiments.runs.ending import Ending, Result
 from experiments.runs.manifest import now, update_manifest
 from experiments.runs.opening import Opened
 from experiments.runs.setup import start_files, training_loader
-from experiments.runs.tracking import RunLog, start_tracker
+from experiments.runs.trackers import start_tracker
+from experiments.runs.tracking import RunLog
 from experiments.tasks.base import Task
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted

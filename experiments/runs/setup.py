@@ -23,13 +23,14 @@ from experiments.data import Sampling, TrainLoader
 from experiments.errors import ConfigError
 from experiments.files import atomic_path, write_json
 from experiments.machine import usable_cores
+from experiments.runs.console import describe_device
 from experiments.runs.directory import RunDirectory, read_config
 from experiments.runs.manifest import build_manifest, now
 from experiments.runs.opening import Opened
-from experiments.runs.tracking import describe_device
 from experiments.tasks.base import Task
 from experiments.training.allocator import keep_large_allocations
-from experiments.training.checkpoint import META, sha256_of
+from experiments.training.checkpoint import META
+from experiments.training.tensor_files import sha256_of
 from models import check_options
 from models.complexity import count_macs, count_parameters
 from models.description import Description

@@ -20,17 +20,11 @@ from experiments.config.trainer import TrainerConfig
 from experiments.data import TrainLoader
 from experiments.errors import CheckpointError, TrainingError, shortage
 from experiments.files import atomic_path
-from experiments.training.checkpoint import (
-    UNKNOWN,
-    Checkpoint,
-    CheckpointStore,
-    load_weights,
-    pack_tensors,
-    read_tensors,
-)
+from experiments.training.checkpoint import UNKNOWN, Checkpoint, CheckpointStore
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
 from experiments.training.first import on_first
+from experiments.training.tensor_files import load_weights, pack_tensors, read_tensors
 from models.description import read_note
 
 

@@ -27,12 +27,13 @@ from experiments.data import EvaluationLoader, TrainLoader
 from experiments.data.recipe import Batch
 from experiments.errors import TrainingError, UserError
 from experiments.tasks.base import Metrics, Task
-from experiments.training.checkpoint import CheckpointStore, pack_tensors
+from experiments.training.checkpoint import CheckpointStore
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
+from experiments.training.tensor_files import pack_tensors
 from models.description import note_of_weights
 from models.parts import train_unfrozen
 

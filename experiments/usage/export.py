@@ -31,7 +31,7 @@ from experiments.errors import ConfigError, UserError, in_words, shortage
 from experiments.files import atomic_path, write_json
 from experiments.runs.terminal import lasting_output
 from experiments.tasks.answers import Answering
-from experiments.training.checkpoint import pack_tensors
+from experiments.training.tensor_files import pack_tensors
 from experiments.usage.load import LoadedRun, load_run
 from experiments.usage.standalone import NETWORK, write_program, write_transform
 from models.description import note_of_weights

@@ -18,7 +18,7 @@ from experiments.runs.directory import RunDirectory
 from experiments.tasks.answers import Answers
 from experiments.tasks.base import task_class
 from experiments.tasks.rows import TASKS, TaskConfig, task_row
-from experiments.training.checkpoint import load_weights, note_in, read_tensors
+from experiments.training.tensor_files import load_weights, note_in, read_tensors
 from experiments.usage.scripts import WAY, import_script
 from experiments.usage.transform import ImageTransform
 from models import list_models

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.errors import ConfigError, UserError
-from experiments.training.checkpoint import sha256_of
+from experiments.training.tensor_files import sha256_of
 
 WAY = "load_run(path, script=FILE), or --script FILE on a command line"
 

@@ -17,7 +17,7 @@ from experiments.data.loader import TrainLoader
 from experiments.data.masks import TensorMasks, count_pixels
 from experiments.data.seeding import Sampling
 from experiments.runs.ending import Result
-from experiments.tasks.classification import describe_images, image_recipe
+from experiments.tasks.classification import class_recipe, describe_images
 
 CLASSES = np.repeat([0, 1, 3], [14, 5, 1])  # none of class 2
 
@@ -43,7 +43,7 @@ def loader(rank: int, world_size: int) -> TrainLoader:
     data = TensorImages(images.contiguous(), torch.from_numpy(CLASSES), ["a", "b", "c", "d"])
     info = describe_images(data, DataConfig(mean=[0.0], std=[1.0]))
     sampling = Sampling(shuffle=3, classes=CLASSES)
-    return TrainLoader(data, image_recipe(info, 4, None), batch_size=4, accumulation=1,
+    return TrainLoader(data, class_recipe(info, 4, None), batch_size=4, accumulation=1,
                        sampling=sampling, rank=rank, world_size=world_size)  # fmt: skip
 
 

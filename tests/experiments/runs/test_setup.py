@@ -19,7 +19,7 @@ from experiments.data import load_datasets
 from experiments.errors import ConfigError
 from experiments.runs.setup import script_of, training_loader
 from experiments.tasks.base import create_task
-from experiments.training.checkpoint import sha256_of
+from experiments.training.tensor_files import sha256_of
 from models import create_model
 from models.description import Description, read_note
 

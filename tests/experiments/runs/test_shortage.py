@@ -78,7 +78,7 @@ def test_a_tracker_that_fails_ends_nothing(
             raise ConnectionError("no server")
         return BrokenTracker()
 
-    monkeypatch.setattr("experiments.runs.tracking._start", start)
+    monkeypatch.setattr("experiments.runs.trackers._start", start)
     done = command(*TINY, f"runs_dir={tmp_path}")
     path = the_run(tmp_path)
     status = json.loads((path / "manifest.json").read_text())["status"]

@@ -16,7 +16,7 @@ from experiments.config.compose import load_config
 from experiments.config.resume import complete
 from experiments.errors import ConfigError
 from experiments.runs.ending import Result
-from experiments.training.checkpoint import sha256_of
+from experiments.training.tensor_files import sha256_of
 from tests.experiments.conftest import TINY
 
 Run = Callable[..., Result]

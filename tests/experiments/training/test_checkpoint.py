@@ -15,7 +15,9 @@ from torch import nn
 
 from experiments.errors import CheckpointError
 from experiments.training import checkpoint as module
-from experiments.training.checkpoint import Checkpoint, CheckpointStore, load_weights, save_tensors
+from experiments.training import tensor_files
+from experiments.training.checkpoint import Checkpoint, CheckpointStore
+from experiments.training.tensor_files import load_weights, read_tensors, save_tensors, sha256_of
 
 
 def some_checkpoint(value: float = 1.0) -> Checkpoint:
@@ -87,7 +89,7 @@ def test_objects_are_never_unpickled(store: CheckpointStore, tmp_path: Path) -> 
     meta = json.loads((path / "checkpoint.json").read_text())
     meta["files"]["state.pt"] = {
         "bytes": (path / "state.pt").stat().st_size,
-        "sha256": module.sha256_of(path / "state.pt"),
+        "sha256": sha256_of(path / "state.pt"),
     }
     (path / "checkpoint.json").write_text(json.dumps(meta))
     with pytest.raises(CheckpointError):
@@ -117,7 +119,7 @@ def test_a_write_that_fails_leaves_the_earlier_ones(
         raise OSError(28, "No space left on device")
 
     if moment == "model":
-        monkeypatch.setattr(module, "save_file", fail)
+        monkeypatch.setattr(tensor_files, "save_file", fail)
     elif moment == "state":
         monkeypatch.setattr(module.torch, "save", fail)
     else:
@@ -138,7 +140,7 @@ def test_newer_checkpoints_are_set_aside(store: CheckpointStore) -> None:
 
 def test_weights_of_another_model_are_refused_with_both_shapes(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a.safetensors", nn.Linear(3, 2).state_dict())
-    tensors = module.read_tensors(tmp_path / "a.safetensors")
+    tensors = read_tensors(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"weight: \(2, 3\) in the file, \(2, 4\) in the"):
         load_weights(nn.Linear(4, 2), tensors, "a.safetensors")
     with pytest.raises(CheckpointError, match="unexpected: bias"):
@@ -149,4 +151,4 @@ def test_unreadable_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no tensors here")
     for name in ("x.safetensors", "absent.safetensors"):
         with pytest.raises(CheckpointError, match=name):
-            module.read_tensors(tmp_path / name)
+            read_tensors(tmp_path / name)

@@ -13,7 +13,7 @@ from experiments.config.compose import load_config
 from experiments.errors import CheckpointError
 from experiments.files import read_rows, write_json
 from experiments.runs.ending import Result
-from experiments.training.checkpoint import sha256_of
+from experiments.training.tensor_files import sha256_of
 from tests.experiments.conftest import TINY
 
 Run = Callable[..., Result]

@@ -18,7 +18,7 @@ from experiments.errors import ConfigError, TrainingError
 from experiments.runs.ending import Result
 from experiments.runs.setup import set_threads
 from experiments.tasks.classification import Classification
-from experiments.training.checkpoint import read_tensors
+from experiments.training.tensor_files import read_tensors
 from experiments.training.trainer import Trainer
 from tests.experiments.conftest import TINY
 

@@ -14,7 +14,7 @@ from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.errors import ConfigError
 from experiments.runs.ending import Result
-from experiments.training.checkpoint import read_tensors
+from experiments.training.tensor_files import read_tensors
 from models import create_model
 from models.entry import Entry
 from models.registry import _MODELS

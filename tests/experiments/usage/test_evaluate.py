@@ -30,7 +30,7 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
 
     def go(run: Path, *arguments: str) -> dict:
         if "--split" in arguments or "data=folder" in arguments:  # drawn once is enough
-            monkeypatch.setattr(files, "draw_pictures", lambda *_: None)
+            monkeypatch.setattr(files, "draw_each", lambda *_: [])
         before = (run / "test.json").read_bytes()
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         assert main([str(run), *arguments, "--out", str(out)]) == 0
@@ -160,7 +160,7 @@ def test_a_mistake_is_a_sentence(mistake: str, runs, capsys, tmp_path: Path) -> 
 
 
 def test_other_settings_do_not_overwrite_an_evaluation(runs, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "draw_pictures", lambda *_: None)
+    monkeypatch.setattr(files, "draw_each", lambda *_: [])
     run, out = str(runs("kagn")), ["--out", str(tmp_path)]
     main([run, *out])
     main([run, *out])
