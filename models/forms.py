@@ -89,12 +89,12 @@ def _bottleneck(
 ) -> Bottleneck:
     """A bottleneck around the family's functions, or around a mixture of them with `gating`.
 
-    Its dropout adds noise, as published. The norm stands outside the mixture: an expert sees few
-    images of a batch, or one, whose statistics would be noise.
+    The norm stands outside the mixture: an expert sees few images of a batch, or one, whose
+    statistics would be noise.
     """
     basis = create_basis(family.basis, **{name: options.pop(name) for name in family.defaults})
     layer = KANConv if gating is None else partial(experts, KANConv, gating=gating)
-    options |= {"basis": basis, "layer": layer, "dropout_kind": "noise"}
+    options |= {"basis": basis, "layer": layer}
     return Bottleneck(c_in, c_out, kernel_size, **options)
 
 
@@ -113,7 +113,7 @@ def _wavelet_bottleneck(
         return WavKANConv(c_in, c_out, kernel_size, wavelet=wavelet, **given)
 
     layer = wavelets if gating is None else partial(experts, wavelets, gating=gating)
-    options |= {"layer": layer, "dropout_kind": "noise"}
+    options |= {"layer": layer}
     return Bottleneck(c_in, c_out, kernel_size, **options)
 
 

@@ -35,6 +35,13 @@ _FORM_OPTIONS = (
     Option("noisy_gating", bool | None, None, "noise on the gates in training, which balances the "
            "load; null: true"),
 )  # fmt: skip
+_DROPOUT_OPTIONS = (
+    Option("dropout_position", str | None, None, "where it acts in a convolution: on x, on what "
+           "the functions are of, on the functions or on y; null: as the kind was published",
+           choices=("input", "basis", "functions", "output")),
+    Option("dropout_kind", str | None, None, "drop whole channels, or add noise to a share of the "
+           "values; null: noise in bottlenecks, else channel", choices=("channel", "noise")),
+)  # fmt: skip
 # How to check the arguments of bases; their defaults are the family's.
 _BASIS_ARGUMENTS: dict[str, dict[str, Any]] = {
     "degree": {"type": int, "minimum": 1, "help": "degree of the polynomials", "of_basis": True},
@@ -151,7 +158,7 @@ def kind_options(name: str | None, form: str = "plain") -> tuple[Option, ...]:
         return tuple(options)
     text = "of the convolutions: plain, between projections, mixtures of experts, or both"
     options += [*_activation_options(kind), Option("form", str, form, text, choices=FORMS)]
-    options += _FORM_OPTIONS
+    options += [*_FORM_OPTIONS, *_DROPOUT_OPTIONS]
     for argument, default in kind.basis_defaults.items():
         row = dict(_BASIS_ARGUMENTS[argument])
         if argument == "squash":
@@ -190,6 +197,23 @@ def form_values(form: str, options: Mapping[str, Any]) -> dict[str, Any]:
                     f"form={' or '.join(having)}"
                 )
     return values
+
+
+def dropout_arguments(form: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """What options say of the dropout of convolutions of a form, where they say something.
+
+    Raises: ValueError for a place that a bottleneck has none at.
+    """
+    position, kind = options["dropout_position"], options["dropout_kind"]
+    if "bottleneck" not in form:
+        given = {"dropout_position": position, "dropout_kind": kind}
+        return {name: value for name, value in given.items() if value is not None}
+    if position not in (None, "input"):
+        raise ValueError(
+            f"dropout_position={position} is none of form={form}, whose dropout acts on the input; "
+            "leave it out, or choose form=plain or experts"
+        )
+    return {"dropout_kind": kind or "noise"}
 
 
 def chosen_arguments(

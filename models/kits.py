@@ -17,7 +17,7 @@ from conv_kan.layers import SelfAttention
 from conv_kan.layers.norm import make_norm
 from models.blocks import CONVS, ConvBlock
 from models.forms import Maker, experts, maker_of
-from models.kinds import KINDS, form_values
+from models.kinds import KINDS, dropout_arguments, form_values
 
 # Option -> argument of MixtureOfExperts.
 _GATING = {"num_experts": "num_experts", "active_experts": "k", "noisy_gating": "noisy"}
@@ -183,7 +183,8 @@ class ConvKit:
 def create_kit(name: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit:
     """Make the kit of a kind (None: plain) from values for `ndim` and all of `kind_options(name)`.
 
-    Raises: ValueError for a value given to an option that the form does not have.
+    Raises: ValueError for a value given to an option that the form does not have, and for a place
+    where its dropout cannot act.
     """
     if name is None:
         return ConvKit(options["ndim"], options["norm"], options["affine"])
@@ -194,7 +195,10 @@ def create_kit(name: str | None, options: Mapping[str, Any]) -> KANKit | ConvKit
         norm=options["norm"],
         norm_first=kind.norm_first,
         affine=options["affine"],
-        conv_arguments={key: _or_none(options[key]) for key in ("base", "activation")},
+        conv_arguments={
+            **{key: _or_none(options[key]) for key in ("base", "activation")},
+            **dropout_arguments(options["form"], options),
+        },
         arguments={key: options[key] for key in (*kind.basis_defaults, "backend")},
         squeeze={key: value for key, value in form.items() if key not in _GATING},
         gating={key: form[option] for option, key in _GATING.items() if option in form},

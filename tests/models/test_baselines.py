@@ -48,6 +48,16 @@ def test_first_layer_has_one_group_and_no_dropout() -> None:
     assert [hasattr(layer, "dropout") for layer in twin.features] == [False, True, True, True]
 
 
+@pytest.mark.parametrize("name", ["simple_conv_kagn", "simple_conv_wavkan"])
+def test_dropout_acts_where_and_as_it_is_told(name: str) -> None:
+    plain = build(name, dropout_position="input", dropout_kind="noise").features[1]
+    assert (plain.dropout_position, plain.dropout_kind) == ("input", "noise")
+    squeezed = [build(name, form="bottleneck", dropout_kind=kind) for kind in (None, "channel")]
+    assert [model.features[1].dropout_kind for model in squeezed] == ["noise", "channel"]
+    with pytest.raises(ValueError, match=r"dropout_position=basis is none of form=bottleneck, wh"):
+        build(name, form="bottleneck", dropout_position="basis")
+
+
 def test_degree_of_the_head_is_its_own() -> None:
     def head_functions(**options: Any) -> int:
         return build("simple_conv_kagn", **options).head[1].layers[0].basis.num_functions
