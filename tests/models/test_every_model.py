@@ -363,7 +363,10 @@ def test_every_model_compiles_to_one_graph(name: str) -> None:
 @pytest.mark.slow
 @some_models
 def test_compiles_to_machine_code(name: str) -> None:
-    check_compiled(name, backend="inductor")
+    from torch._inductor import config as inductor_config  # which takes seconds
+
+    with inductor_config.patch(fallback_random=True):  # dropout draws what it draws in eager mode
+        check_compiled(name, backend="inductor")
 
 
 def check_compiled(name: str, backend: str = "aot_eager") -> None:
