@@ -10,7 +10,7 @@ from torch import nn
 
 from models.network import basis_parameters
 
-_ASK = "give it a method get_classifier() that returns its head, as timm's models have it"
+SAY_HEAD = "give it a method get_classifier() that returns its head, as timm's models have it"
 
 
 def head_names(model: nn.Module) -> frozenset[str]:
@@ -72,7 +72,7 @@ def freeze(model: nn.Module, what: str) -> Frozen:
     if not head & parameters.keys():
         raise ValueError(
             f"freeze=body: {type(model).__name__} does not say which of its parts is the head, "
-            f"which alone would be trained; {_ASK}, or type model.freeze=none"
+            f"which alone would be trained; {SAY_HEAD}, or type model.freeze=none"
         )
     names = [name for name in parameters if name not in head]
     numbers = _stop(parameters, names)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from conv_kan.interop import export_published, load_published, published_names
 from conv_kan.interop.plan import without_wrappers
 from models.description import Description
-from models.parts import head_names
+from models.parts import SAY_HEAD, head_names
 from models.positions import check_width, transformed
 from models.trained import Trained, differing, read_trained
 
@@ -172,10 +172,10 @@ def _check_body(
         others = differing(there, here) if here is not None else []
         says = f"they are of model={there.model}, {_sizes(there)}"
         says += f"; {', '.join(others)}" if others else ""
-    raise ValueError(
-        f"these are weights of another network: {key} is {what}; {says}. Make the network with "
-        "the model and the options that they were trained with"
-    )
+    way = "Make the network with the model and the options that they were trained with"
+    if not head and wrong and key in found and found[key].shape[1:] == wanted[key][1:]:
+        way += f". If {key} is of the head, which may be of other classes, {SAY_HEAD}"
+    raise ValueError(f"these are weights of another network: {key} is {what}; {says}. {way}")
 
 
 def _new_head(

@@ -284,6 +284,14 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_a_network_is_asked_for_its_head_where_that_would_help() -> None:
+    one, other = (nn.Sequential(nn.Linear(3, 5), nn.Linear(5, n)) for n in (10, 12))
+    with pytest.raises(ValueError, match=r"If 1.weight is of the head, .* get_classifier\(\)"):
+        take_weights(other, one.state_dict())
+    with pytest.raises(ValueError, match=r"that they were trained with$"):
+        take_weights(nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 10)), one.state_dict())
+
+
 def test_names_of_others_are_understood() -> None:
     source, model = conv(), conv(7)
     assert set(take_weights(conv(), export_published(source)).taken) == set(

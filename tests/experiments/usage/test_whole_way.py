@@ -23,11 +23,15 @@ from experiments.app import launch
 from models import Option, register
 
 
+class OwnNet(nn.Sequential):
+    def get_classifier(self):
+        return self[-1]
+
+
 @register("own_net", options=[Option("width", int, 8, "channels")])
 def own_net(*, num_classes, input_channels, width):
-    return nn.Sequential(nn.Conv2d(input_channels, width, 3, 2, 1), nn.BatchNorm2d(width),
-                         nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-                         nn.Linear(4 * width, num_classes))
+    return OwnNet(nn.Conv2d(input_channels, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(),
+                  nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, num_classes))
 
 
 if __name__ == "__main__":
@@ -44,7 +48,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 SETTINGS = [
     "data=digits", "data.image_size=32", "data.train_size=192", "augment=none",
     "trainer.batch_size=32", "trainer.epochs=2", "trainer.checkpoint_steps=2", "trainer.cpu=true",
-    "trainer.progress=false", "name=run",
 ]  # fmt: skip
 
 
@@ -56,7 +59,7 @@ def go(*arguments: str, processes: int = 1) -> str:
 
 
 def run_in(folder: Path) -> Path:
-    (found,) = (folder / "run").iterdir()
+    (found,) = folder.glob("*/*/")
     return found
 
 
@@ -120,7 +123,8 @@ def test_from_training_to_use(kind: str, pictures: Path, tmp_path: Path) -> None
         "tune.py", *used, *words, "trainer.epochs=1", "tune.trials=2", "tune.search=random",
         "tune.space.optimizer.lr=loguniform(1e-4, 1e-2)", f"tune.directory={tmp_path}/search",
     ]  # fmt: skip
-    subprocess.run([sys.executable, *search], cwd=ROOT, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, *search], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     (trials,) = (tmp_path / "search").rglob("trials.csv")
     with open(trials, newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["finished", "finished"]
