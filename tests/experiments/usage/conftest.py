@@ -11,7 +11,7 @@ from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
 from experiments.data import load_datasets
-from tests.experiments.conftest import TINY
+from tests.experiments.conftest import TINY, unrendered
 
 COUNT = 7
 SETTINGS = {
@@ -43,7 +43,8 @@ class Runs:
         if name not in self.paths:
             entry, overrides = SETTINGS[name]
             config = load_config(entry, [*overrides, f"runs_dir={self.place / name}"])
-            self.paths[name] = run(config).run_dir
+            with unrendered():
+                self.paths[name] = run(config).run_dir
         return self.paths[name]
 
 
