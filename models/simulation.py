@@ -122,24 +122,23 @@ def simulate_steps(
 ) -> Bytes:
     """The bytes at the costliest moment of training steps of a model on the device "meta"."""
     with simulated(model):
-        images, labels = torch.empty(batch, *input_shape), torch.zeros(batch, dtype=torch.long)
         ledger = Ledger(cost)
-        take_steps(model, images, labels, optimizer, ledger)
+        take_steps(model, torch.empty(batch, *input_shape), optimizer, ledger)
     return ledger.peak
 
 
-def take_steps(
-    model: nn.Module, images: Tensor, labels: Tensor, optimizer: str, ledger: Ledger
-) -> None:
+def take_steps(model: nn.Module, images: Tensor, optimizer: str, ledger: Ledger) -> None:
     """Two training steps under a ledger, which then knows the costliest moment of the second.
 
-    The first leaves what the second finds: the optimizer's state, and scratch memory. The loss is
-    cross-entropy, added up over several outputs.
+    The first leaves what the second finds: the optimizer's state, scratch memory, and labels, which
+    are classes of images or of the positions of maps. The loss is cross-entropy, added up over
+    several outputs.
     """
+    labels: dict[torch.Size, Tensor] = {}
     parameters = [p for p in model.train().parameters() if p.requires_grad]
     update = timm.optim.create_optimizer_v2(parameters, opt=optimizer, lr=1e-3)
     ledger.assign([*model.parameters(), *model.buffers()], WEIGHTS)
-    ledger.assign([images, labels], BATCH)
+    ledger.assign([images], BATCH)
     for p in parameters:
         p.register_post_accumulate_grad_hook(lambda p: ledger.assign([p.grad], GRADIENTS))
     with ledger:
@@ -153,13 +152,17 @@ def take_steps(
 def _step(
     model: nn.Module,
     images: Tensor,
-    labels: Tensor,
+    labels: dict[torch.Size, Tensor],
     update: torch.optim.Optimizer,
     ledger: Ledger,
 ) -> None:
     outputs = model(images)
     several = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-    loss = torch.stack([F.cross_entropy(output, labels) for output in several]).sum()
+    for shape in {output[:, 0].shape for output in several} - labels.keys():
+        labels[shape] = torch.zeros(shape, dtype=torch.long)
+        ledger.assign([labels[shape]], BATCH)
+    losses = [F.cross_entropy(output, labels[output[:, 0].shape]) for output in several]
+    loss = torch.stack(losses).sum()
     ledger.rename(TRANSIENT, KEPT)
     loss.backward()
     update.step()
