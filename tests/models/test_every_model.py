@@ -462,7 +462,11 @@ def check_onnx(model: nn.Module, x: Tensor, file: Path) -> None:
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(logits), model(x), rtol=1e-4, atol=1e-4)
+        exact = copy.deepcopy(model).double()(x.double())
+        # What float32 makes of it: 1e-7 in most networks, 3e-3 behind many narrow functions.
+        rounding = (model(x) - exact).abs().max().item()
+    error = (torch.from_numpy(logits).double() - exact).abs().max().item()
+    assert error < 1e-4 * exact.abs().max().item() + 10 * rounding
 
 
 def test_every_family_has_a_smallest_network() -> None:
