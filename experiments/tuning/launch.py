@@ -197,7 +197,7 @@ def _conclude(request: Request, journal: Journal, console: Console, number: int)
 
         write_json(search.schedule, schedule_of(search, best[0]))
     pictures = draw_pictures(journal, request.space, console.print) if best else []
-    found = print_results(journal, console, str(request.options.script), pbt)
+    found = print_results(journal, console, str(request.options.script), request.settings)
     for path in (table, *pictures):
         console.print(str(path), highlight=False, soft_wrap=True)
     if not found:

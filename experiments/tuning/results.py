@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.files import atomic_path
+from experiments.tuning.config import TuneConfig
 from experiments.tuning.directory import Record
 from experiments.tuning.journal import Journal
+from experiments.tuning.process import entry_command
 from experiments.tuning.request import Goals
 
 SHOWN = 10
@@ -60,14 +62,20 @@ def front(records: Sequence[Record], goals: Goals) -> list[Record]:
     return sorted((r for r in complete if not beaten(r)), key=score, reverse=True)
 
 
-def command_of(script: str, values: dict[str, str], common: Sequence[str]) -> str:
-    """The command line that runs a setting again."""
+def command_of(
+    script: str,
+    values: dict[str, str],
+    common: Sequence[str],
+    processes: int = 1,
+    gpus: float = 0.0,
+) -> str:
+    """The command line that runs a setting again, on as many processes."""
     path = os.path.relpath(script)
-    shown = path if not path.startswith("..") else script
-    return shlex.join(["python", shown, *(f"{k}={v}" for k, v in values.items()), *common])
+    start = entry_command(path if not path.startswith("..") else script, processes, gpus)
+    return shlex.join(["python", *start[1:], *(f"{k}={v}" for k, v in values.items()), *common])
 
 
-def print_results(journal: Journal, console: Console, script: str, pbt: bool) -> bool:
+def print_results(journal: Journal, console: Console, script: str, settings: TuneConfig) -> bool:
     """Say what came of it; whether there is a best trial."""
     counts = Counter(record.status for record in journal.records.values())
     told = ", ".join(f"{n} {status}" for status, n in counts.most_common())
@@ -84,10 +92,11 @@ def print_results(journal: Journal, console: Console, script: str, pbt: bool) ->
     title = "Pareto front" if several else f"the best of {len(best)} trials"
     console.print(_table(title, shown, goals))
     for record in shown if several else best[:1]:
-        if pbt:
+        if settings.scheduler == "pbt":
             way = f"python tune.py --replay {journal.search.path}"
         else:
-            way = command_of(script, record.values, journal.composer.common)
+            devices = settings.processes, settings.gpus
+            way = command_of(script, record.values, journal.composer.common, *devices)
         lead = record.name if several else "best"
         console.print(f"{lead}: {way}", soft_wrap=True, highlight=False)
     return True

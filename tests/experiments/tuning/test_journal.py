@@ -195,6 +195,10 @@ def test_the_front_and_the_pictures(search: SearchDirectory, composer: Composer)
     assert len(study_of(journal, SPACE).trials) == 5
     command = command_of("cifar.py", {"model.layer_sizes": "[8, 8]"}, ["seed=1"])
     assert command == "python cifar.py 'model.layer_sizes=[8, 8]' seed=1"
+    two = command_of("cifar.py", {"optimizer.lr": "1e-3"}, ["seed=1"], processes=2)
+    assert two.startswith(
+        "python -m torch.distributed.run --standalone --nproc_per_node 2 cifar.py"
+    )
 
 
 def test_only_the_same_search_is_taken_up(tmp_path: Path, search: SearchDirectory) -> None:
