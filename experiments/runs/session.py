@@ -27,6 +27,7 @@ from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted
 from experiments.training.length import check_length
 from experiments.training.optim import build_optimizer, build_scheduler
+from experiments.training.start_from import begin_from
 from experiments.training.trainer import Trainer
 from models.description import Description
 
@@ -172,7 +173,7 @@ class Session:
             self.trainer.save()  # from here on the shorter run is needed no more
             self.console.print(f"prolongs {shorter.path}, which stays as it is")
         elif opened.parent is not None:
-            self.trainer.begin_from(opened.parent)
+            begin_from(self.trainer, opened.parent)
             self.console.print(f"begins with {opened.parent}")
         elif self.config.model["weights"] is not None and self.config.trainer.resume is not None:
             self.begin_late()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,12 +19,13 @@ from experiments.config.trainer import TrainerConfig
 from experiments.data import TrainLoader
 from experiments.errors import CheckpointError, TrainingError, shortage
 from experiments.files import atomic_path
+from experiments.tasks.rows import Figure
 from experiments.training.checkpoint import UNKNOWN, Checkpoint, CheckpointStore
 from experiments.training.evaluator import Evaluator
 from experiments.training.finite import not_finite
 from experiments.training.first import on_first
 from experiments.training.tensor_files import load_weights, pack_tensors, read_tensors
-from models.description import read_note
+from models.description import note_of_weights, read_note
 
 
 class Log(Protocol):
@@ -85,6 +85,7 @@ class TrainingState:
     best_path: Path
     best: bytes | None
     description: Mapping[str, Any]
+    monitor: Figure
     log: Log
     meant: frozenset[str]  # names of tensors that the model itself made infinite: masks
     saved_step: int
@@ -162,6 +163,31 @@ class TrainingState:
     def evaluated_module(self) -> nn.Module:
         return self.module if self.ema is None else self.ema.module
 
+    def keep_best(self, epoch: int, values: dict[str, float]) -> None:
+        monitor = self.monitor.name
+        if monitor not in values:
+            raise TrainingError(
+                f"trainer.monitor={monitor!r} is not a validation metric; choose "
+                f"one of: {', '.join(sorted(values))}"
+            )
+        value = values[monitor] if self.monitor.maximise else -values[monitor]
+        first = self.progress.best_epoch == 0  # whatever its value: a run always has best weights
+        if not (first or value > self.progress.best_value):  # written so that NaN is never better
+            self.progress.stale += 1
+            return
+        self.progress.stale = 0
+        self.progress.best_value = -math.inf if math.isnan(value) else value
+        self.keep(epoch, f"validation {monitor} {values[monitor]!r}")
+
+    def keep(self, epoch: int, why: str) -> None:
+        """Make the weights of this epoch the best ones."""
+        self.progress.best_epoch = epoch
+        if self.accelerator.is_main_process:  # save() writes it, after the checkpoint
+            self.progress.best_note = note_of_weights(f"epoch {epoch}: {why}", self.description)
+            weights = self.evaluated_module().state_dict()
+            self.best = pack_tensors(weights, self.progress.best_note)
+            self.progress.best_sha256 = hashlib.sha256(self.best).hexdigest()
+
     def _write_best(self) -> None:
         """Write best.safetensors, after the checkpoint that tells its hash and can replace it."""
         if self.best is not None:
@@ -220,59 +246,13 @@ class TrainingState:
             progress.best_note = progress.best_sha256 = ""
             self.log.say(f"{reason}; the best of the epochs from here on counts")
 
-    def begin_from(self, path: Path) -> None:
-        """Begin with the state of another run's checkpoint (called on all processes).
-
-        Taken over: weights, moving average, what the optimizer and the loss scaler have gathered,
-        and the number of epochs done. Learning rates, decay and schedule are this run's own, as if
-        it had come that far by itself; the best weights are still to be found.
-
-        Raises CheckpointError: another model or optimizer wrote it, or one whose weights stand in
-        another order; it stands within an epoch, or this run is to have no more epochs than that.
-        """
-        checkpoint = CheckpointStore(path.parent, UNKNOWN).load(path)
-        epoch = self._epochs_done(checkpoint, path)
-        self._load_weights(checkpoint, path)
-        own, taken = self.optimizer.state_dict(), checkpoint.state["optimizer"]
-        if _sizes(own) != _sizes(taken):  # a state says whose it is by its place alone
-            raise CheckpointError(
-                f"trainer.start_from={path} has other groups of weights: an optimizer.weight_decay "
-                "of 0, or optimizer.layer_decay, on one side alone; type what that run had"
-            )
-        self.optimizer.load_state_dict({**own, "state": taken["state"]})
-        self._load_scaler(checkpoint)
-        self.progress = Progress(epoch=epoch, step=epoch * self.train_loader.steps_per_epoch)
-        with warnings.catch_warnings():  # torch warns of steps of a schedule before an optimizer's
-            warnings.simplefilter("ignore", UserWarning)
-            for _ in range(self.progress.step):
-                self.scheduler.step()
-        self.accelerator.wait_for_everyone()
-
-    def _epochs_done(self, checkpoint: Checkpoint, path: Path) -> int:
-        given, mine = checkpoint.config["optimizer"]["name"], self.run_config["optimizer"]["name"]
-        progress = Progress(**checkpoint.state["progress"])
-        what = f"trainer.start_from={path}"
-        if given != mine:
-            raise CheckpointError(f"{what} was trained with {given}; type optimizer={given}")
-        if progress.step_in_epoch:
-            raise CheckpointError(
-                f"{what} stands within epoch {progress.epoch + 1}, whose order of samples is "
-                "another run's; give a checkpoint of the end of an epoch"
-            )
-        if progress.epoch >= self.config.epochs:
-            raise CheckpointError(
-                f"{what} has {progress.epoch} epochs done, and this run is to have "
-                f"{self.config.epochs}; type trainer.epochs={progress.epoch + 1} or more"
-            )
-        return progress.epoch
-
-    def _load_weights(self, checkpoint: Checkpoint, path: Path) -> None:
+    def restore_weights(self, checkpoint: Checkpoint, path: Path) -> None:
         load_weights(self.module, checkpoint.model, path)
         if self.ema is not None:
             ema = checkpoint.model if checkpoint.ema is None else checkpoint.ema
             load_weights(self.ema.module, ema, path)
 
-    def _load_scaler(self, checkpoint: Checkpoint) -> None:
+    def restore_scaler(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state["scaler"]
         if self.accelerator.scaler is not None and state is not None:
             self.accelerator.scaler.load_state_dict(state)
@@ -283,11 +263,11 @@ class TrainingState:
         own = path.parent == self.checkpoints.root
         store = self.checkpoints if own else CheckpointStore(path.parent, UNKNOWN)
         checkpoint = store.load(path)
-        self._load_weights(checkpoint, path)
+        self.restore_weights(checkpoint, path)
         state = checkpoint.state
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self._load_scaler(checkpoint)
+        self.restore_scaler(checkpoint)
         self.progress = Progress(**state["progress"])
         totals = state["totals"]
         same = len(totals) == self.accelerator.num_processes
@@ -303,7 +283,3 @@ class TrainingState:
         self.checkpoints.set_aside_after(self.progress.step)
         self.log.restore(taken.metrics, taken.state.get("log_position", 0))
         return self.progress
-
-
-def _sizes(optimizer: Mapping[str, Any]) -> list[int]:
-    return [len(group["params"]) for group in optimizer["param_groups"]]

@@ -7,7 +7,6 @@ and taken up again from a checkpoint computes bit for bit what it would have com
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,8 +32,6 @@ from experiments.training.finite import not_finite
 from experiments.training.first import on_first
 from experiments.training.interrupt import Interrupted, StopSignal, leave_workers_to_their_loader
 from experiments.training.state import Log, Progress, TrainingState
-from experiments.training.tensor_files import pack_tensors
-from models.description import note_of_weights
 from models.parts import train_unfrozen
 
 
@@ -287,31 +284,6 @@ class Trainer(TrainingState):
         progress.epoch, progress.step_in_epoch = epoch, 0
         self.totals.zero_()
         self.save()
-
-    def keep_best(self, epoch: int, values: dict[str, float]) -> None:
-        monitor = self.monitor.name
-        if monitor not in values:
-            raise TrainingError(
-                f"trainer.monitor={monitor!r} is not a validation metric; choose "
-                f"one of: {', '.join(sorted(values))}"
-            )
-        value = values[monitor] if self.monitor.maximise else -values[monitor]
-        first = self.progress.best_epoch == 0  # whatever its value: a run always has best weights
-        if not (first or value > self.progress.best_value):  # written so that NaN is never better
-            self.progress.stale += 1
-            return
-        self.progress.stale = 0
-        self.progress.best_value = -math.inf if math.isnan(value) else value
-        self.keep(epoch, f"validation {monitor} {values[monitor]!r}")
-
-    def keep(self, epoch: int, why: str) -> None:
-        """Make the weights of this epoch the best ones."""
-        self.progress.best_epoch = epoch
-        if self.accelerator.is_main_process:  # save() writes it, after the checkpoint
-            self.progress.best_note = note_of_weights(f"epoch {epoch}: {why}", self.description)
-            weights = self.evaluated_module().state_dict()
-            self.best = pack_tensors(weights, self.progress.best_note)
-            self.progress.best_sha256 = hashlib.sha256(self.best).hexdigest()
 
     def evaluate(self, loader: Iterable[Batch]) -> tuple[dict[str, float], Metrics]:
         """Loss and figures over every sample once, of the moving average if there is one."""
