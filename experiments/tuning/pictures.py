@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 
 from experiments.reporting.plots import save_figure
+from experiments.runs.pictures import draw_each
 from experiments.tuning.directory import SCORED
 from experiments.tuning.distributions import Distribution
 from experiments.tuning.journal import Journal
@@ -23,25 +24,24 @@ def draw_pictures(journal: Journal, space: Space, say: Callable[[str], object]) 
     One that cannot be drawn of so few trials is named, and ends nothing.
     """
     matplotlib.use("Agg")
-    study, drawn = study_of(journal, space), []
-    for name, draw in _pictures(study, journal).items():
-        path = journal.search.path / f"{name}.png"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna calls its pictures experimental
-                axes = draw()
-            figure = getattr(axes, "flat", [axes])[0].figure
-            figure.set_size_inches(9, 5)
-            if name.startswith("parallel"):  # whose axes would each lay a grid over all lines
-                for one in figure.axes:
-                    one.grid(False)
-            figure.set_layout_engine("tight")  # another one divides by heights of 0
-            save_figure(figure, path)
-            _close(figure)
-            drawn.append(path)
-        except Exception as error:  # a library's, whatever it is: the results are written already
-            say(f"{path.name} could not be drawn: {' '.join(str(error).split())[:200]}")
-    return drawn
+    pictures = _pictures(study_of(journal, space), journal)
+    places = {journal.search.path / f"{name}.png": partial(_draw, draw)
+              for name, draw in pictures.items()}  # fmt: skip
+    return draw_each(places, say)
+
+
+def _draw(draw: Callable[[], Any], path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its pictures experimental
+        axes = draw()
+    figure = getattr(axes, "flat", [axes])[0].figure
+    figure.set_size_inches(9, 5)
+    if path.name.startswith("parallel"):  # whose axes would each lay a grid over all lines
+        for one in figure.axes:
+            one.grid(False)
+    figure.set_layout_engine("tight")  # another one divides by heights of 0
+    save_figure(figure, path)
+    _close(figure)
 
 
 def _pictures(study: Any, journal: Journal) -> dict[str, Callable[[], Any]]:
