@@ -9,6 +9,12 @@ from pathlib import Path
 from experiments.runs.ending import Result
 
 
+def assert_same_files(one: Path, other: Path) -> None:
+    """Assert that two runs have written the same rows, results and weights."""
+    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
 def resume_at(step: int, go: Callable[..., Result], folder: Path, options: Sequence[str]) -> None:
     """Assert that a copy of a run, taken up at a checkpoint of that step, ends with its files.
 
@@ -18,5 +24,4 @@ def resume_at(step: int, go: Callable[..., Result], folder: Path, options: Seque
     shutil.copytree(whole.run_dir, folder / "again")
     checkpoint = folder / "again" / "checkpoints" / f"step-{step:08d}"
     again = go(folder, *options, f"trainer.resume={checkpoint}")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (again.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
+    assert_same_files(again.run_dir, whole.run_dir)

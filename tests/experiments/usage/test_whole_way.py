@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import forks
+from tests.experiments.resuming import assert_same_files
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,8 +82,7 @@ def test_from_training_to_use(kind: str, pictures: Path, tmp_path: Path) -> None
     assert end.returncode == -signal.SIGKILL, end.stderr
     assert "resumed from" in go(*killed, "trainer.resume=auto")
     run = run_in(tmp_path / "killed")
-    for name in ("metrics.jsonl", "test.json", "best.safetensors"):
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert_same_files(run, whole)
 
     # Its figures again: from the run, and as a published evaluation, by two processes.
     test = json.loads((run / "test.json").read_text())
