@@ -27,6 +27,9 @@ from experiments.errors import DataError
 
 CLASS, MASK = "class", "mask"
 IGNORE = 255  # in the masks of this package
+# Around a mask that is inscribed in a larger one, until its other values are checked: no file holds
+# it, and float32, in which masks are turned, holds it exactly.
+BORDER = -(2**62)
 _INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")  # of PIL images
 
 
