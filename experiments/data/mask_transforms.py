@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
-from experiments.data.masks import BORDER, class_mask, require_same_size, wrong_label
+from experiments.data.masks import BORDER, check_masks, class_mask, require_same_size
 from experiments.data.recipe import Batch, Recipe
 from experiments.data.resizing import fit, padding, random_size
 from experiments.data.transforms import (
@@ -268,19 +268,6 @@ def stack_pairs(samples: list[tuple[Tensor, Tensor]]) -> Batch:
         masks = tuple(mask.long() for mask in masks)
     batch: Batch = default_collate(list(zip(images, masks, strict=True)))
     return batch
-
-
-def check_masks(
-    num_classes: int, ignore_index: int | None, masks: Tensor
-) -> tuple[int, str] | None:
-    """The first mask with a value that is no class, and the rule; None if all are classes.
-
-    Its border is none of its values.
-    """
-    if wrong_label(masks, num_classes, ignore_index) is None:
-        return None
-    wrongs = (wrong_label(mask[mask != BORDER], num_classes, ignore_index) for mask in masks)
-    return next(((i, wrong) for i, wrong in enumerate(wrongs) if wrong is not None), None)
 
 
 # ------------------------------------------------------------------------------------- which parts

@@ -140,6 +140,19 @@ def wrong_label(mask: Tensor, num_classes: int, ignore_index: int | None) -> str
     )
 
 
+def check_masks(
+    num_classes: int, ignore_index: int | None, masks: Tensor
+) -> tuple[int, str] | None:
+    """The first mask of a batch with a value that is no class, and the rule; None if there is none.
+
+    Its border is none of its values.
+    """
+    if wrong_label(masks, num_classes, ignore_index) is None:
+        return None
+    wrongs = (wrong_label(mask[mask != BORDER], num_classes, ignore_index) for mask in masks)
+    return next(((i, wrong) for i, wrong in enumerate(wrongs) if wrong is not None), None)
+
+
 def count_pixels(dataset: ImageDataset, num_classes: int, ignore_index: int | None) -> Tensor:
     """How many pixels of each class the masks of a dataset have: (num_classes,).
 

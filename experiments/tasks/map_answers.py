@@ -20,7 +20,7 @@ PALETTE = 256  # colours that a PNG file can have
 
 
 class MapAnswers(Answers):
-    """Maps of logits (K, H, W), of the size that the network was shown, or inside() its border.
+    """Maps of logits (K, H, W), of the size that the network was shown; see inside().
 
     A mask file holds the index of a class in each pixel, and colours to look at; it is as large as
     the image: each of its pixels is the nearest one of the maps.
@@ -56,7 +56,7 @@ print(path, Path(path).stem + "_mask.png", sep=",")
 
     def inside(self, output: Tensor, image: tuple[int, int]) -> Tensor:
         rule = self.description.preprocessing
-        if rule is None or not rule.pad:
+        if rule is None:
             return output
         rows, columns = rule.place_of(image)
         return output[..., rows, columns]
