@@ -45,6 +45,11 @@ class Preprocessing:
         """(height, width) of an input."""
         return pair_of(self.size)
 
+    def place_of(self, image: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of an input that show an image of (height, width), where nothing of it
+        is cut off: all of them, or with pad those inside its border."""
+        return inscribed(image, self.sides)[1] if self.pad else (slice(None), slice(None))
+
     def __post_init__(self) -> None:
         pairs = list(zip(pair_of(self.size), pair_of(self.resize), strict=True))
         fits = all(0 < size <= resize for size, resize in pairs)
@@ -117,6 +122,21 @@ def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
         return size, size
     height, width = size
     return height, width
+
+
+def inscribed(
+    image: tuple[int, int], sides: tuple[int, int]
+) -> tuple[list[int], tuple[slice, slice]]:
+    """The most that `sides` holds of an image's shape, and the rows and columns in their centre.
+
+    With s = min(height / h, width / w) an image of (h, w) gets round(s h) x round(s w) pixels.
+    """
+    scale = min(side / own for side, own in zip(sides, image, strict=True))
+    pairs = zip(sides, image, strict=True)
+    size = [min(max(round(own * scale), 1), side) for side, own in pairs]
+    first = [(side - own) // 2 for side, own in zip(sides, size, strict=True)]
+    rows, columns = (slice(f, f + own) for f, own in zip(first, size, strict=True))
+    return size, (rows, columns)
 
 
 def note_of_weights(text: str, description: Mapping[str, Any]) -> str:

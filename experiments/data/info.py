@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.config.data import DataConfig
 from experiments.data.containers import ImageDataset, in_memory, locate
 from experiments.data.images import is_deep
-from experiments.data.masks import CLASS, MASK, target_kind
+from experiments.data.masks import CLASS, IGNORE, MASK, target_kind
 from experiments.data.pixels import channels_of, to_tensor
 from experiments.errors import DataError
 from models.description import Preprocessing, pair_of
@@ -46,7 +46,7 @@ class ImageInfo:
     interpolation: str = "bilinear"
     targets: str = CLASS  # or masks.MASK
     class_names: tuple[str, ...] = ()  # of masks, the background first where there is one
-    ignore_index: int | None = None  # of masks: the value of pixels that are of no class
+    ignore_index: int | None = None  # of masks as stored: the value of pixels that are of no class
     ndim: int = 2  # 3: the images are volumes (C, D, H, W), cubes of image_size
     alpha: str = "white"  # the background behind transparent pixels: data.alpha
     rule: Preprocessing | None = None  # of a trained network; None: as the rest says
@@ -66,6 +66,17 @@ class ImageInfo:
         return (self.channels, *self.sides)
 
     @property
+    def batch_ignore_index(self) -> int:
+        """The value of pixels of no class in the masks of a batch, which may have a border.
+
+        It is that of the stored masks; where they have none, one that is no class, which they may
+        not have.
+        """
+        if self.ignore_index is not None:
+            return self.ignore_index
+        return max(IGNORE, len(self.class_names))
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What evaluation does to an image; whoever shows one to the trained model does the same.
 
@@ -76,10 +87,10 @@ class ImageInfo:
             return self.rule
         side, ratio = self.image_size, self.crop_ratio
         rest = (self.interpolation, self.mean, self.std)
-        if self.fit == "squash" or self.targets == MASK:
-            return Preprocessing(side, side, *rest, stretch=True, alpha=self.alpha)
         if self.fit == "pad":
             return Preprocessing(side, side, *rest, pad=True, alpha=self.alpha)
+        if self.fit == "squash" or self.targets == MASK:
+            return Preprocessing(side, side, *rest, stretch=True, alpha=self.alpha)
         if ratio is not None:
             resize = _each(side, lambda length: int(length / ratio))
         elif self.native_size is not None and _same_shape(self.native_size, side):
@@ -146,6 +157,11 @@ def _check_resize(cfg: DataConfig, ndim: int) -> None:
             f"data.crop_ratio={cfg.crop_ratio}: data.resize={cfg.resize} cuts nothing off; type "
             "data.crop_ratio=null"
         )
+    if ndim == 3 and cfg.resize == "pad":
+        raise DataError(
+            "data.resize=pad: volumes are never resized, so that there is nothing to pad; type "
+            "data.resize=crop"
+        )
     if ndim == 3 and isinstance(cfg.image_size, list):
         raise DataError(
             f"data.image_size={cfg.image_size}: volumes are cubes; type one number, as in "
@@ -161,11 +177,6 @@ def _with_masks(info: ImageInfo, train: ImageDataset, cfg: DataConfig) -> ImageI
         )
     names = tuple(str(name) for name in getattr(train, "classes", ()))
     names = names or tuple(str(index) for index in range(cfg.num_classes or 0))
-    if cfg.resize == "pad":
-        raise DataError(
-            "data.resize=pad: masks and their images are resized to data.image_size whole; type "
-            "data.resize=squash"
-        )
     if len(names) < 2 or cfg.num_classes not in (None, len(names)):
         raise DataError(
             f"data.num_classes={cfg.num_classes}: the dataset names {len(names)} classes; of "

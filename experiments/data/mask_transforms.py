@@ -17,9 +17,9 @@ from torchvision.transforms.v2 import functional as F
 
 from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
-from experiments.data.masks import class_mask, require_same_size, wrong_label
+from experiments.data.masks import BORDER, check_masks, class_mask, require_same_size
 from experiments.data.recipe import Batch, Recipe
-from experiments.data.resizing import padding, random_size
+from experiments.data.resizing import fit, padding, random_size
 from experiments.data.transforms import (
     ToChannels,
     colours,
@@ -30,6 +30,7 @@ from experiments.data.transforms import (
     normalise,
 )
 from experiments.errors import ConfigError, DataError
+from models.description import Preprocessing, inscribed
 
 LONGEST = 2.5  # times the shorter side, up to which mirrored images fill any turn
 
@@ -136,6 +137,24 @@ class Stretch(nn.Module):
         return both if tuple(image.shape[-2:]) == self.sides else self.resize(image, mask)
 
 
+class InscribeBoth(nn.Module):
+    """Inscribe an image and its mask, their shape kept: around the image is the mean, around the
+    mask BORDER."""
+
+    def __init__(self, rule: Preprocessing) -> None:
+        super().__init__()
+        self.sides, self.image = rule.sides, fit(rule)
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = mask.shape[-2:]
+        if (height, width) == self.sides:
+            return image, mask
+        size, (rows, columns) = inscribed((height, width), self.sides)
+        whole = mask.new_full((*mask.shape[:-2], *self.sides), BORDER, dtype=torch.int64)
+        whole[..., rows, columns] = F.resize(mask.as_subclass(ClassMask), size).as_subclass(Tensor)
+        return self.image(image), whole
+
+
 @dataclass(frozen=True)
 class PairPipeline:
     """What happens to an image and its mask; `steps` take both, and a batch if not `random`."""
@@ -171,13 +190,14 @@ class PairPipeline:
 def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) -> PairPipeline:
     """Return what evaluation does to an image and its mask, or with augment training.
 
-    Evaluation stretches both to info.image_size (data.resize is squash for masks). Training changes
-    places (random size, padded crop, flips, quarter turn, rotation) of both with the same draws,
-    and colours (jitter, policy=three_augment, erasing) of the image alone, in the order of
-    build_train_transform. Masks
-    are resized and turned by the nearest pixel. What padding and rotation bring into view is the
-    mirrored picture with its mirrored mask, so it has true classes. Volumes are flipped (left to
-    right and top to bottom) and cut after padding; they are never resized.
+    Evaluation stretches both to info.image_size, whatever their shape; with data.resize=pad it
+    keeps their shape, and pixels around the mask are BORDER, of no class. Training changes places
+    (random size, padded crop, flips, quarter turn, rotation) of both with the same draws, and
+    colours (jitter, policy=three_augment, erasing) of the image alone, in the order of
+    build_train_transform. Masks are resized and turned by the nearest pixel. What padding and
+    rotation bring into view is the mirrored picture with its mirrored mask, so it has true classes,
+    or a border where that has one. Volumes are flipped (left to right and top to bottom) and cut
+    after padding; they are never resized.
 
     Raises: ConfigError for a part of augment that cannot move a mask, or volumes.
     """
@@ -189,7 +209,7 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
         moved = list(_volume_moves(change, info.sides))
     else:
         sized = random_size(change, info)
-        first = [] if sized else [Stretch(info.sides, info.interpolation)]
+        first = [] if sized else [_whole(info)]
         moved = list(moves(change, info.sides, MirroredRotation))
     places: list[Callable[..., Any]] = [*sized, *moved]
     pixels: list[Callable[..., Any]] = [*colours(change, info), *erasing(change, info)]
@@ -199,10 +219,16 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
     return PairPipeline(info, channels, (*first, *draws), last, bool(draws))
 
 
+def _whole(info: ImageInfo) -> nn.Module:
+    """What brings all of an image to its size."""
+    rule = info.preprocessing
+    return InscribeBoth(rule) if rule.pad else Stretch(info.sides, info.interpolation)
+
+
 def mask_recipe(info: ImageInfo, augment: AugmentConfig | None = None) -> Recipe:
     """Images with masks, for evaluation or, with augment, for training.
 
-    Shapes: images (B, C, *S) float32, masks (B, *S) int64.
+    Shapes: images (B, C, *S) float32, masks (B, *S) int64, of classes and info.batch_ignore_index.
     """
     pipeline = build_pair_transform(info, augment)
     return Recipe(
@@ -216,11 +242,13 @@ def mask_recipe(info: ImageInfo, augment: AugmentConfig | None = None) -> Recipe
 
 @dataclass(frozen=True)
 class FinishPairs:
-    """Normalised images, and masks as int64."""
+    """Normalised images, and masks as int64, whose border is ignored."""
 
     pipeline: PairPipeline
 
     def __call__(self, images: Tensor, masks: Tensor) -> Batch:
+        if masks.dtype != torch.uint8:
+            masks = masks.where(masks != BORDER, self.pipeline.info.batch_ignore_index)
         return normalised(self.pipeline, images), masks.long()
 
 
@@ -240,16 +268,6 @@ def stack_pairs(samples: list[tuple[Tensor, Tensor]]) -> Batch:
         masks = tuple(mask.long() for mask in masks)
     batch: Batch = default_collate(list(zip(images, masks, strict=True)))
     return batch
-
-
-def check_masks(
-    num_classes: int, ignore_index: int | None, masks: Tensor
-) -> tuple[int, str] | None:
-    """The first mask with a value that is no class, and the rule; None if all are classes."""
-    if wrong_label(masks, num_classes, ignore_index) is None:
-        return None
-    wrongs = [wrong_label(mask, num_classes, ignore_index) for mask in masks]
-    return next((i, wrong) for i, wrong in enumerate(wrongs) if wrong is not None)
 
 
 # ------------------------------------------------------------------------------------- which parts

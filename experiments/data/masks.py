@@ -27,6 +27,9 @@ from experiments.errors import DataError
 
 CLASS, MASK = "class", "mask"
 IGNORE = 255  # in the masks of this package
+# Around a mask that is inscribed in a larger one, until its other values are checked: no file holds
+# it, and float32, in which masks are turned, holds it exactly.
+BORDER = -(2**62)
 _INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")  # of PIL images
 
 
@@ -135,6 +138,19 @@ def wrong_label(mask: Tensor, num_classes: int, ignore_index: int | None) -> str
         f"has a mask with the value {int(wrong[0])} in {wrong.numel()} of {mask.numel()} pixels, "
         f"but there are {num_classes} classes: values must be 0 to {num_classes - 1}{ignored}"
     )
+
+
+def check_masks(
+    num_classes: int, ignore_index: int | None, masks: Tensor
+) -> tuple[int, str] | None:
+    """The first mask of a batch with a value that is no class, and the rule; None if there is none.
+
+    Its border is none of its values.
+    """
+    if wrong_label(masks, num_classes, ignore_index) is None:
+        return None
+    wrongs = (wrong_label(mask[mask != BORDER], num_classes, ignore_index) for mask in masks)
+    return next(((i, wrong) for i, wrong in enumerate(wrongs) if wrong is not None), None)
 
 
 def count_pixels(dataset: ImageDataset, num_classes: int, ignore_index: int | None) -> Tensor:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
 from experiments.errors import ConfigError
-from models.description import Preprocessing, pair_of
+from models.description import Preprocessing, inscribed, pair_of
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of random resized crops, as published
 STRETCH = (0.9, 1 / 0.9)  # the same of crop=keep_ratio, in timm
@@ -47,16 +47,13 @@ class Inscribe(nn.Module):
         self.sides, self.mode, self.fill = sides, mode, fill
 
     def forward(self, image: Tensor) -> Tensor:
-        (height, width), (h, w) = self.sides, image.shape[-2:]
-        scale = min(height / h, width / w)
-        size = [min(max(round(h * scale), 1), height), min(max(round(w * scale), 1), width)]
+        size, (rows, columns) = inscribed(pair_of(image.shape[-2:]), self.sides)
         image = F.resize(image, size, self.mode)
-        top, left = (height - size[0]) // 2, (width - size[1]) // 2
         fill = torch.tensor(self.fill).to(image.dtype)
         if image.dtype == torch.uint8:
             fill = (torch.tensor(self.fill) * 255).round().to(torch.uint8)
-        whole = fill[:, None, None].expand(*image.shape[:-2], height, width).clone()
-        whole[..., top : top + size[0], left : left + size[1]] = image
+        whole = fill[:, None, None].expand(*image.shape[:-2], *self.sides).clone()
+        whole[..., rows, columns] = image
         return whole
 
 

@@ -23,8 +23,9 @@ class Answers:
     """Outputs that are numbers, written as they are. Those of a task of its own refine this.
 
     script: how a program that has numpy and PIL alone shows one output: the body of
-    `show(path, image, output)`, where image is the PIL image, output an array of one image, and
-    `rule` what transform.json holds.
+    `show(path, image, output)`, where image is the PIL image, output an array of one image, `rule`
+    what transform.json holds, and inside(array, image) the part of an array (height, width, ...) of
+    an input's size that shows the image.
     written: words for the pictures that `files` gives of each image.
     """
 
@@ -45,6 +46,11 @@ print(path, *output.reshape(-1).tolist(), sep=",")
     def mirrored(self, outputs: Tensor) -> Tensor:
         """The outputs of images that were mirrored left to right, as those of the images."""
         return outputs
+
+    def inside(self, output: Tensor, image: tuple[int, int]) -> Tensor:
+        """What an output says of the image alone, not of a border that preprocessing has put around
+        it; all other methods take that. image: (height, width) as it was given."""
+        return output
 
     def columns(self, top: int) -> list[str]:
         """The headings of a row. top: how many of the likeliest answers are wanted."""

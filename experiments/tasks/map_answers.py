@@ -20,7 +20,7 @@ PALETTE = 256  # colours that a PNG file can have
 
 
 class MapAnswers(Answers):
-    """Maps of logits (K, H, W), of the size that the network was shown.
+    """Maps of logits (K, H, W), of the size that the network was shown; see inside().
 
     A mask file holds the index of a class in each pixel, and colours to look at; it is as large as
     the image: each of its pixels is the nearest one of the maps.
@@ -29,6 +29,7 @@ class MapAnswers(Answers):
     written = ("mask", "overlay")
     script = """\
 classes = (output[0] > 0) if len(output) == 1 else output.argmax(0)
+classes = inside(classes, image)
 mask = Image.fromarray(classes.astype("uint8")).resize(image.size, Image.NEAREST)
 mask.save(Path(path).stem + "_mask.png")
 print(path, Path(path).stem + "_mask.png", sep=",")
@@ -52,6 +53,13 @@ print(path, Path(path).stem + "_mask.png", sep=",")
 
     def mirrored(self, outputs: Tensor) -> Tensor:
         return outputs.flip(-1)
+
+    def inside(self, output: Tensor, image: tuple[int, int]) -> Tensor:
+        rule = self.description.preprocessing
+        if rule is None:
+            return output
+        rows, columns = rule.place_of(image)
+        return output[..., rows, columns]
 
     def columns(self, top: int) -> list[str]:
         return ["certainty", *(f"share of {name}" for name in self.names)]

@@ -29,7 +29,7 @@ class MapMetrics:
       pixel_accuracy: sum_c TP_c / sum_c T_c, of all classes;
     and in pixels, with cfg.hausdorff, the mean over images of the mean over classes of
       hausdorff95: the 95th percentile of the distances between the borders of truth and prediction
-      (MONAI's); of a class that only one of both has, the image's diagonal.
+      (MONAI's); of a class that only one of both has, the diagonal of the maps.
 
     A class that occurs neither in truth nor prediction (of the set, or of the image) is in no mean;
     one that is only predicted counts 0. So an empty mask that is found empty is judged by its

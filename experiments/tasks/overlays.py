@@ -32,6 +32,7 @@ def plot_overlays(
 ) -> None:
     """Draw a row for the worst, the median and the best images: each image, with its true and with
     its predicted classes in colours. Class 0 has none; pixels to be ignored are white in the truth.
+    A border of data.resize=pad is cut away, with what else is to be ignored along the sides.
 
     Of a volume it is the slice along the first axis with the most pixels of other classes.
     """
@@ -70,9 +71,10 @@ def _draw(
     if truth.ndim == 3:
         middle = int((truth > 0).sum((1, 2)).argmax())
         picture, truth, guess = picture[middle], truth[middle], guess[middle]
-    ignored = np.zeros(truth.shape, dtype=bool)
-    if info.ignore_index is not None:
-        ignored = truth == info.ignore_index
+    ignored = truth == info.batch_ignore_index
+    if info.preprocessing.pad:
+        inner = _box(~ignored)
+        picture, truth, guess, ignored = (part[inner] for part in (picture, truth, guess, ignored))
     panels[0].imshow(picture, aspect="auto" if truth.ndim == 1 else "equal")
     for axes, classes in zip(panels[1:], (truth.clip(0, len(colours) - 1), guess), strict=True):
         shown = np.where(
@@ -83,6 +85,14 @@ def _draw(
         shown = np.where(ignored[..., None], IGNORED, shown) if axes is panels[1] else shown
         axes.imshow(shown, interpolation="nearest")
     return set(np.unique(truth[~ignored]).tolist()) | set(np.unique(guess).tolist())
+
+
+def _box(places: np.ndarray) -> tuple[slice, ...]:
+    """The least rows and columns that hold all places that are true; of none, all."""
+    if not places.any():
+        return (slice(None), slice(None))
+    lines = [np.flatnonzero(places.any(axis)) for axis in (1, 0)]
+    return tuple(slice(found[0], found[-1] + 1) for found in lines)
 
 
 def as_picture(image: Tensor, info: ImageInfo) -> np.ndarray:

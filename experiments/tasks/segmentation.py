@@ -57,14 +57,14 @@ class Segmentation(ImageTask):
         way = "choose masks, for example data=canvas, or train a classifier with cifar.py"
         require_targets(target_kind(datasets.train), MASK, way)
         self.info = describe_images(datasets.train, config.data)
-        self.class_names, self.ignore_index = self.info.class_names, self.info.ignore_index
+        self.class_names, self.ignore_index = self.info.class_names, self.info.batch_ignore_index
         self.num_outputs = num_maps(len(self.class_names))
         self.input_shape = self.info.shape
         self.loss = MapLoss(
             config.loss,
             len(self.class_names),
             self.ignore_index,
-            lambda: count_pixels(datasets.train, len(self.class_names), self.ignore_index),
+            lambda: count_pixels(datasets.train, len(self.class_names), self.info.ignore_index),
         )
         self.divisor = 1
 
@@ -77,18 +77,19 @@ class Segmentation(ImageTask):
 
     def check_target(self, target: Any) -> str | None:
         try:
-            return wrong_label(class_mask(target), len(self.class_names), self.ignore_index)
+            return wrong_label(class_mask(target), len(self.class_names), self.info.ignore_index)
         except DataError as error:
             return str(error)
 
     def check_data(self, datasets: Datasets) -> None:
         super().check_data(datasets)
+        ignored = self.info.ignore_index
         for split, dataset in zip(Datasets._fields, datasets, strict=True):
             masks = [class_mask(mask) for _, mask in targets_to_check(dataset)]
-            if masks and not any(valid_of(mask, self.ignore_index).any() for mask in masks):
+            if masks and not any(valid_of(mask, ignored).any() for mask in masks):
                 raise DataError(
-                    f"all pixels of the {len(masks)} {split} masks looked at are "
-                    f"{self.ignore_index}, which are ignored: nothing is left to learn or judge"
+                    f"all pixels of the {len(masks)} {split} masks looked at are {ignored}, which "
+                    "are ignored: nothing is left to learn or judge"
                 )
 
     def attach(self, model: nn.Module) -> None:

@@ -36,8 +36,10 @@ class LoadedRun:
     model: in eval mode, on the CPU. transform: a path, PIL image, array or tensor -> the input of
     the network (see ImageTransform). class_names: by the index of an output; empty where outputs
     are no classes. description: all of this as plain values. answers: how outputs are read (see
-    experiments.tasks.answers). path: what it was loaded from. config and manifest: of a run
-    directory, else empty. script: the one that was imported, a module, or None.
+    experiments.tasks.answers); of maps, answers.inside(maps, (height, width)) is what they say of
+    an image of that size, without the border of data.resize=pad. path: what it was loaded from.
+    config and manifest: of a run directory, else empty. script: the one that was imported, a
+    module, or None.
     """
 
     model: nn.Module

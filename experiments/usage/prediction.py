@@ -19,14 +19,15 @@ from experiments.machine import usable_cores
 from experiments.tasks.answers import Answering
 from experiments.usage.load import LoadedRun
 from experiments.usage.sources import Wanted
-from experiments.usage.transform import picture_of
+from experiments.usage.transform import picture_of, sides_of
 
 MOST_UNCERTAIN = 24
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says of one image. image: admitted, at its own size."""
+    """What the network says of one image. image: admitted, at its own size. output: of the image
+    alone, without the border of data.resize=pad."""
 
     wanted: Wanted
     image: Any
@@ -87,7 +88,7 @@ def answer_all(
             with torch.inference_mode():
                 outputs = network(inputs.to(device)).float().cpu()
             for (wanted, image, _), output in zip(read, outputs, strict=True):
-                yield Answer(wanted, image, output)
+                yield Answer(wanted, image, run.answers.inside(output, sides_of(image)))
 
 
 def _read_all(

@@ -22,7 +22,7 @@ READ = (
     "trainer.threads", "trainer.channels_last", "trainer.deterministic", "trainer.progress",
 )  # fmt: skip
 # What decides the pixels that reach the network; where none of them is given, its description does.
-PIXELS = ("image_size", "crop_ratio", "interpolation", "mean", "std", "alpha")
+PIXELS = ("image_size", "resize", "crop_ratio", "interpolation", "mean", "std", "alpha")
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -97,6 +97,7 @@ def _show_as_trained(data: dict[str, Any], description: Description) -> None:
         "std": list(rule.std),
         "interpolation": rule.interpolation,
         "alpha": rule.alpha,
+        "resize": "pad" if rule.pad else "squash" if rule.stretch else "crop",
         "crop_ratio": None,
         "channels": description.input_channels,
     }

@@ -58,6 +58,8 @@ class Renamed:
         found = getattr(self.base, name)
         if name == "sampled":
             return {index: self._renamed(target) for index, target in found.items()}
+        if name == "ignore_index" and found is not None and 0 <= found < len(self.indices):
+            return int(self.indices[found])  # a class, as which its pixels are numbered
         return found
 
     def __len__(self) -> int:

@@ -61,17 +61,26 @@ def resized(sides):
     return np.maximum(np.round(sides * (resize / sides).max()).astype(int), resize)
 
 
+def inside(array, image):
+    """The part of an array (height, width, ...) of an input's size that shows the image."""
+    if not pixels.get("pad"):
+        return array
+    size, sides = pair(pixels["size"]), resized(np.array(image.size[::-1]))
+    top, left = (size - sides) // 2
+    return array[top : top + sides[0], left : left + sides[1]]
+
+
 def prepare(image):
     size, sides = pair(pixels["size"]), resized(np.array(image.size[::-1]))
+    scaled = image
     if image.size != (sides[1], sides[0]):
         mode = getattr(Image.Resampling, pixels["interpolation"].upper())
-        image = image.resize((sides[1], sides[0]), mode)
-    array = np.asarray(image, np.uint8).reshape(*sides, channels)
+        scaled = image.resize((sides[1], sides[0]), mode)
+    array = np.asarray(scaled, np.uint8).reshape(*sides, channels)
     if pixels.get("pad"):
         whole = np.empty((*size, channels), np.uint8)
         whole[:] = np.round(np.float32(pixels["mean"]) * np.float32(255))
-        top, left = (size - sides) // 2
-        whole[top : top + sides[0], left : left + sides[1]] = array
+        inside(whole, image)[:] = array
     else:
         top, left = np.round((sides - size) / 2).astype(int)
         whole = array[top : top + size[0], left : left + size[1]]

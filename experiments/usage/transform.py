@@ -93,6 +93,14 @@ def _as_tensor(image: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
+def sides_of(admitted: Image.Image | Tensor) -> tuple[int, int]:
+    """(height, width) of an admitted image."""
+    if isinstance(admitted, Image.Image):
+        return admitted.height, admitted.width
+    height, width = admitted.shape[-2:]
+    return height, width
+
+
 def picture_of(admitted: Image.Image | Tensor) -> Image.Image:
     """An admitted image in colours of 8 bits, to be looked at."""
     if isinstance(admitted, Image.Image):

@@ -15,9 +15,12 @@ from torch.nn import functional as F
 
 from experiments.config.data import DataConfig
 from experiments.data import load_datasets
+from experiments.data.containers import Datasets
+from experiments.data.masks import TensorMasks
 from experiments.runs import evaluation_files as files
 from experiments.usage import load_run
 from experiments.usage.evaluate import main
+from experiments.usage.renamed import as_trained
 from experiments.usage.scripts import names_its_data
 
 PUBLISHED = ["model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct",
@@ -133,6 +136,17 @@ def test_classes_of_other_data_are_known_by_their_names(
     assert ten["images"] == 60 and "they are taken for one another in this order" in caplog.text
     twice = evaluate(runs("kagn"), "data=folder", f"data.root={tmp_path / 'ten'}")
     assert twice["metrics"] == ten["metrics"]
+
+
+@pytest.mark.parametrize(("ignored", "expected"), [(2, 0), (255, 255), (None, None)])
+def test_pixels_that_are_ignored_are_so_under_other_numbers(ignored, expected) -> None:
+    """A network may know the classes of other data in another order."""
+    masks = torch.arange(16, dtype=torch.uint8).reshape(1, 4, 4) % 3
+    data = TensorMasks(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), masks, ("cat", "dog", "ground"))
+    data.ignore_index = ignored
+    renamed = as_trained(Datasets(data, data, data), ("ground", "cat", "dog")).test
+    assert renamed.ignore_index == expected
+    assert torch.equal(renamed[0][1], (masks[0].long() + 1) % 3)
 
 
 MISTAKES = {
