@@ -19,7 +19,7 @@ from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
 from experiments.data.masks import class_mask, require_same_size, wrong_label
 from experiments.data.recipe import Batch, Recipe
-from experiments.data.resizing import padding, random_size
+from experiments.data.resizing import in_training, padding, random_size
 from experiments.data.transforms import (
     ToChannels,
     colours,
@@ -82,21 +82,21 @@ class MirroredRotation(v2.Transform):
 
 
 class MirroredCrop(v2.Transform):
-    """A random cut of the size of a volume out of it with `border` mirrored voxels around it."""
+    """A cube cut at random out of a larger or equal one with `border` mirrored voxels around it."""
 
-    def __init__(self, border: int) -> None:
+    def __init__(self, side: int, border: int) -> None:
         super().__init__()
-        self.border = border
+        self.side, self.border = side, border
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
-        shifts = torch.randint(-self.border, self.border + 1, (3,))
-        return {"shifts": shifts.tolist()}
+        last = flat_inputs[0].shape[-1] - self.side + self.border
+        return {"starts": torch.randint(-self.border, last + 1, (3,)).tolist()}
 
     def transform(self, inpt: Tensor, params: dict[str, list[int]]) -> Tensor:
-        for axis, shift in zip((-3, -2, -1), params["shifts"], strict=True):
-            side = inpt.shape[axis]
-            place = (torch.arange(side) + shift).abs()
-            inpt = inpt.index_select(axis, torch.minimum(place, 2 * (side - 1) - place))
+        for axis, start in zip((-3, -2, -1), params["starts"], strict=True):
+            last = inpt.shape[axis] - 1
+            place = (torch.arange(self.side) + start).abs()
+            inpt = inpt.index_select(axis, torch.minimum(place, 2 * last - place))
         return inpt
 
 
@@ -147,7 +147,7 @@ class PairPipeline:
     random: bool
 
     def __call__(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
-        """Return (image, mask) of info.image_size. Shapes: (..., C, *S), (..., *S)."""
+        """Return (image, mask), of augment.size in training. Shapes: (..., C, *S), (..., *S)."""
         mask = class_mask(mask)
         if self.info.ndim == 2:
             if not (isinstance(image, Tensor) and image.ndim == 4):  # a batch was looked at
@@ -177,22 +177,25 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
     build_train_transform. Masks
     are resized and turned by the nearest pixel. What padding and rotation bring into view is the
     mirrored picture with its mirrored mask, so it has true classes. Volumes are flipped (left to
-    right and top to bottom) and cut after padding; they are never resized.
+    right and top to bottom) and cut after padding; they are never resized. augment.size is the side
+    of random crops; without one, of the window or cube that is cut after padding.
 
     Raises: ConfigError for a part of augment that cannot move a mask, or volumes.
     """
     change = AugmentConfig() if augment is None else augment
-    _refuse(change, info.ndim, info.sides)
+    trained = in_training(change, info)
+    _refuse(change, info.ndim, trained.sides)
     if info.ndim == 3:
         sized: list[Callable[..., Any]] = []
         first: list[nn.Module] = []
-        moved = list(_volume_moves(change, info.sides))
+        moved = list(_volume_moves(change, info.sides, trained.sides))
     else:
-        sized = random_size(change, info)
+        sized = random_size(change, trained)
         first = [] if sized else [Stretch(info.sides, info.interpolation)]
-        moved = list(moves(change, info.sides, MirroredRotation))
+        given = trained.sides if sized else info.sides
+        moved = list(moves(change, given, trained.sides, MirroredRotation))
     places: list[Callable[..., Any]] = [*sized, *moved]
-    pixels: list[Callable[..., Any]] = [*colours(change, info), *erasing(change, info)]
+    pixels: list[Callable[..., Any]] = [*colours(change, trained), *erasing(change, trained)]
     draws = [*map(MoveBoth, places), *map(OnImage, pixels)]
     last = nn.Identity() if erases_normalised(change) else normalise(info)
     channels = ToChannels(info.channels, change.policy != "none")
@@ -253,9 +256,11 @@ def check_masks(
 
 
 # ------------------------------------------------------------------------------------- which parts
-def _volume_moves(cfg: AugmentConfig, sides: tuple[int, ...]) -> Iterator[nn.Module]:
-    if cfg.crop_padding:
-        yield MirroredCrop(padding(cfg, sides))
+def _volume_moves(
+    cfg: AugmentConfig, given: tuple[int, ...], sides: tuple[int, ...]
+) -> Iterator[nn.Module]:
+    if cfg.crop_padding or sides != given:
+        yield MirroredCrop(sides[0], padding(cfg, given))
     yield from flips(cfg)
 
 
