@@ -79,9 +79,9 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     Order: channels, size (at random or that of evaluation), padded crop, flips, quarter turn,
     rotation, policy, colour jitter, erasing, normalisation. augment.size is the side of random
     crops; without one, of a window at random out of the image (padded by crop_padding) that
-    evaluation sees. Erasing by timm (erasing_mode other
-    than mean) comes last: it fills rectangles of the normalised image with 0 (const), or with a
-    colour (rand) or pixels (pixel) drawn from N(0, 1).
+    evaluation sees. Erasing by timm (erasing_mode other than mean) comes last: it fills rectangles
+    of the normalised image with 0 (const), or with a colour (rand) or pixels (pixel) drawn from
+    N(0, 1).
 
     Shapes and units: those of `build_eval_transform`, for a single image, but for augment.size.
 
