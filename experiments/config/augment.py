@@ -45,6 +45,7 @@ _NOTATIONS = {
 class AugmentConfig:
     """Random changes of training images; every probability or size of 0 switches its part off."""
 
+    size: int | None = None  # side of training's images; None: those of evaluation
     crop: str = "none"  # none | simple | keep_ratio; see also random_resized_crop
     crop_padding: int = 0  # pixels of reflection padding before a random crop
     random_resized_crop: float = 0.0  # smallest area kept; 0: no random resized crop
@@ -85,6 +86,8 @@ class AugmentConfig:
             )
 
     def _check_numbers(self) -> None:
+        size, rule = self.size, "must be a side of 1 or more, or null"
+        require(size is None or size > 0, "augment.size", size, rule)
         for key in ("erasing", "mix_probability", "switch_probability", "random_resized_crop"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"augment.{key}", value, "must lie in [0, 1]")

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, hypot
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from experiments.config.augment import AugmentConfig
 from experiments.data.info import ImageInfo
+from experiments.data.mask_steps import (
+    InscribeBoth,
+    MirroredCrop,
+    MirroredRotation,
+    MoveBoth,
+    OnImage,
+    Stretch,
+)
 from experiments.data.masks import BORDER, check_masks, class_mask, require_same_size
 from experiments.data.recipe import Batch, Recipe
-from experiments.data.resizing import fit, padding, random_size
+from experiments.data.resizing import in_training, padding, random_size
 from experiments.data.transforms import (
     ToChannels,
     colours,
@@ -30,129 +35,8 @@ from experiments.data.transforms import (
     normalise,
 )
 from experiments.errors import ConfigError, DataError
-from models.description import Preprocessing, inscribed
 
 LONGEST = 2.5  # times the shorter side, up to which mirrored images fill any turn
-
-
-class ClassMask(tv_tensors.Mask):
-    """A mask of class indices: every resizing takes the pixel nearest to the centre.
-
-    Of an ordinary Mask torchvision takes the pixel at the upper left end (NEAREST), which shifts it
-    against its image by up to half a pixel.
-    """
-
-
-@v2.functional.register_kernel(F.resize, ClassMask)
-def _resize(mask: Tensor, size: list[int], *args: Any, **kwargs: Any) -> Tensor:
-    pixels = mask.as_subclass(Tensor)
-    mode = v2.InterpolationMode.NEAREST_EXACT
-    layers = pixels if pixels.ndim > 2 else pixels[None]
-    resized = F.resize(layers, size, mode, kwargs.get("max_size"), antialias=False)
-    return tv_tensors.wrap(resized if pixels.ndim > 2 else resized[0], like=mask)
-
-
-@v2.functional.register_kernel(F.resized_crop, ClassMask)
-def _resized_crop(
-    mask: Tensor, top: int, left: int, height: int, width: int, size: list[int], **kwargs: Any
-) -> Tensor:
-    return _resize(F.crop(mask, top, left, height, width), size)
-
-
-class MirroredRotation(v2.Transform):
-    """A rotation by up to `degrees`; what turns into view is the mirrored picture and its mask.
-
-    So no pixel is invented that no class belongs to. The image by bilinear interpolation, the mask
-    by the nearest pixel.
-    """
-
-    def __init__(self, degrees: float) -> None:
-        super().__init__()
-        self.degrees = degrees
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, float]:
-        return {"angle": float(torch.empty(()).uniform_(-self.degrees, self.degrees))}
-
-    def transform(self, inpt: Tensor, params: dict[str, float]) -> Tensor:
-        sides = list(inpt.shape[-2:])
-        least = min(sides)
-        border = min(ceil((hypot(*sides) - least) / 2) + 1, least - 1)
-        wide = F.pad(inpt, [border] * 4, padding_mode="reflect")
-        turned = F.rotate(wide, params["angle"], v2.InterpolationMode.BILINEAR)
-        return F.center_crop(turned, sides)
-
-
-class MirroredCrop(v2.Transform):
-    """A random cut of the size of a volume out of it with `border` mirrored voxels around it."""
-
-    def __init__(self, border: int) -> None:
-        super().__init__()
-        self.border = border
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
-        shifts = torch.randint(-self.border, self.border + 1, (3,))
-        return {"shifts": shifts.tolist()}
-
-    def transform(self, inpt: Tensor, params: dict[str, list[int]]) -> Tensor:
-        for axis, shift in zip((-3, -2, -1), params["shifts"], strict=True):
-            side = inpt.shape[axis]
-            place = (torch.arange(side) + shift).abs()
-            inpt = inpt.index_select(axis, torch.minimum(place, 2 * (side - 1) - place))
-        return inpt
-
-
-class OnImage(nn.Module):
-    """Apply a change of colours to the image alone."""
-
-    def __init__(self, change: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.change = change
-
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.change(image.as_subclass(Tensor)), mask
-
-
-class MoveBoth(nn.Module):
-    """Apply a change of places to both, with the same draws."""
-
-    def __init__(self, change: Callable[..., Any]) -> None:
-        super().__init__()
-        self.change = change
-
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        moved, with_it = self.change(tv_tensors.Image(image), mask.as_subclass(ClassMask))
-        return moved.as_subclass(Tensor), with_it.as_subclass(Tensor)
-
-
-class Stretch(nn.Module):
-    """Bring an image and its mask to one size, whatever their shape: nothing is cut off."""
-
-    def __init__(self, sides: tuple[int, ...], interpolation: str) -> None:
-        super().__init__()
-        self.sides = tuple(sides)
-        self.resize = MoveBoth(v2.Resize(list(sides), v2.InterpolationMode(interpolation)))
-
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        both: tuple[Tensor, Tensor] = (image, mask)
-        return both if tuple(image.shape[-2:]) == self.sides else self.resize(image, mask)
-
-
-class InscribeBoth(nn.Module):
-    """Inscribe an image and its mask, their shape kept: around the image is the mean, around the
-    mask BORDER."""
-
-    def __init__(self, rule: Preprocessing) -> None:
-        super().__init__()
-        self.sides, self.image = rule.sides, fit(rule)
-
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = mask.shape[-2:]
-        if (height, width) == self.sides:
-            return image, mask
-        size, (rows, columns) = inscribed((height, width), self.sides)
-        whole = mask.new_full((*mask.shape[:-2], *self.sides), BORDER, dtype=torch.int64)
-        whole[..., rows, columns] = F.resize(mask.as_subclass(ClassMask), size).as_subclass(Tensor)
-        return self.image(image), whole
 
 
 @dataclass(frozen=True)
@@ -166,7 +50,7 @@ class PairPipeline:
     random: bool
 
     def __call__(self, image: Any, mask: Any) -> tuple[Tensor, Tensor]:
-        """Return (image, mask) of info.image_size. Shapes: (..., C, *S), (..., *S)."""
+        """Return (image, mask), of augment.size in training. Shapes: (..., C, *S), (..., *S)."""
         mask = class_mask(mask)
         if self.info.ndim == 2:
             if not (isinstance(image, Tensor) and image.ndim == 4):  # a batch was looked at
@@ -197,22 +81,25 @@ def build_pair_transform(info: ImageInfo, augment: AugmentConfig | None = None) 
     build_train_transform. Masks are resized and turned by the nearest pixel. What padding and
     rotation bring into view is the mirrored picture with its mirrored mask, so it has true classes,
     or a border where that has one. Volumes are flipped (left to right and top to bottom) and cut
-    after padding; they are never resized.
+    after padding; they are never resized. augment.size is the side of random crops; without one, of
+    the window or cube that is cut after padding.
 
     Raises: ConfigError for a part of augment that cannot move a mask, or volumes.
     """
     change = AugmentConfig() if augment is None else augment
-    _refuse(change, info.ndim, info.sides)
+    trained = in_training(change, info)
+    _refuse(change, info.ndim, trained.sides)
     if info.ndim == 3:
         sized: list[Callable[..., Any]] = []
         first: list[nn.Module] = []
-        moved = list(_volume_moves(change, info.sides))
+        moved = list(_volume_moves(change, info.sides, trained.sides))
     else:
-        sized = random_size(change, info)
+        sized = random_size(change, trained)
         first = [] if sized else [_whole(info)]
-        moved = list(moves(change, info.sides, MirroredRotation))
+        given = trained.sides if sized else info.sides
+        moved = list(moves(change, given, trained.sides, MirroredRotation))
     places: list[Callable[..., Any]] = [*sized, *moved]
-    pixels: list[Callable[..., Any]] = [*colours(change, info), *erasing(change, info)]
+    pixels: list[Callable[..., Any]] = [*colours(change, trained), *erasing(change, trained)]
     draws = [*map(MoveBoth, places), *map(OnImage, pixels)]
     last = nn.Identity() if erases_normalised(change) else normalise(info)
     channels = ToChannels(info.channels, change.policy != "none")
@@ -271,9 +158,11 @@ def stack_pairs(samples: list[tuple[Tensor, Tensor]]) -> Batch:
 
 
 # ------------------------------------------------------------------------------------- which parts
-def _volume_moves(cfg: AugmentConfig, sides: tuple[int, ...]) -> Iterator[nn.Module]:
-    if cfg.crop_padding:
-        yield MirroredCrop(padding(cfg, sides))
+def _volume_moves(
+    cfg: AugmentConfig, given: tuple[int, ...], sides: tuple[int, ...]
+) -> Iterator[nn.Module]:
+    if cfg.crop_padding or sides != given:
+        yield MirroredCrop(sides[0], padding(cfg, given))
     yield from flips(cfg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,6 +79,23 @@ def fit(rule: Preprocessing) -> nn.Module:
     resize = v2.Resize(rule.resize, mode) if isinstance(rule.resize, int) else None
     steps = v2.Compose([resize or Cover(pair_of(rule.resize), mode), v2.CenterCrop(rule.sides)])
     return Fit(rule.sides, steps) if rule.resize == rule.size else steps
+
+
+def in_training(cfg: AugmentConfig, info: ImageInfo) -> ImageInfo:
+    """The images as training is given them: squares or cubes of augment.size, where it has one.
+
+    Raises: ConfigError for a window that is larger than the images out of which it is cut.
+    """
+    if cfg.size is None:
+        return info
+    least = min(info.sides)
+    if cfg.size > least and cfg.crop == "none" and not cfg.random_resized_crop:
+        larger = ", or augment.random_resized_crop=0.35, which enlarges" if info.ndim == 2 else ""
+        raise ConfigError(
+            f"augment.size={cfg.size}: no window of that side can be cut out of images of "
+            f"{' x '.join(map(str, info.sides))}; type augment.size={least} or less{larger}"
+        )
+    return replace(info, image_size=cfg.size)
 
 
 def random_size(cfg: AugmentConfig, info: ImageInfo) -> list[Callable[[Any], Any]]:

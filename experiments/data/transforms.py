@@ -17,7 +17,7 @@ from experiments.data.images import is_deep
 from experiments.data.info import ImageInfo
 from experiments.data.pixels import to_tensor
 from experiments.data.policies import EIGHT_BITS, build_policy, require_colours
-from experiments.data.resizing import fit, padding, random_size
+from experiments.data.resizing import fit, in_training, padding, random_size
 from experiments.errors import ConfigError, DataError
 from models.description import Preprocessing
 
@@ -77,17 +77,23 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
     """Return the transform of one training image; with everything off, that of evaluation.
 
     Order: channels, size (at random or that of evaluation), padded crop, flips, quarter turn,
-    rotation, policy, colour jitter, erasing, normalisation. Erasing by timm (erasing_mode other
-    than mean) comes last: it fills rectangles of the normalised image with 0 (const), or with a
-    colour (rand) or pixels (pixel) drawn from N(0, 1).
+    rotation, policy, colour jitter, erasing, normalisation. augment.size is the side of random
+    crops; without one, of a window at random out of the image (padded by crop_padding) that
+    evaluation sees. Erasing by timm (erasing_mode other than mean) comes last: it fills rectangles
+    of the normalised image with 0 (const), or with a colour (rand) or pixels (pixel) drawn from
+    N(0, 1).
 
-    Shapes and units: those of `build_eval_transform`, for a single image.
+    Shapes and units: those of `build_eval_transform`, for a single image, but for augment.size.
 
-    Raises: ConfigError for padding not smaller than the image, for a policy or colour jitter on
-    images that have neither 1 nor 3 channels, and for a policy on more than 8 bits.
+    Raises: ConfigError for padding not smaller than the image, for a window larger than it, for a
+    policy or colour jitter on images that have neither 1 nor 3 channels, and for a policy on more
+    than 8 bits.
     """
-    sized = random_size(cfg, info)
-    random = [*moves(cfg, info.sides, _rotation), *colours(cfg, info), *erasing(cfg, info)]
+    trained = in_training(cfg, info)
+    sized = random_size(cfg, trained)
+    given = trained.sides if sized else info.sides
+    places = moves(cfg, given, trained.sides, _rotation)
+    random = [*places, *colours(cfg, trained), *erasing(cfg, trained)]
     first = ToChannels(info.channels, cfg.policy != "none")
     changes = v2.Compose([first, *(sized or [fit(info.preprocessing)]), *random])
     last = nn.Identity() if erases_normalised(cfg) else normalise(info)
@@ -95,11 +101,18 @@ def build_train_transform(cfg: AugmentConfig, info: ImageInfo) -> Pipeline:
 
 
 def moves(
-    cfg: AugmentConfig, sides: tuple[int, ...], rotation: Callable[[float], nn.Module]
+    cfg: AugmentConfig,
+    given: tuple[int, ...],
+    sides: tuple[int, ...],
+    rotation: Callable[[float], nn.Module],
 ) -> Iterator[nn.Module]:
-    """Padded crop, flips, quarter turn and rotation, those of them that augment has."""
-    if cfg.crop_padding and cfg.crop != "simple":  # which pads by itself
-        yield v2.RandomCrop(sides, padding(cfg, sides), padding_mode="reflect")
+    """Padded crop, flips, quarter turn and rotation, those of them that augment has.
+
+    given: (height, width) of the images that come; sides: of those that leave.
+    """
+    padded = cfg.crop_padding and cfg.crop != "simple"  # which pads by itself
+    if padded or sides != given:
+        yield v2.RandomCrop(sides, padding(cfg, given), padding_mode="reflect")
     yield from flips(cfg)
     if cfg.rot90:
         if len(set(sides)) > 1:

@@ -44,11 +44,12 @@ def build_manifest(
 ) -> dict[str, Any]:
     """Describe a run that starts now; `update_manifest` fills in what is known at its end.
 
-    command is the shell command to record (default: this process's); macs are of one input. Until
-    the end these are None: ended (why training did: epochs or patience), backend (who computed the
-    layers' expansions: torch, cpp, cupy or several joined by "+"), finished (ISO time),
-    wall_seconds, step_seconds (median over optimizer steps), images_per_second (over all
-    processes), data_share (of the training time, spent waiting for samples), peak_memory_bytes.
+    command is the shell command to record (default: this process's); macs are of one input of an
+    evaluation, or of one window of it (task.window). Until the end these are None: ended (why
+    training did: epochs or patience), backend (who computed the layers' expansions: torch, cpp,
+    cupy or several joined by "+"), finished (ISO time), wall_seconds, step_seconds (median over
+    optimizer steps), images_per_second (over all processes), data_share (of the training time,
+    spent waiting for samples), peak_memory_bytes.
     """
     forget_backends()
     return {

@@ -82,29 +82,57 @@ def _options(config: Config) -> dict[str, Any]:
     return {key: v for key, v in without_beginning(config.model).items() if key != "name"}
 
 
+def check_sizes(
+    model: nn.Module,
+    config: Config,
+    shapes: Mapping[str, Sequence[int]],
+    micro_batch: int,
+    forward: Forward,
+) -> None:
+    """Run a model on what an evaluation shows it and, where that has another size, training.
+
+    shapes: Task.passed_shapes. Raises: ConfigError: see check_forward.
+    """
+    *others, (option, training) = shapes.items()
+    known = None
+    for other, shape in others:
+        if shape != training:
+            check_forward(model, config, shape, 2, forward, other)
+            known = shape
+    check_forward(model, config, training, micro_batch, forward, option, known)
+
+
 def check_forward(
     model: nn.Module,
     config: Config,
     shape: Sequence[int],
     batch: int,
     forward: Forward = nn.Module.__call__,
+    option: str = "data.image_size",
+    known: Sequence[int] | None = None,
 ) -> None:
     """Run a model as a training step does, on two images at most, and leave it as it was.
 
     batch: the images of a micro-batch: a batch norm over one value of one image cannot be trained.
     forward: how the task runs a model, and judges what it returns (Task.check_model).
-    Shapes: shape (channels, *S).
+    option: what decides the size. known: another size, of an evaluation, that the model takes.
+    Shapes: shape, known (channels, *S).
 
     Raises: ConfigError: these inputs are not for this model -> its reason, and a size that works.
     """
     error = _failure(model, shape, batch, forward)
     if error is None:
         return
-    found, ways = _working_size(model, shape, batch, forward), []
+    ways: list[str] = []
+    if known is None:
+        found = _working_size(model, shape, batch, forward)
+    else:  # then training is to have that size
+        works = len(set(known[1:])) == 1 and _failure(model, known, batch, forward) is None
+        option, found = "augment.size", known[1] if works else None
     if isinstance(error, RuntimeError) and found is None:
         raise error  # a fault of the model, whose place matters
     if found is not None:
-        ways.append(f"type data.image_size={found}, which works")
+        ways.append(f"type {option}={found}, which works")
     if batch == 1 and _failure(model, shape, 2, forward) is None:
         ways.append("use a larger trainer.batch_size for each process")
     way = or_words([*ways, "choose another model"])

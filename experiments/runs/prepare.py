@@ -19,7 +19,7 @@ from experiments.runs.beginning import freeze_parts, take_up_weights
 from experiments.runs.console import print_processes
 from experiments.runs.ending import Result
 from experiments.runs.facts import run_facts
-from experiments.runs.model import check_forward, make_model, matched_options
+from experiments.runs.model import check_sizes, make_model, matched_options
 from experiments.runs.opening import open_run_directory
 from experiments.runs.session import Session
 from experiments.runs.setup import describe, describe_run, make_accelerator, script_of
@@ -73,7 +73,7 @@ def build_model(
     if config.model["weights"] is not None and config.trainer.resume is None:
         begun = take_up_weights(model, config, here, console)
     micro_batch = config.trainer.batch_size // (config.trainer.accumulation * processes)
-    check_forward(model, config, task.input_shape, micro_batch, task.check_model)
+    check_sizes(model, config, task.passed_shapes(), micro_batch, task.check_model)
     return model, {
         "weights": begun,
         "description": here.to_dict(),

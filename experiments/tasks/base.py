@@ -120,8 +120,14 @@ class Task(ABC):
         """The spatial rank: 1 for signals, 2 for images, 3 for volumes."""
         return len(self.input_shape) - 1
 
+    def passed_shapes(self) -> dict[str, tuple[int, ...]]:
+        """{option that decides it: (channels, *size)} of what passes the model at once: first what
+        does in an evaluation, last what does in training."""
+        return {"data.image_size": self.input_shape}
+
     def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
-        """(channels, *size) of what the model computes for one input, which may be padded."""
+        """(channels, *size) of what the model computes for one input of an evaluation, or for one
+        window of it; it may be padded."""
         return self.input_shape
 
     def describe(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from experiments.config.schema import Config
 from experiments.data.info import ImageInfo
 from experiments.data.mixing import build_mix
 from experiments.data.recipe import Batch, Recipe
+from experiments.data.resizing import in_training
 from experiments.data.transforms import Pipeline, build_eval_transform, build_train_transform
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import Task
@@ -45,6 +46,12 @@ class ImageTask(Task):
 
     info: ImageInfo
     class_names: Sequence[str] = ()
+
+    def passed_shapes(self) -> dict[str, tuple[int, ...]]:
+        found, augment = super().passed_shapes(), self.config.augment
+        if augment.size is not None and not self.config.trainer.overfit_batches:
+            found["augment.size"] = in_training(augment, self.info).shape
+        return found
 
     def describe(self) -> dict[str, Any]:
         rule = self.info.preprocessing if self.info.ndim == 2 else None

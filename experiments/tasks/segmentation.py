@@ -71,8 +71,18 @@ class Segmentation(ImageTask):
     def recipe(self, training: bool) -> Recipe:
         return mask_recipe(self.info, self.config.augment if training else None)
 
+    def passed_shapes(self) -> dict[str, tuple[int, ...]]:
+        (channels, *sides), found = self.input_shape, super().passed_shapes()
+        options = self.config.task
+        assert isinstance(options, SegmentationConfig)
+        if options.window is None or max(sides) <= options.window:
+            return found
+        if "augment.size" in found:  # then whole images never pass
+            del found["data.image_size"]
+        return {"task.window": (channels, *(min(options.window, s) for s in sides)), **found}
+
     def computed_shape(self, model: nn.Module) -> tuple[int, ...]:
-        divisor, (channels, *sides) = size_divisor(model), self.input_shape
+        divisor, (channels, *sides) = size_divisor(model), next(iter(self.passed_shapes().values()))
         return (channels, *(-(-side // divisor) * divisor for side in sides))
 
     def check_target(self, target: Any) -> str | None:

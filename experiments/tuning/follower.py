@@ -82,17 +82,22 @@ class Follower:
 
     # ----------------------------------------------------------------------------------- the epochs
     def epoch(self, number: int) -> Result:
-        """The figures of an epoch, once there are any; "ended" says how a trial ends with it."""
+        """The figures of an epoch, once there are any; "ended" says how a trial ends with it.
+
+        A run that trainer.patience has ended has no row of the epochs that it leaves out: the first
+        of them ends the trial without figures.
+        """
         order = self.order
         while True:
             run = self.run()
+            finished = status_of(run) == FINISHED  # asked first: then no row is yet to come
             row = None if run is None else rows_of(run).get(number)
             if order.until is not None:  # told again, not trained
                 ended = order.status if number >= order.until or row is None else ""
                 return self._told(run, row, ended, order.message)
             if row is not None and number < self.launch.epochs:
                 return self._told(run, row)
-            if row is not None and run is not None and status_of(run) == FINISHED:
+            if run is not None and finished:
                 return self._told(run, row, FINISHED)
             ended, message = self._proceed(run)
             if ended:

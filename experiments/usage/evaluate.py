@@ -162,7 +162,8 @@ def _task(run: LoadedRun, config: Config, data: Datasets, repixelled: bool) -> T
     rule = None if repixelled else run.description.preprocessing
     task.adopt(replace(run.description, preprocessing=rule))
     if repixelled:
-        check_forward(run.model, config, task.input_shape, 2, task.check_model)
+        option, shape = next(iter(task.passed_shapes().items()))
+        check_forward(run.model, config, shape, 2, task.check_model, option)
     task.attach(run.model.eval())
     return task
 

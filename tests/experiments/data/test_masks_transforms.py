@@ -42,6 +42,7 @@ AUGMENTATIONS = {
     "rot90": {"rot90": True},
     "rotation": {"rotation": 45.0},
     "half a turn": {"rotation": 180.0},
+    "a window": {"size": 24, "rotation": 45.0},
     "all": {
         "random_resized_crop": 0.5, "crop_padding": 3, "horizontal_flip": True,
         "vertical_flip": True, "rot90": True, "rotation": 30.0,
@@ -59,7 +60,8 @@ def test_a_mask_that_is_its_image_stays_its_image(name, size):
         torch.manual_seed(seed)
         image = ramp(*size, angle=seed)
         moved, mask = change(image[None], image)
-        assert moved.shape == (1, SIDE, SIDE) and mask.shape == (SIDE, SIDE)
+        side = AUGMENTATIONS[name].get("size", SIDE)
+        assert moved.shape == (1, side, side) and mask.shape == (side, side)
         errors.append(moved[0].double() - mask.double())
     errors = torch.stack(errors)
     steps = 250 / min(size)  # a pixel of the image, along its steepest side

@@ -10,7 +10,7 @@ from torch import nn
 
 from experiments.config.compose import load_config
 from experiments.errors import ConfigError, ResourceError
-from experiments.runs.model import check_forward, make_model
+from experiments.runs.model import check_forward, check_sizes, make_model
 
 FOUR = "model.layer_sizes=[4,4,8,8]"
 
@@ -50,6 +50,44 @@ class Broken(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise self.error
+
+
+def call(model: nn.Module, x: torch.Tensor) -> None:
+    model(x)
+
+
+KAT = ["model=kat", "model.patch_size=4", "model.width=16", "model.depth=1", "model.heads=2",
+       "model.groups=4", "model.image_size=16"]  # fmt: skip
+LARGE, SMALL = (1, 16, 16), (1, 12, 12)
+FLAT = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+
+
+@pytest.mark.parametrize("shapes, model, words", [
+    ({"data.image_size": LARGE, "augment.size": SMALL}, None,
+     ["12 x 12", "\nType augment.size=16, which works or choose another model"]),
+    ({"data.image_size": LARGE, "augment.size": SMALL}, FLAT, ["\nType augment.size=16, which"]),
+    ({"task.window": LARGE, "data.image_size": (1, 32, 32)}, None,
+     ["32 x 32", "\nType augment.size=16, which works"]),
+    ({"data.image_size": SMALL, "augment.size": LARGE}, None, ["12 x 12", "image_size=12"]),
+])  # fmt: skip
+def test_one_size_only_is_refused_where_training_and_evaluation_have_two(
+    shapes: dict, model: nn.Module | None, words: list[str]
+) -> None:
+    config = load_config("cifar", KAT)
+    model = make_model(config, 10, 1) if model is None else model
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(model, config, shapes, 4, call)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_several_sizes_are_each_tried_once() -> None:
+    config, seen = load_config("cifar", [FOUR]), []
+    model = make_model(config, 10, 1)
+    model.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
+    check_sizes(model, config, {"data.image_size": LARGE, "augment.size": SMALL}, 1, call)
+    check_sizes(model, config, {"task.window": SMALL, "augment.size": SMALL}, 8, call)
+    assert seen == [(2, *LARGE), (1, *SMALL), (2, *SMALL)]
 
 
 def test_a_fault_of_the_model_itself_keeps_its_place() -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from experiments.app import run
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
 from experiments.data import Datasets, load_datasets
 from experiments.errors import ConfigError, DataError
 from experiments.tasks.base import create_task
-from experiments.tasks.classification import check_labels, class_names, tell_costs
+from experiments.tasks.classification import (
+    Classification,
+    check_labels,
+    class_names,
+    tell_costs,
+)
 from experiments.tasks.rows import MetricsConfig
 
 
@@ -22,6 +30,49 @@ def digits() -> Datasets:
 def test_the_model_is_made_for_the_classes_and_the_size(digits):
     task = create_task(load_config("cifar", ["data=digits", "data.image_size=16"]), digits)
     assert (task.num_outputs, task.input_shape, task.ndim) == (10, (1, 16, 16), 2)
+
+
+SIZES = [
+    "data=digits", "data.image_size=16", "augment=none", "augment.size=12", "augment.mixup=0.5",
+    "trainer.epochs=1", "trainer.limit_steps=2", "trainer.batch_size=32", "trainer.progress=false",
+    "trainer.cpu=true", "name=run",
+]  # fmt: skip
+
+
+def test_training_has_a_size_of_its_own(
+    digits: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set] = {}
+
+    def watch(name: str) -> None:
+        original = getattr(Classification, name)
+
+        def loss(self, model, inputs, targets):
+            seen.setdefault(name, set()).add(tuple(inputs.shape[1:]))
+            return original(self, model, inputs, targets)
+
+        monkeypatch.setattr(Classification, name, loss)
+
+    watch("training_loss")
+    watch("evaluation_loss")
+    small = ["model.layer_sizes=[4,4,8,8]", f"runs_dir={tmp_path}"]
+    run(load_config("cifar", [*SIZES, *small]), lambda cfg: digits)
+    assert seen == {"training_loss": {(1, 12, 12)}, "evaluation_loss": {(1, 16, 16)}}
+    by_heart = [*SIZES, *small, "trainer.overfit_batches=1", "name=by_heart"]  # as they are
+    run(load_config("cifar", by_heart), lambda cfg: digits)
+    assert seen["training_loss"] == {(1, 12, 12), (1, 16, 16)}
+
+
+def test_a_transformer_of_one_size_is_refused_before_there_is_a_run(
+    digits: Datasets, tmp_path: Path
+) -> None:
+    model = ["model=kat", "model.image_size=16", "model.patch_size=4", "model.width=16",
+             "model.depth=1", "model.heads=2", "model.groups=4"]  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"inputs of 12 x 12.*\nType augment.size=16, which works"
+    ):
+        run(load_config("cifar", [*SIZES, *model, f"runs_dir={tmp_path}"]), lambda cfg: digits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_class_names_are_the_datasets_or_its_labels(digits):

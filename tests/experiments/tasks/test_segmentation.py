@@ -18,6 +18,7 @@ from experiments.errors import ConfigError, DataError, UserError
 from experiments.files import read_rows
 from experiments.reporting.report import main
 from experiments.runs.ending import Result
+from experiments.tasks import segmentation, windows
 from experiments.tasks.base import create_task
 from tests import forks
 from tests.experiments.resuming import resume_at
@@ -96,6 +97,37 @@ def test_volumes_are_segmented_too(tmp_path: Path) -> None:
     result = go(tmp_path, *options, data=splits(size=(12, 12, 12), ignore=True))
     assert set(result.test) > {"iou", "hausdorff95"}
     assert (result.run_dir / "overlays.png").is_file()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_crops_are_trained_on_and_whole_images_judged_in_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ndim: int
+) -> None:
+    """Whole images pass the network never, also not where it is tried and counted."""
+    passed, judged = {"training": set(), "evaluation": set()}, set()
+
+    def watch(place, name: str) -> None:
+        original = place.run_padded
+
+        def run_padded(model, images, divisor):
+            passed[name].add(tuple(images.shape[2:]))
+            return original(model, images, divisor)
+
+        monkeypatch.setattr(place, "run_padded", run_padded)
+
+    def segment(model, images, **options):
+        judged.add(tuple(images.shape[2:]))
+        return windows.segment(model, images, **options)
+
+    watch(segmentation, "training")
+    watch(windows, "evaluation")
+    monkeypatch.setattr(segmentation, "segment", segment)
+    options = ["augment.size=8", "task.window=10", "augment.crop_padding=2", "trainer.epochs=1"]
+    result = go(tmp_path, *options, f"model.ndim={ndim}", data=splits(size=(12,) * ndim))
+    assert passed == {"training": {(8,) * ndim, (10,) * ndim}, "evaluation": {(10,) * ndim}}
+    assert judged == {(12,) * ndim} and "iou" in result.test
+    manifest = json.loads((result.run_dir / "manifest.json").read_text())
+    assert manifest["input_shape"] == [1, *(12,) * ndim]
 
 
 def test_any_size_is_padded_for_a_network_that_needs_it(tmp_path: Path) -> None:
@@ -184,7 +216,7 @@ def test_masks_of_nothing_are_refused(tmp_path: Path) -> None:
 def test_it_resumes_bit_for_bit(tmp_path: Path) -> None:
     """From the end of an epoch, with all that has a state."""
     options = ["trainer.ema_decay=0.9", "model.dropout=0.1", "trainer.accumulation=2"]
-    options += ["loss=dice_ce", "trainer.precision=bf16"]
+    options += ["loss=dice_ce", "trainer.precision=bf16", "augment.size=8"]
     resume_at(3, go, tmp_path, options)
 
 

@@ -23,7 +23,8 @@ DIGITS = ["data=digits", "data.train_size=400"]
 OVERRIDES = [
     "data.image_size=16", "data.workers=1", "data.repeats=2", "augment=basic",
     "augment.policy=random_augment", "augment.erasing=0.5", "augment.erasing_mode=pixel",
-    "augment.mixup=0.4", "augment.cutmix=1.0", "augment.mix_mode=elem", "seeds.shuffle=3",
+    "augment.mixup=0.4", "augment.cutmix=1.0", "augment.mix_mode=elem", "augment.size=12",
+    "seeds.shuffle=3",
     "model=simple_conv_kagn", "model.layer_sizes=[4,4,8,8]",
     "model.dropout=0.1", "penalty.l1_decay=1e-5", "penalty.activation_l2=1e-4",
     "scheduler=onecycle", "trainer.batch_size=32", "trainer.accumulation=2",

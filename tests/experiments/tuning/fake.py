@@ -1,8 +1,9 @@
 """An entry script whose run costs no torch: it writes what a run writes, of a made-up network.
 
 Its validation loss is (log10(lr) + 2)^2 / epoch. Of FAKE_* in the environment: TROUBLE, a JSON of
-what goes wrong ({"7": "raise"} for trial 7, see misbehave); SECONDS, what an epoch takes; CONFIG, a
-file with a whole config, over which its arguments are laid.
+what goes wrong ({"7": "raise"} for trial 7, see misbehave; "patience" ends it after two epochs, as
+trainer.patience does); SECONDS, what an epoch takes; CONFIG, a file with a whole config, over which
+its arguments are laid.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def main() -> None:
     start = values["trainer"].get("start_from")
     first = int(Path(start).name[-8:]) if start else 0
     done = first + len(read_rows(run / "metrics.jsonl"))
-    for epoch in range(done + 1, values["trainer"]["epochs"] + 1):
+    last = 2 if kind == "patience" else values["trainer"]["epochs"]
+    for epoch in range(done + 1, last + 1):
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         misbehave(kind, epoch, resumed=done > 0)
         loss = (math.log10(lr) + 2) ** 2 / epoch

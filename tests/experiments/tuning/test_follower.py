@@ -77,6 +77,27 @@ def test_a_trial_that_was_killed_goes_on_where_it_was(
     assert len(run_directories(search.run_folder(2))) == 1
 
 
+def test_a_run_that_patience_ends_is_finished(
+    search: SearchDirectory, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no row of the epochs that it leaves out, and another start would add none."""
+    monkeypatch.setenv("FAKE_TROUBLE", json.dumps({"6": "patience"}))
+    starts, start = [], Follower._start
+
+    def once(follower: Follower, run: Path | None) -> Child:
+        assert not starts, "what has finished is started again"
+        starts.append(run)
+        return start(follower, run)
+
+    monkeypatch.setattr(Follower, "_start", once)
+    told = epochs(follow(6))
+    assert [(row.get("epoch"), row["ended"]) for row in told] == [
+        (1, ""), (2, ""), (None, "finished")]  # fmt: skip
+    assert trained(search, 6) == [1, 2]
+    again = follow(6)
+    assert epochs(again) == told and again.child is None
+
+
 def test_another_trials_checkpoint_begins_a_run_of_its_own(
     search: SearchDirectory, follow: Follow
 ) -> None:

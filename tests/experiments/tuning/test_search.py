@@ -70,11 +70,14 @@ def test_trials_train_with_what_was_suggested_and_failures_end_nothing(
     search: Callable[..., SearchDirectory], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = search(LR, DEGREE, "tune.trials=5", "tune.search=tpe",
-                   trouble={"1": "raise", "2": "memory", "3": "killed once"})  # fmt: skip
+                   trouble={"1": "raise", "2": "memory", "3": "killed once",
+                            "4": "patience"})  # fmt: skip
     records = found.read_records()
     assert [r.status for r in records] == ["finished", "failed", "failed", "finished", "finished"]
     assert "a layer of the user's own" in records[1].message
     assert "memory has run out" in records[2].message
+    assert [r.epochs for r in records] == [3, 1, 1, 3, 2] and records[4].best_epoch == 2
+    assert records[4].figures["loss"] is not None
     for record in records:
         config = config_of(found, record)
         assert repr(config["optimizer"]["lr"]) == record.values["optimizer.lr"]
