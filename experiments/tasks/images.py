@@ -47,7 +47,7 @@ class ImageTask(Task):
     class_names: Sequence[str] = ()
 
     def describe(self) -> dict[str, Any]:
-        rule = self.info.preprocessing if self.info.ndim == 2 else None
+        rule = self.info.preprocessing
         return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
 
     def adopt(self, description: Description) -> None:

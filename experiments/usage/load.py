@@ -20,11 +20,13 @@ from experiments.tasks.base import task_class
 from experiments.tasks.rows import TASKS, TaskConfig, task_row
 from experiments.training.tensor_files import load_weights, note_in, read_tensors
 from experiments.usage.scripts import WAY, import_script
-from experiments.usage.transform import ImageTransform
+from experiments.usage.transform import ImageTransform, Transform
+from experiments.usage.volumes import VolumeTransform
 from models import list_models
 from models.create import create_described
 from models.description import Description, read_note
 
+TRANSFORMS: dict[int, type[Transform]] = {2: ImageTransform, 3: VolumeTransform}
 FOLDER = ("config.json", "model.safetensors")  # of models.save_pretrained
 logger = logging.getLogger("experiments")
 
@@ -34,14 +36,15 @@ class LoadedRun:
     """A trained network with what its use needs.
 
     model: in eval mode, on the CPU. transform: a path, PIL image, array or tensor -> the input of
-    the network (see ImageTransform). class_names: by the index of an output; empty where outputs
-    are no classes. description: all of this as plain values. answers: how outputs are read (see
-    experiments.tasks.answers). path: what it was loaded from. config and manifest: of a run
-    directory, else empty. script: the one that was imported, a module, or None.
+    the network (see ImageTransform, and VolumeTransform for volumes). class_names: by the index of
+    an output; empty where outputs are no classes. description: all of this as plain values.
+    answers: how outputs are read (see experiments.tasks.answers). path: what it was loaded from.
+    config and manifest: of a run directory, else empty. script: the one that was imported, a
+    module, or None.
     """
 
     model: nn.Module
-    transform: ImageTransform
+    transform: Transform
     class_names: tuple[str, ...]
     task: str
     description: Description
@@ -95,9 +98,10 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
     load_weights(model, read_tensors(source.weights, _recorded_hash(source)), source.weights)
     row = task_row(description.task)
     answers = task_class(row).answers(description, _task_options(source, description.task))
+    rule = description.preprocessing
     return LoadedRun(
         model=model.eval(),
-        transform=ImageTransform(description),
+        transform=TRANSFORMS[2 if rule is None else rule.ndim](description),
         class_names=description.class_names,
         task=description.task,
         description=description,
