@@ -143,7 +143,8 @@ class Admitted(Around):
 
     Images come as admit_image leaves them, volumes as admit_volume does. sampled: the targets of
     the items that the door has looked at, by index. offers: whether the targets that the dataset
-    offers are those of its items. decoded: items that are kept ready (experiments.data.decoded), None for one that is not.
+    offers are those of its items. decoded: items that are kept ready (experiments.data.decoded),
+    None for one that is not.
     left_out: the names of damaged images that this split is without (experiments.data.scan).
     """
 

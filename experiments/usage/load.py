@@ -26,7 +26,6 @@ from models import list_models
 from models.create import create_described
 from models.description import Description, read_note
 
-TRANSFORMS: dict[int, type[Transform]] = {2: ImageTransform, 3: VolumeTransform}
 FOLDER = ("config.json", "model.safetensors")  # of models.save_pretrained
 logger = logging.getLogger("experiments")
 
@@ -98,10 +97,9 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
     load_weights(model, read_tensors(source.weights, _recorded_hash(source)), source.weights)
     row = task_row(description.task)
     answers = task_class(row).answers(description, _task_options(source, description.task))
-    rule = description.preprocessing
     return LoadedRun(
         model=model.eval(),
-        transform=TRANSFORMS[2 if rule is None else rule.ndim](description),
+        transform=transform_for(description),
         class_names=description.class_names,
         task=description.task,
         description=description,
@@ -111,6 +109,13 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
         manifest=source.manifest,
         script=module,
     )
+
+
+def transform_for(description: Description) -> Transform:
+    """From what people have to the inputs of a network: of images, or of volumes."""
+    rule = description.preprocessing
+    kinds: dict[int, type[Transform]] = {2: ImageTransform, 3: VolumeTransform}
+    return kinds[2 if rule is None else rule.ndim](description)
 
 
 # ------------------------------------------------------------------------------------ what there is
