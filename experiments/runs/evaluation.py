@@ -99,7 +99,7 @@ def published(
         "model": name,
         **task.published(values),
         "param_count": round(count_parameters(model) / 1e6, 2),
-        "img_size": task.input_shape[-1] if rule is None else rule.size,
+        "img_size": task.input_shape[-1] if resized is None else resized.size,
         "crop_pct": None if resized is None else _crop_ratio(resized),
         "interpolation": None if resized is None else resized.interpolation,
     }
