@@ -38,18 +38,16 @@ print(path, Path(path).stem + "_mask.png", sep=",")
 
     def __init__(self, description: Description, options: TaskConfig) -> None:
         super().__init__(description, options)
-        names, rule = description.class_names, description.preprocessing
+        names = description.class_names
         self.names = names or tuple(map(str, range(max(description.num_classes, 2))))
-        assert isinstance(options, SegmentationConfig)
-        self.window = options.window or (None if rule is None else rule.window)
 
     def outputs(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
-        options = self.options
+        options, rule = self.options, self.description.preprocessing
         assert isinstance(options, SegmentationConfig)
         return segment(
             model,
             inputs,
-            window=self.window,
+            window=options.window or (None if rule is None else rule.window),
             overlap=options.overlap,
             divisor=size_divisor(model),
         )
@@ -80,7 +78,7 @@ print(path, Path(path).stem + "_mask.png", sep=",")
     def files(self, image: Image.Image, output: Tensor) -> dict[str, Image.Image]:
         return {"mask": self._mask(image, output), "overlay": self.picture(image, output)}
 
-    def whole(self, output: Tensor) -> dict[str, np.ndarray]:
+    def voxels(self, output: Tensor) -> dict[str, np.ndarray]:
         return {"mask": self._stored(output)}
 
     def _stored(self, output: Tensor) -> np.ndarray:

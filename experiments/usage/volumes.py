@@ -76,11 +76,11 @@ class VolumeTransform(Transform):
         return planes(output, admitted.spacing)
 
     def write(self, answers: Answers, admitted: Volume, output: Tensor, place: Path) -> list[Path]:
-        whole = answers.whole(output)
+        voxels = answers.voxels(output)
         pictures = answers.files(self.picture(admitted), self.maps(admitted, output))
         return [
-            admitted.write(whole[word], place.with_name(f"{place.name}_{word}"))
-            if word in whole
+            admitted.write(voxels[word], place.with_name(f"{place.name}_{word}"))
+            if word in voxels
             else save_picture(picture, place, word)
             for word, picture in pictures.items()
         ]
