@@ -25,8 +25,11 @@ from experiments.config.data import DataConfig
 from experiments.data import EvaluationLoader, describe_images
 from experiments.data.mask_transforms import mask_recipe
 from experiments.errors import ConfigError, DataError
+from experiments.tasks.map_answers import MapAnswers
+from experiments.tasks.rows import SegmentationConfig
 from experiments.tasks.windows import segment
 from experiments.usage import ImageTransform, VolumeTransform, load_run
+from experiments.usage import export as exports
 from experiments.usage.evaluate import main as evaluate
 from experiments.usage.export import export
 from experiments.usage.load import transform_for
@@ -95,6 +98,15 @@ def classes_of(run: Any, array: np.ndarray, window: int | None = SIDE) -> np.nda
     return found[0].argmax(0).numpy()
 
 
+def sides_shown(run: Any, answers: Any, array: np.ndarray) -> list[int]:
+    """The longest side of each batch that the network is shown for one volume."""
+    shown: list[int] = []
+    hook = run.model.register_forward_pre_hook(lambda _, x: shown.append(max(x[0].shape[2:])))
+    answers.outputs(run.model, run.transform(array)[None])
+    hook.remove()
+    return shown
+
+
 def test_a_file_is_the_voxels_of_the_test_split_bit_for_bit(trained, tmp_path: Path) -> None:
     run, (train_split, _, test) = trained.run, trained.data.get_data(None)
     info = describe_images(train_split, DataConfig(image_size=None))
@@ -147,10 +159,7 @@ def test_masks_of_files_are_those_of_the_network_in_their_own_order(
         assert 1 / 3 <= float(row["certainty"]) <= 1
     assert len(np.unique(classes_of(run, arrays["c_large"]))) > 1  # else any order were right
     assert (out.parent / "answers_least_certain.png").stat().st_size > 1000
-    shown: list[int] = []
-    hook = run.model.register_forward_pre_hook(lambda _, x: shown.append(max(x[0].shape[2:])))
-    run.answers.outputs(run.model, run.transform(arrays["c_large"])[None])
-    hook.remove()
+    shown = sides_shown(run, run.answers, arrays["c_large"])
     assert len(shown) > 1 and set(shown) == {SIDE}
     again = tmp_path / "again.csv"  # several at once, of those the two cubes together
     predict([str(trained.path), str(folder), "--out", str(again), "--batch-size", "5", "--tta"])
@@ -215,6 +224,13 @@ def test_it_is_exported_and_used_from_there(form: str, trained, tmp_path: Path) 
     outputs = [run.answers.outputs(run.model, run.transform(array)[None])
                for run in (trained.run, other)]  # fmt: skip
     assert torch.equal(*outputs)
+
+
+def test_an_export_takes_a_cube_whole_where_the_run_had_smaller_windows(trained) -> None:
+    answers = MapAnswers(trained.run.description, SegmentationConfig("segmentation", window=4))
+    run, cube = replace(trained.run, answers=answers), noise(SIDE, SIDE, SIDE)
+    assert set(sides_shown(run, answers, cube)) == {4}
+    assert sides_shown(run, exports._whole(run), cube) == [SIDE]
 
 
 @pytest.mark.slow
