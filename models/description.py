@@ -29,6 +29,10 @@ class Preprocessing:
 
     size and resize may be (height, width): then the image is resized, its shape kept, to the least
     that covers `resize` (with pad: to the most that `size` holds).
+
+    With ndim = 3 inputs are volumes (C, D, H, W), which keep their sides: (voxel in [0, 1] - mean)
+    / std. `size` is the side of the cubes of training; what is larger goes through the network in
+    windows of it.
     """
 
     size: int | tuple[int, int]
@@ -39,16 +43,22 @@ class Preprocessing:
     stretch: bool = False
     alpha: str = "white"
     pad: bool = False
+    ndim: int = 2
 
     @property
     def sides(self) -> tuple[int, int]:
-        """(height, width) of an input."""
+        """(height, width) of an image as an input."""
         return pair_of(self.size)
 
     def place_of(self, image: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of an input that show an image of (height, width), where nothing of it
         is cut off: all of them, or with pad those inside its border."""
         return inscribed(image, self.sides)[1] if self.pad else (slice(None), slice(None))
+
+    @property
+    def window(self) -> int | None:
+        """The side of the windows in which larger inputs go through; None where all are resized."""
+        return self.sides[0] if self.ndim == 3 else None
 
     def __post_init__(self) -> None:
         pairs = list(zip(pair_of(self.size), pair_of(self.resize), strict=True))
@@ -57,6 +67,12 @@ class Preprocessing:
             raise ValueError(
                 f"size={self.size}, resize={self.resize}, interpolation={self.interpolation!r}: "
                 f"0 < size <= resize, and one of {', '.join(INTERPOLATIONS)}"
+            )
+        resized = self.stretch or self.pad or self.resize != self.size
+        if self.ndim != 2 and (self.ndim != 3 or resized or not isinstance(self.size, int)):
+            raise ValueError(
+                f"ndim={self.ndim}, size={self.size}, resize={self.resize}: ndim is 2 or 3, and "
+                "volumes are cubes of one size, to which nothing is resized"
             )
         if self.alpha not in BACKGROUNDS:
             raise ValueError(f"alpha={self.alpha!r}: one of {', '.join(BACKGROUNDS)}")
@@ -70,8 +86,9 @@ class Description:
 
     num_classes and input_channels are what create_model takes; input_shape is (C, *S) of one input
     as the network was trained. class_names is empty where outputs are no classes; preprocessing is
-    None where inputs are no images. Of outputs that are numbers, output * target_std + target_mean
-    are the predictions, which target_names names; elsewhere these three are empty.
+    None where inputs are no images, and of volumes in files of earlier versions. Of outputs that
+    are numbers, output * target_std + target_mean are the predictions, which target_names names;
+    elsewhere these three are empty.
     """
 
     model: str

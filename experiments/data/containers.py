@@ -15,6 +15,7 @@ from experiments.data.file_images import EncodedImages
 from experiments.data.images import admit_image
 from experiments.data.known import KNOWN, UNKNOWN, Published
 from experiments.data.labels import class_index
+from experiments.data.volumes import admit_volume
 from experiments.data.wrapped import Around, Wrapped
 from experiments.errors import DataError
 
@@ -140,9 +141,10 @@ class SupportsItems(Protocol):
 class Admitted(Around):
     """One split behind the door (experiments.data.admit): what everything else is given.
 
-    Images come as admit_image leaves them. sampled: the targets of the items that the door has
-    looked at, by index. offers: whether the targets that the dataset offers are those of its items.
-    decoded: items that are kept ready (experiments.data.decoded), None for one that is not.
+    Images come as admit_image leaves them, volumes as admit_volume does. sampled: the targets of
+    the items that the door has looked at, by index. offers: whether the targets that the dataset
+    offers are those of its items. decoded: items that are kept ready (experiments.data.decoded),
+    None for one that is not.
     left_out: the names of damaged images that this split is without (experiments.data.scan).
     """
 
@@ -169,6 +171,8 @@ class Admitted(Around):
             )
         image, target = item
         try:
+            if getattr(self.base, "ndim", 2) == 3:
+                return admit_volume(image), target
             return admit_image(image, self.alpha), target
         except DataError as error:
             raise DataError(f"{locate(self, index)} {error}") from error

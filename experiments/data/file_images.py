@@ -70,7 +70,7 @@ class FileImages(EncodedImages):
 
 
 @contextmanager
-def in_words_of(where: Callable[[], str], remedy: str) -> Iterator[None]:
+def in_words_of(where: Callable[[], str], remedy: str, what: str = "image") -> Iterator[None]:
     """Raise DataError in place of what decoding an image raises; where() says which one it is."""
     try:
         yield
@@ -90,9 +90,9 @@ def in_words_of(where: Callable[[], str], remedy: str) -> Iterator[None]:
         raise DataError(
             f"cannot read {where()}: {error.strerror}; let this user read it"
         ) from error
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
+    except Exception as error:  # decoders raise many types on damaged files
         raise shortage(error) or DataError(
-            f"cannot read the image {where()}: {reason(error)}. It is damaged or no image: "
+            f"cannot read the {what} {where()}: {reason(error)}. It is damaged or no {what}: "
             f"{remedy}, then start again"
         ) from error
 

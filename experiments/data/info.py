@@ -87,6 +87,8 @@ class ImageInfo:
             return self.rule
         side, ratio = self.image_size, self.crop_ratio
         rest = (self.interpolation, self.mean, self.std)
+        if self.ndim == 3:
+            return Preprocessing(side, side, *rest, ndim=3)
         if self.fit == "pad":
             return Preprocessing(side, side, *rest, pad=True, alpha=self.alpha)
         if self.fit == "squash" or self.targets == MASK:
@@ -100,10 +102,12 @@ class ImageInfo:
         return Preprocessing(side, resize, *rest, alpha=self.alpha)
 
     def as_trained(self, rule: Preprocessing | None) -> ImageInfo:
-        """The same images, shown by the rule of a trained network instead of their own."""
+        """The same images, shown by the rule of a trained network instead of their own; volumes
+        keep their size."""
         if rule is None:
             return self
-        return replace(self, image_size=rule.size, mean=rule.mean, std=rule.std,
+        size = rule.size if rule.ndim == 2 else self.image_size
+        return replace(self, image_size=size, mean=rule.mean, std=rule.std,
                        interpolation=rule.interpolation, alpha=rule.alpha, rule=rule)  # fmt: skip
 
 

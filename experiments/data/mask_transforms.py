@@ -136,13 +136,13 @@ class FinishPairs:
     def __call__(self, images: Tensor, masks: Tensor) -> Batch:
         if masks.dtype != torch.uint8:
             masks = masks.where(masks != BORDER, self.pipeline.info.batch_ignore_index)
-        return normalised(self.pipeline, images), masks.long()
+        return normalised(self.pipeline.normalise, images), masks.long()
 
 
-def normalised(pipeline: PairPipeline, images: Tensor) -> Tensor:
+def normalised(normalise: nn.Module, images: Tensor) -> Tensor:
     """(pixel in [0, 1] - mean) / std of images or volumes. Shape: (B, C, *S) float32."""
     flat = images.flatten(2, -2) if images.ndim == 5 else images  # v2 takes volumes for videos
-    result: Tensor = pipeline.normalise(flat)
+    result: Tensor = normalise(flat)
     return result.reshape(images.shape)
 
 

@@ -113,7 +113,9 @@ def require_same_size(image: Any, mask: Any) -> None:
     if own == tuple(size):
         return
     way = "resize it by nearest neighbour"
-    if own[1:] == tuple(size):
+    if isinstance(image, Tensor) and own == tuple(image.shape):
+        way = "the image has no axis of channels, give image[None]"
+    elif own[1:] == tuple(size):
         way = "give mask[0]" if own[0] == 1 else "give mask.argmax(0) if it is one-hot"
     elif own == tuple(size)[::-1]:
         way = "its axes may be swapped, or the picture turned: give (H, W)"

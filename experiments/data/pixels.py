@@ -38,6 +38,13 @@ def channels_of(image: Any, where: str = "an image", ndim: int = 2) -> int:
     if isinstance(image, Image.Image) and ndim == 2:
         return (1 if image.mode in GREY_MODES else 3) + (image.mode in ALPHA_MODES)
     given = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else _word(image)
+    if ndim == 3:
+        given = f"an array of shape {image.shape}" if isinstance(image, np.ndarray) else given
+        way = "; give volume[None] if its axes are (D, H, W)" if hasattr(image, "shape") else ""
+        raise DataError(
+            f"{where} is {given}: of a dataset with ndim = 3 the items are (volume, mask) with the "
+            f"volume a tensor or an array (C, D, H, W), uint8, uint16 or float in [0, 1]{way}"
+        )
     way = _WAYS.get(type(image).__name__, "")
     if isinstance(image, Tensor) and image.ndim == 2:
         way = "; give image[None] if its axes are (H, W)"

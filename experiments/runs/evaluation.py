@@ -90,14 +90,18 @@ def _shown(loader: EvaluationLoader, console: Console, progress: bool) -> Iterab
 def published(
     name: str, task: Task, model: nn.Module, values: Mapping[str, float], rule: Preprocessing | None
 ) -> dict[str, Any]:
-    """The keys of published evaluations: figures in percent, parameters in millions."""
+    """The keys of published evaluations: figures in percent, parameters in millions.
+
+    Of volumes, which nothing resizes, there is no crop and no interpolation.
+    """
+    resized = rule if rule is not None and rule.window is None else None
     return {
         "model": name,
         **task.published(values),
         "param_count": round(count_parameters(model) / 1e6, 2),
-        "img_size": task.input_shape[-1] if rule is None else rule.size,
-        "crop_pct": None if rule is None else _crop_ratio(rule),
-        "interpolation": None if rule is None else rule.interpolation,
+        "img_size": task.input_shape[-1] if resized is None else resized.size,
+        "crop_pct": None if resized is None else _crop_ratio(resized),
+        "interpolation": None if resized is None else resized.interpolation,
     }
 
 

@@ -80,6 +80,11 @@ print(path, *output.reshape(-1).tolist(), sep=",")
         """Pictures to be written for an image (RGB), by the words of `written`."""
         return {}
 
+    def voxels(self, output: Tensor) -> dict[str, np.ndarray]:
+        """What is written of a volume in place of pictures, which show some of its planes, by the
+        words of `written`. Shapes: (K, D, H, W) -> (D, H, W)"""
+        return {}
+
 
 CLASS_COLUMNS = ("class", "probability")
 

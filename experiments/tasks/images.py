@@ -54,7 +54,7 @@ class ImageTask(Task):
         return found
 
     def describe(self) -> dict[str, Any]:
-        rule = self.info.preprocessing if self.info.ndim == 2 else None
+        rule = self.info.preprocessing
         return {**super().describe(), "class_names": self.class_names, "preprocessing": rule}
 
     def adopt(self, description: Description) -> None:

@@ -23,7 +23,9 @@ class MapAnswers(Answers):
     """Maps of logits (K, H, W), of the size that the network was shown; see inside().
 
     A mask file holds the index of a class in each pixel, and colours to look at; it is as large as
-    the image: each of its pixels is the nearest one of the maps.
+    the image: each of its pixels is the nearest one of the maps. Maps of volumes are (K, D, H, W),
+    as large as they are. What is larger than task.window, and volumes larger than the cubes of
+    training, go through the network in windows.
     """
 
     written = ("mask", "overlay")
@@ -41,12 +43,12 @@ print(path, Path(path).stem + "_mask.png", sep=",")
         self.names = names or tuple(map(str, range(max(description.num_classes, 2))))
 
     def outputs(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
-        options = self.options
+        options, rule = self.options, self.description.preprocessing
         assert isinstance(options, SegmentationConfig)
         return segment(
             model,
             inputs,
-            window=options.window,
+            window=options.window or (None if rule is None else rule.window),
             overlap=options.overlap,
             divisor=size_divisor(model),
         )
@@ -84,11 +86,17 @@ print(path, Path(path).stem + "_mask.png", sep=",")
     def files(self, image: Image.Image, output: Tensor) -> dict[str, Image.Image]:
         return {"mask": self._mask(image, output), "overlay": self.picture(image, output)}
 
+    def voxels(self, output: Tensor) -> dict[str, np.ndarray]:
+        return {"mask": self._stored(output)}
+
+    def _stored(self, output: Tensor) -> np.ndarray:
+        """The classes as files hold them: uint8, or uint16 where there are too many."""
+        return _classes(output).astype(np.uint16 if len(self.names) > PALETTE else np.uint8)
+
     def _mask(self, image: Image.Image, output: Tensor) -> Image.Image:
-        deep = len(self.names) > PALETTE
-        classes = _classes(output).astype(np.uint16 if deep else np.uint8)
+        classes = self._stored(output)
         mask = Image.fromarray(classes).resize(image.size, Image.Resampling.NEAREST)
-        if not deep:
+        if classes.dtype == np.uint8:
             colours = class_colours(len(self.names))
             mask.putpalette((colours * 255).round().astype(np.uint8).tobytes())
         return mask

@@ -47,7 +47,8 @@ def segment(
     sides = images.shape[2:]
     if window is None or max(sides) <= window:
         return run(images)
-    inferers = import_extra("monai", f"task.window={window} on images of {max(sides)}").inferers
+    larger = f"an input of {max(sides)} in windows of {window} (task.window)"
+    inferers = import_extra("monai", larger).inferers
     maps: Tensor = inferers.sliding_window_inference(
         images,
         [min(window, side) for side in sides],

@@ -6,5 +6,6 @@ run = load_run("runs/cifar/2026-01-31_12-00-00-seed0")
 
 from experiments.usage.load import LoadedRun, load_run
 from experiments.usage.transform import ImageTransform
+from experiments.usage.volumes import VolumeTransform
 
-__all__ = ["ImageTransform", "LoadedRun", "load_run"]
+__all__ = ["ImageTransform", "LoadedRun", "VolumeTransform", "load_run"]

@@ -2,11 +2,12 @@
 
     python -m experiments.export RUN --format onnx --out DIR
 
-Formats: onnx (model.onnx, and run_onnx.py, which runs it with onnxruntime, numpy and Pillow alone),
-torch_export (model.pt2, for torch.export.load), safetensors (the weights, with the description of
-the network in them), hub (config.json and model.safetensors, for models.from_pretrained). Batches
-may have any size. Beside all of them transform.json says how an image becomes an input. Exit codes:
-0 done, 2 a mistake that the message explains, or a network that would answer otherwise.
+Formats: onnx (model.onnx, and run_onnx.py, which runs it with onnxruntime, numpy and Pillow alone;
+of volumes on .npy files, with onnxruntime and numpy), torch_export (model.pt2, for
+torch.export.load), safetensors (the weights, with the description of the network in them), hub
+(config.json and model.safetensors, for models.from_pretrained). Batches may have any size, and
+inputs have that of training. Beside all of them transform.json says how an image becomes an input.
+Exit codes: 0 done, 2 a mistake that the message explains, or a network that would answer otherwise.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def export(run: LoadedRun, form: str, folder: Path) -> dict[str, Any]:
                 f"{CLOSE:g}; {file} was removed. Try another format"
             )
         files = [file, write_transform(folder, run.description)]
-        files += [write_program(folder, run.answers)] if _is_onnx_of_images(run, file) else []
+        if file.name == NETWORK and run.description.preprocessing is not None:
+            files.append(write_program(folder, run.answers, run.transform.program))
         names = [path.name for path in files]
         found = {"model": run.description.model, "format": form, "files": names, "error": error}
         write_json(folder / "export.json", found)
@@ -101,10 +103,6 @@ def export(run: LoadedRun, form: str, folder: Path) -> dict[str, Any]:
         raise shortage(error) or ConfigError(
             f"--out {folder}: {error.strerror}; choose another folder"
         ) from error
-
-
-def _is_onnx_of_images(run: LoadedRun, file: Path) -> bool:
-    return file.name == NETWORK and run.description.preprocessing is not None
 
 
 def _whole(run: LoadedRun) -> Any:

@@ -20,7 +20,8 @@ from experiments.tasks.base import task_class
 from experiments.tasks.rows import TASKS, TaskConfig, task_row
 from experiments.training.tensor_files import load_weights, note_in, read_tensors
 from experiments.usage.scripts import WAY, import_script
-from experiments.usage.transform import ImageTransform
+from experiments.usage.transform import ImageTransform, Transform
+from experiments.usage.volumes import VolumeTransform
 from models import list_models
 from models.create import create_described
 from models.description import Description, read_note
@@ -34,16 +35,17 @@ class LoadedRun:
     """A trained network with what its use needs.
 
     model: in eval mode, on the CPU. transform: a path, PIL image, array or tensor -> the input of
-    the network (see ImageTransform). class_names: by the index of an output; empty where outputs
-    are no classes. description: all of this as plain values. answers: how outputs are read (see
-    experiments.tasks.answers); of maps, answers.inside(maps, (height, width)) is what they say of
-    an image of that size, without the border of data.resize=pad. path: what it was loaded from.
+    the network (see ImageTransform, and VolumeTransform for volumes). class_names: by the index of
+    an output; empty where outputs are no classes. description: all of this as plain values.
+    answers: how outputs are read (see experiments.tasks.answers); of maps,
+    answers.inside(maps, (height, width)) is what they say of an image of that size, without the
+    border of data.resize=pad. path: what it was loaded from.
     config and manifest: of a run directory, else empty. script: the one that was imported, a
     module, or None.
     """
 
     model: nn.Module
-    transform: ImageTransform
+    transform: Transform
     class_names: tuple[str, ...]
     task: str
     description: Description
@@ -99,7 +101,7 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
     answers = task_class(row).answers(description, _task_options(source, description.task))
     return LoadedRun(
         model=model.eval(),
-        transform=ImageTransform(description),
+        transform=transform_for(description),
         class_names=description.class_names,
         task=description.task,
         description=description,
@@ -109,6 +111,13 @@ def load_run(path: str | Path, script: str | Path | None = None) -> LoadedRun:
         manifest=source.manifest,
         script=module,
     )
+
+
+def transform_for(description: Description) -> Transform:
+    """From what people have to the inputs of a network: of images, or of volumes."""
+    rule = description.preprocessing
+    kinds: dict[int, type[Transform]] = {2: ImageTransform, 3: VolumeTransform}
+    return kinds[2 if rule is None else rule.ndim](description)
 
 
 # ------------------------------------------------------------------------------------ what there is

@@ -1,10 +1,12 @@
 """What a trained network says of images that have no labels: a table, masks, the least certain.
 
     python -m experiments.predict RUN photo.jpg folder 'more/**/*.png' --top 5 --out answers.csv
+    python -m experiments.predict RUN scan.nii.gz folder/with/volumes
 
 Writes answers.csv (path, and what the network answers), answers.json (how often which answer, and
 the files that could not be read), answers_least_certain.png and, of networks that find masks,
-answers_files/NAME_mask.png and NAME_overlay.png. Exit codes: 0 all images are done, 1 some could
+answers_files/NAME_mask.png and NAME_overlay.png. A network of volumes takes .npy, .nii and .nii.gz,
+and its masks are NAME_mask.npy or NAME_mask.nii.gz. Exit codes: 0 all images are done, 1 some could
 not be read and the others are done, 2 nothing could be done, which the message explains.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from experiments.tasks.answers import Answering
 from experiments.usage.load import LoadedRun, load_run
 from experiments.usage.prediction import Outcome, answer_all, write_files
 from experiments.usage.sheet import draw_sheet
-from experiments.usage.sources import Wanted, distinct_names, find_images
+from experiments.usage.sources import Kind, Wanted, distinct_names, find_files
 
 FEW = 20  # images up to which the terminal shows each answer, and kinds of answers above
 SOME = 1  # the exit code where some images could not be read
@@ -56,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, patterns")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="answers of an image (5)")
     parser.add_argument("--out", type=Path, default=Path("predictions.csv"), metavar="FILE.csv")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images that go through the network together (64; of volumes 1)",
+    )
     parser.add_argument(
         "--tta",
         action="store_true",
@@ -70,18 +77,21 @@ def _parser() -> argparse.ArgumentParser:
 def _predict(options: argparse.Namespace) -> Outcome:
     for name in ("top", "batch_size"):
         given = getattr(options, name)
-        if given < 1:
+        if given is not None and given < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {given}: must be 1 or more")
     if options.out.suffix != ".csv":
         raise ConfigError(f"--out {options.out}: it is a table; give a file named .csv")
     run = load_run(options.run, options.script)
-    run.transform.require_images()
-    images = find_images(options.paths)
-    console, outcome = Console(soft_wrap=True, markup=False, emoji=False), Outcome()
+    transform = run.transform
+    transform.require_rule()
+    kind = Kind(transform.what, transform.extensions)
+    wanted = find_files(options.paths, kind)
+    places = dict(zip(wanted, distinct_names(wanted, kind), strict=True))
+    console, outcome = Console(soft_wrap=True, markup=False, emoji=False), Outcome(transform.what)
     network = Answering(run.model, run.answers, options.tta).eval().to(_device(options.device))
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        _answer(run, network, images, options, outcome, console)
+        _answer(run, network, places, options, outcome, console)
         if not outcome.rows:
             raise DataError(outcome.tell_unread())
         _write(run, outcome, options, console)
@@ -105,17 +115,16 @@ def _device(name: str) -> torch.device:
 def _answer(
     run: LoadedRun,
     network: Answering,
-    images: Sequence[Wanted],
+    places: Mapping[Wanted, str],
     options: argparse.Namespace,
     outcome: Outcome,
     console: Console,
 ) -> None:
     """Answer all images behind a bar, and write the files of each as soon as it is answered."""
-    size = options.batch_size
-    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    size, wanted = options.batch_size or run.transform.at_once, list(places)
+    batches = [wanted[start : start + size] for start in range(0, len(wanted), size)]
     silent = not console.is_terminal
     shown = track(batches, "predicting", console=console, transient=True, disable=silent)
-    places = dict(zip(images, distinct_names(images), strict=True))
     for answer in answer_all(run, network, shown, outcome.unread):
         place = _beside(options.out, "_files") / places[answer.wanted]
         outcome.take(run, answer, write_files(run, answer, place), options.top)
@@ -139,11 +148,11 @@ def _write(run: LoadedRun, outcome: Outcome, options: argparse.Namespace, consol
         "unread": outcome.unread,
     }
     write_json(options.out.with_suffix(".json"), summary)
-    console.print(_table(outcome.rows, headings, summary))
+    console.print(_table(outcome, headings, summary))
     console.print(f"table: {options.out}")
     if outcome.least:
         sheet = _beside(options.out, "_least_certain.png")
-        draw_sheet(run, outcome.least_certain(), sheet)
+        draw_sheet(outcome.least_certain(), sheet)
         console.print(f"least certain: {sheet}")
 
 
@@ -152,12 +161,13 @@ def _open(path: Path) -> Any:
     return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _table(rows: list[list[Any]], headings: list[str], summary: dict[str, Any]) -> Table:
+def _table(outcome: Outcome, headings: list[str], summary: dict[str, Any]) -> Table:
     """Each answer if they are few, else how often which one."""
-    table = Table(title=f"{summary['model']}, {len(rows)} images")
+    rows, whats = outcome.rows, f"{outcome.what}s"
+    table = Table(title=f"{summary['model']}, {len(rows)} {whats}")
     if len(rows) > FEW and summary["answers"]:
         table.add_column("answer")
-        table.add_column("images", justify="right")
+        table.add_column(whats, justify="right")
         for answer, count in list(summary["answers"].items())[:FEW]:
             table.add_row(answer, str(count))
         return table

@@ -101,7 +101,8 @@ def _show_as_trained(data: dict[str, Any], description: Description) -> None:
         "crop_ratio": None,
         "channels": description.input_channels,
     }
-    data["image_size"] = data["image_size"] or rule.size  # made data are made in a size of theirs
+    if rule.window is None:  # volumes keep their sides
+        data["image_size"] = data["image_size"] or rule.size  # made data have a size of theirs
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 
 from experiments.reporting.plots import save_figure
 from experiments.reporting.text import as_it_is, plain
-from experiments.usage.load import LoadedRun
-from experiments.usage.prediction import Answer
-from experiments.usage.transform import picture_of
+from experiments.usage.prediction import Drawn
 
 COLUMNS = 6
 LONGEST = 24  # characters of a file's name
 
 
-def draw_sheet(run: LoadedRun, answers: Sequence[Answer], png_path: Path) -> None:
+def draw_sheet(answers: Sequence[Drawn], png_path: Path) -> None:
     """Draw the images in rows of six, each with its file's name and its answer."""
     rows = -(-len(answers) // COLUMNS)
     figure = Figure(figsize=(1.9 * COLUMNS, 2.2 * rows + 0.3), layout="constrained")
@@ -26,10 +24,9 @@ def draw_sheet(run: LoadedRun, answers: Sequence[Answer], png_path: Path) -> Non
     for axes in panels:
         axes.set_axis_off()
     for axes, answer in zip(panels, answers, strict=False):
-        picture = run.answers.picture(picture_of(answer.image), answer.output)
-        axes.imshow(np.asarray(picture))
-        name = plain(answer.wanted.path.name)
+        axes.imshow(np.asarray(answer.picture))
+        name = plain(answer.name)
         shown = name if len(name) <= LONGEST else f"...{name[3 - LONGEST :]}"
-        text = f"{shown}\n{plain(run.answers.caption(answer.output))}"
+        text = f"{shown}\n{plain(answer.caption)}"
         axes.set_title(text, fontsize=7, **as_it_is([text]))
     save_figure(figure, png_path)

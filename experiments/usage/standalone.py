@@ -14,7 +14,7 @@ TRANSFORM, PROGRAM, NETWORK = "transform.json", "run_onnx.py", "model.onnx"
 
 # The same pixels as experiments.usage.transform, for images of 8 bits. Where an image is resized
 # Pillow and torchvision may round a pixel to another of its two neighbours.
-_PROGRAM = '''\
+IMAGE_PROGRAM = '''\
 """Runs model.onnx on images of 8 bits: python run_onnx.py IMAGE...
 
 Needs onnxruntime, numpy and Pillow. transform.json says how an image becomes an input.
@@ -97,6 +97,60 @@ for path in sys.argv[1:]:
 '''
 
 
+# The same voxels as experiments.usage.volumes, of arrays alone: the file of the network takes cubes
+# of one side, and windows are for a program that has torch.
+VOLUME_PROGRAM = '''\
+"""Runs model.onnx on volumes: python run_onnx.py VOLUME.npy...
+
+Needs onnxruntime and numpy. A volume has the axes (D, H, W) or (C, D, H, W) and the sides of the
+cubes of training; its voxels are uint8, uint16 or floats in [0, 1]. Its mask is written as
+NAME_mask.npy. transform.json says how a volume becomes an input.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+here = Path(__file__).resolve().parent
+rule = json.loads((here / "transform.json").read_text(encoding="utf-8"))
+shape = tuple(rule["input_shape"])
+session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def load(path):
+    volume = np.load(path)
+    volume = volume[None] if volume.ndim == 3 else volume
+    if volume.shape != shape:
+        sys.exit(f"{path} is of {volume.shape}, and this file of the network takes {shape}: cut it "
+                 "into such cubes, or use python -m experiments.predict, which does so")
+    largest = {"uint8": 255, "uint16": 65535}.get(str(volume.dtype), 1)
+    if largest == 1 and not (volume.dtype.kind == "f" and 0 <= volume.min() <= volume.max() <= 1):
+        sys.exit(f"{path} is {volume.dtype} from {volume.min()} to {volume.max()}: give uint8, "
+                 "uint16 or floats in [0, 1], by the rule that made the volumes of training")
+    return volume.astype(np.float32) / np.float32(largest)
+
+
+def prepare(volume):
+    mean, std = (np.float32(rule["preprocessing"][key])[:, None, None, None]
+                 for key in ("mean", "std"))
+    return ((volume - mean) / std)[None]
+
+
+def show(path, output):
+    classes = (output[0] > 0) if len(output) == 1 else output.argmax(0)
+    target = Path(path).stem + "_mask.npy"
+    np.save(target, classes.astype("uint8" if len(output) <= 256 else "uint16"))
+    print(path, target, sep=",")
+
+
+for path in sys.argv[1:]:
+    show(path, session.run(None, {"images": prepare(load(path))})[0][0])
+'''
+
+
 def write_transform(folder: Path, description: Description) -> Path:
     """Write how an image becomes an input, and what the outputs are. Raises: OSError."""
     text = json.dumps(description.to_dict(), indent=2, ensure_ascii=False) + "\n"
@@ -106,10 +160,13 @@ def write_transform(folder: Path, description: Description) -> Path:
     return path
 
 
-def write_program(folder: Path, answers: Answers) -> Path:
-    """Write the program for the outputs of a task. Raises: OSError."""
+def write_program(folder: Path, answers: Answers, program: str) -> Path:
+    """Write a program, IMAGE_PROGRAM or VOLUME_PROGRAM, for the outputs of a task.
+
+    Raises: OSError.
+    """
     path = folder / PROGRAM
     with atomic_path(path) as temporary:
         shown = indent(answers.script, "    ")
-        temporary.write_text(_PROGRAM.replace("@@SHOW@@\n", shown), encoding="utf-8")
+        temporary.write_text(program.replace("@@SHOW@@\n", shown), encoding="utf-8")
     return path

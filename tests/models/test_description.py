@@ -31,6 +31,17 @@ def test_stretching_is_written_where_it_is_done_and_nowhere_else() -> None:
     assert again.preprocessing is not None and again.preprocessing.stretch
 
 
+def test_volumes_are_cubes_that_nothing_is_done_to() -> None:
+    rule = Preprocessing(32, 32, "bilinear", (0.5,), (0.1,), ndim=3)
+    told = Description("unet", {"ndim": 3}, 3, 1, (1, 32, 32, 32), "segmentation", (), rule)
+    again = Description.from_dict(json.loads(json.dumps(told.to_dict()))).preprocessing
+    assert again == rule and rule.window == 32
+    assert IMAGES.window is None and "ndim" not in WHOLE.to_dict()["preprocessing"]
+    for wrong in ({"stretch": True}, {"resize": 40}, {"ndim": 4}, {"size": (32, 32)}):
+        with pytest.raises(ValueError, match="ndim is 2 or 3, and volumes are cubes of one size"):
+            replace(rule, **wrong)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -86,7 +86,7 @@ def program(source: str, folder: Path) -> dict[str, Any]:
 def test_the_program_writes_the_masks_of_predict(runs, pictures, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = load_run(runs("masks"))
-    source = write_program(tmp_path, run.answers).read_text()
+    source = write_program(tmp_path, run.answers, run.transform.program).read_text()
     write_transform(tmp_path, run.description)
     names, path = program(source, tmp_path), pictures / "0.png"
     output = torch.randn(11, 48, 48, generator=torch.Generator().manual_seed(0))
@@ -113,7 +113,7 @@ def test_the_program_prepares_images_as_the_run_does(rule, runs, tmp_path: Path)
     run = load_run(runs("kagn"))
     told = run.description
     told = replace(told, preprocessing=replace(told.preprocessing, **rule))
-    source = write_program(tmp_path, run.answers).read_text()
+    source = write_program(tmp_path, run.answers, run.transform.program).read_text()
     write_transform(tmp_path, told)
     names, transform = program(source, tmp_path), ImageTransform(told)
     resized = 1.01 if rule else 0

@@ -134,7 +134,7 @@ def test_the_program_cuts_as_predict_does(
     """Of images that are resized, with maps that are given: their pixels may be rounded apart."""
     monkeypatch.chdir(tmp_path)
     run = load_run(padded)
-    source = write_program(tmp_path, run.answers).read_text()
+    source = write_program(tmp_path, run.answers, run.transform.program).read_text()
     write_transform(tmp_path, run.description)
     names, transform = program(source, tmp_path), ImageTransform(run.description)
     output = torch.randn(3, 24, 32, generator=torch.Generator().manual_seed(0))
