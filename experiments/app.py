@@ -23,7 +23,7 @@ from experiments.config.compose import store_rows, to_config
 from experiments.config.groups import CONFIG_DIR
 from experiments.config.help import help_text
 from experiments.config.schema import Config
-from experiments.errors import ResourceError, UserError, in_words
+from experiments.errors import ConfigError, ResourceError, UserError, in_words
 from experiments.runs.terminal import lasting_output
 from experiments.training.interrupt import Interrupted
 
@@ -79,6 +79,7 @@ def _launch(config_name: str, get_data: GetData) -> None:
                 print(help_text(Path(sys.argv[0]).name, config_name, overrides), end="")
                 return
             sys.argv[1:] = read_command_line(config_name, words)
+            _require_given(config_name, get_data)
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)
     def main(node: DictConfig) -> None:
@@ -88,6 +89,17 @@ def _launch(config_name: str, get_data: GetData) -> None:
     store_rows()
     main()
     leave_process_group()
+
+
+def _require_given(config_name: str, get_data: GetData) -> None:
+    """Refuse a script whose get_data would be ignored. Raises: ConfigError."""
+    script = sys.modules["__main__"]
+    if get_data is default_data and hasattr(script, "get_data"):
+        name = Path(str(getattr(script, "__file__", None) or sys.argv[0])).name
+        raise ConfigError(
+            f"{name} defines get_data, which launch was not given: type "
+            f'launch("{config_name}", get_data)'
+        )
 
 
 def leave_process_group() -> None:

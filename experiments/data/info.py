@@ -16,6 +16,7 @@ from experiments.data.containers import ImageDataset, in_memory, locate
 from experiments.data.images import is_deep
 from experiments.data.masks import CLASS, IGNORE, MASK, target_kind
 from experiments.data.pixels import channels_of, to_tensor
+from experiments.data.volumes import check_volumes
 from experiments.errors import DataError
 from models.description import Preprocessing, pair_of
 
@@ -134,11 +135,8 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
     stored_channels, stored, deep = _stored_shape(train)
     native: Any = stored[0] if stored is not None and len(set(stored)) == 1 else None
     channels = cfg.channels or stored_channels
-    if _ndim(train) == 3 and channels != stored_channels:
-        raise DataError(
-            f"data.channels={channels}: the volumes have {stored_channels} channel(s), which are "
-            "kept; type data.channels=null"
-        )
+    if _ndim(train) == 3:
+        check_volumes(cfg, stored_channels, stored)
     image_size = cfg.image_size or getattr(train, "image_size", None) or native
     if isinstance(image_size, list):
         image_size, native = (image_size[0], image_size[1]), stored
@@ -147,29 +145,19 @@ def describe_images(train: ImageDataset, cfg: DataConfig) -> ImageInfo:
             "the images are not square or of several sizes: say to which side they are brought, "
             "for example data.image_size=64, or both sides, data.image_size=[64,48]"
         )
+    _check_resize(cfg)
     mean, std = _normalisation(train, cfg, channels, stored_channels)
     shape = (channels, image_size, mean, std, native, deep)
-    _check_resize(cfg, _ndim(train))
     more = (cfg.crop_ratio, cfg.interpolation)
     info = ImageInfo(*shape, *more, alpha=cfg.alpha, fit=cfg.resize)
     return _with_masks(info, train, cfg) if target_kind(train) == MASK else info
 
 
-def _check_resize(cfg: DataConfig, ndim: int) -> None:
+def _check_resize(cfg: DataConfig) -> None:
     if cfg.crop_ratio is not None and cfg.resize != "crop":
         raise DataError(
             f"data.crop_ratio={cfg.crop_ratio}: data.resize={cfg.resize} cuts nothing off; type "
             "data.crop_ratio=null"
-        )
-    if ndim == 3 and cfg.resize == "pad":
-        raise DataError(
-            "data.resize=pad: volumes are never resized, so that there is nothing to pad; type "
-            "data.resize=crop"
-        )
-    if ndim == 3 and isinstance(cfg.image_size, list):
-        raise DataError(
-            f"data.image_size={cfg.image_size}: volumes are cubes; type one number, as in "
-            "data.image_size=32"
         )
 
 

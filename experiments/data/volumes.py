@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from experiments.config.data import DataConfig
 from experiments.data.arrays import as_tensor
 from experiments.data.extras import import_extra
 from experiments.data.images import admit_tensor
@@ -104,3 +105,33 @@ def _read_nifti(path: Path) -> Volume:
     zooms = image.header.get_zooms()
     spacing = tuple(float(zooms[int(axis)]) for axis in back[:, 0])
     return Volume(voxels if array.ndim == 3 else np.moveaxis(voxels, 3, 0), write, spacing)
+
+
+def check_volumes(cfg: DataConfig, channels: int, stored: tuple[int, ...] | None) -> None:
+    """Refuse volumes that are no cubes of one side, and words that would change them.
+
+    stored: their sides; None if they are of several sizes. Raises: DataError.
+    """
+    if cfg.channels not in (None, channels):
+        raise DataError(
+            f"data.channels={cfg.channels}: the volumes have {channels} channel(s), which are "
+            "kept; type data.channels=null"
+        )
+    if cfg.resize == "pad":
+        raise DataError(
+            "data.resize=pad: volumes are never resized, so that there is nothing to pad; type "
+            "data.resize=crop"
+        )
+    if isinstance(cfg.image_size, list):
+        raise DataError(
+            f"data.image_size={cfg.image_size}: volumes are cubes; type one number, as in "
+            "data.image_size=32"
+        )
+    if stored is None or len(set(stored)) > 1:
+        given = "of several sizes" if stored is None else "{} x {} x {}".format(*stored)
+        raise DataError(f"the volumes are {given}: none is resized; give cubes of one side")
+    if cfg.image_size not in (None, stored[0]):
+        raise DataError(
+            f"data.image_size={cfg.image_size}: the volumes have sides of {stored[0]}, and none is "
+            f"resized; type data.image_size={stored[0]}"
+        )

@@ -41,6 +41,16 @@ def test_mistakes_cost_a_message(tmp_path: Path, override: str, words: list[str]
     assert not list(tmp_path.iterdir())
 
 
+def test_a_get_data_that_launch_was_not_given_is_not_passed_over(tmp_path: Path) -> None:
+    script = tmp_path / "own.py"
+    script.write_text(
+        "from experiments.app import launch\n\n"
+        "def get_data(cfg):\n    raise SystemExit(7)\n\n"
+        'if __name__ == "__main__":\n    launch("cifar")\n'
+    )
+    failed(shell(str(script), *TINY), "own.py defines get_data", 'type launch("cifar", get_data)')
+
+
 def test_absent_data_names_folder_files_and_the_way_on(tmp_path: Path) -> None:
     failed(
         command(f"data.root={tmp_path}/images", "data.download=false", f"runs_dir={tmp_path}/runs"),

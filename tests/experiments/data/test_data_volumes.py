@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from pathlib import Path
@@ -90,6 +90,20 @@ def test_voxels_of_unknown_range_are_a_sentence(voxels, words: str) -> None:
 def test_what_is_no_volume_is_a_sentence(voxels, words: str) -> None:
     with pytest.raises(DataError, match=words):
         batch_of(voxels)
+
+
+@pytest.mark.parametrize("sizes, options, words", [
+    (4, {"image_size": 64}, "the volumes have sides of 4, .* type data.image_size=4"),
+    (4, {"image_size": [4, 6]}, "volumes are cubes; type one number"),
+    (4, {"channels": 3}, r"the volumes have 1 channel\(s\), .* type data.channels=null"),
+    ((4, 5, 4), {}, "the volumes are 4 x 5 x 4: none is resized; give cubes"),
+    (None, {}, "the volumes are of several sizes: none is resized; give cubes"),
+])  # fmt: skip
+def test_volumes_of_other_sides_are_refused_before_work_starts(sizes, options, words) -> None:
+    sides = [4, 5] if sizes is None else [sizes] * 2
+    voxels = [torch.rand(1, *((s, s, s) if isinstance(s, int) else s)) for s in sides]
+    with pytest.raises(DataError, match=words):
+        describe_images(Volumes(voxels), replace(settings().data, **options))
 
 
 # ------------------------------------------------------------------------------------------- files
