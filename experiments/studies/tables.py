@@ -100,7 +100,10 @@ def _hours(rows: Sequence[Row]) -> str:
 
 
 def draw(study: Study, rows: Sequence[Row], path: Path) -> Path:
-    """A panel for each dataset: the test's figure over parameters, its deviation over seeds."""
+    """A panel for each dataset: the test's figure over parameters, its deviation over seeds.
+
+    Where all networks have one size, their kinds stand beside each other.
+    """
     known = cells(rows)
     panels = [data for data in study.data if any(key[0] == data for key in known)]
     figure = Figure(figsize=(max(4.6 * len(panels), 6), 5), layout="constrained")
@@ -109,48 +112,60 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> Path:
     figure.axes[0].set_ylabel(
         f"test {study.figure.heading or study.figure.name} [%], mean and deviation over seeds"
     )
-    several = len(study.families) > 1
-    handles = [
-        Line2D([], [], color=f"C{i}", marker="", linewidth=3, label=family)
-        for i, family in enumerate(study.families)
-        if several
-    ]
-    handles += [
-        Line2D([], [], color=_colour(study, 0, i) if not several else "black", linestyle="",
-               marker=MARKERS[i], label=words, markerfacecolor=None if i == 0 else "white")
-        for i, words in enumerate(study.kinds.values())
-    ]  # fmt: skip
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(3 * len(panels), 9), fontsize=8
-    )
+    if not _one_size(study):
+        _legend(figure, study, len(panels))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
     return path
 
 
+def _one_size(study: Study) -> bool:
+    """Whether the networks differ by their kind alone."""
+    return len(study.families) == 1 and all(len(data.sizes) == 1 for data in study.data.values())
+
+
+def _legend(figure: Figure, study: Study, panels: int) -> None:
+    handles = [
+        Line2D([], [], color=f"C{i}", marker="", linewidth=3, label=family)
+        for i, family in enumerate(study.families)
+    ]
+    handles += [
+        Line2D([], [], color="black", linestyle="", marker=MARKERS[i], label=words,
+               markerfacecolor=None if i == 0 else "white")
+        for i, words in enumerate(study.kinds.values())
+    ]  # fmt: skip
+    columns = min(3 * panels, 9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
+
+
 def _panel(axes: Axes, study: Study, data: str, known: Mapping[Key, Cell]) -> None:
+    beside = _one_size(study)
     for i, family in enumerate(study.families):
         for j, kind in enumerate(study.kinds):
             sizes = study.data[data].sizes
             line = [known[c] for s in sizes if (c := (data, s, family, kind)) in known]
-            colour = _colour(study, i, j)
+            colour = f"C{j if beside else i}"
             axes.errorbar(
-                [cell.parameters * ASIDE[j] for cell in line],
+                [j if beside else cell.parameters * ASIDE[j] for cell in line],
                 [100 * cell.mean for cell in line],
                 yerr=[100 * cell.deviation for cell in line],
                 color=colour, marker=MARKERS[j], capsize=2, linewidth=0.8,
                 markerfacecolor=colour if j == 0 else "white",
             )  # fmt: skip
+    if beside:
+        axes.set_xticks(range(len(study.kinds)), study.kinds.values())
+        axes.margins(x=0.15)
+    else:
+        _parameters(axes)
+    axes.grid(alpha=0.3)
+    axes.set_title(study.data[data].title)
+
+
+def _parameters(axes: Axes) -> None:
     axes.set_xscale("log")
     ticks = [digit * 10.0**power for power in (4, 5, 6) for digit in (1, 2, 3, 5, 7)]
     low, high = axes.get_xlim()
     axes.set_xticks(inside := [t for t in ticks if low <= t <= high], map(short, inside))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(alpha=0.3)
-    axes.set(title=study.data[data].title, xlabel="parameters")
-
-
-def _colour(study: Study, family: int, kind: int) -> str:
-    """That of the family; of the kind where there is one family alone."""
-    return f"C{family if len(study.families) > 1 else kind}"
+    axes.set_xlabel("parameters")

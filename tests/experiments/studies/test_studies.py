@@ -9,7 +9,7 @@ from experiments.errors import UserError
 from experiments.studies import command, record
 from experiments.studies.segmentation import SEGMENTATION
 from experiments.studies.study import Study
-from experiments.studies.tables import cells, tables
+from experiments.studies.tables import cells, draw, tables
 from experiments.studies.transformers import TRANSFORMERS
 from experiments.studies.zoo import FAMILIES, KINDS, ZOO
 from models.registry import is_kan, model_options, parse_reference
@@ -145,6 +145,20 @@ def test_the_picture_is_drawn_from_the_table_alone(table, figures, tmp_path):
     assert bars[0][0].get_ydata() == pytest.approx([90.5, 90.5])
     assert [t.get_text() for t in figure.legends[0].get_texts()][: len(FAMILIES)] == list(FAMILIES)
     assert (tmp_path / "z.png").stat().st_size > 5000
+
+
+def test_kinds_of_one_size_stand_beside_each_other(figures, tmp_path):
+    rows = [
+        {"data": "digits", "size": "small", "family": "ViT",
+         "kind": kind, "status": record.FINISHED, "parameters": 40_000, "test": 0.9 + 0.01 * i}
+        for i, kind in enumerate(TRANSFORMERS.kinds)
+    ]  # fmt: skip
+    draw(TRANSFORMERS, rows, tmp_path / "t.png")
+    (figure,) = figures
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == list(TRANSFORMERS.kinds.values())
+    places = [float(bar[0].get_xdata()[0]) for bar in axes.containers]
+    assert places == [0, 1, 2, 3] and not figure.legends
 
 
 def test_overrides_in_the_table_are_those_of_the_setting(table):
