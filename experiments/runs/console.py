@@ -46,7 +46,7 @@ def print_start(
     console.print(
         f"{config.model['name']} on {config.data.name}: {manifest['parameters']:,} parameters"
         f"{_frozen(manifest)}, "
-        f"{manifest['macs']:,} multiply-adds per forward pass; {len(data.train)} training{trained} "
+        f"{manifest['macs']:,} multiply-adds per input; {len(data.train)} training{trained} "
         f"{len(data.validation)} validation{closed}, {tested}"
     )
     console.print(f"run directory: {directory.path}")
