@@ -2,7 +2,7 @@
 
 Digits on textured canvases of 64x64, one or two of which may overlap: eleven classes with the
 background. One recipe for all, that of experiment=segmentation_quickstart, whose network is the one
-of UKAGNet here: AdamW at 1e-2 with a one-cycle schedule, batches of 16, a moving average of the
+of UKAGNet here: AdamW at 1e-2 with a one-cycle schedule, batches of 8, a moving average of the
 weights, seven epochs of 3,600 canvases, one thread. The figure is IoU over the test set, the mean
 of its classes.
 """
@@ -15,7 +15,7 @@ from experiments.studies.study import Data, Family, Study
 KINDS = {"kan": "KAN", "plain": "plain twin"}
 RECIPE = (
     "augment=none", "optimizer=adamw", "optimizer.lr=1e-2", "optimizer.weight_decay=1e-2",
-    "scheduler=onecycle", "trainer.batch_size=16", "trainer.ema_decay=0.98", "trainer.threads=1",
+    "scheduler=onecycle", "trainer.batch_size=8", "trainer.ema_decay=0.99", "trainer.threads=1",
     "trainer.cpu=true",
 )  # fmt: skip
 CANVAS = (
