@@ -92,7 +92,8 @@ def export(run: LoadedRun, form: str, folder: Path) -> dict[str, Any]:
                 f"{form}: the outputs differ by {error:.2g} of the largest one, and may by "
                 f"{CLOSE:g}; {file} was removed. Try another format"
             )
-        files = [file, write_transform(folder, run.description)]
+        beside = [folder / name for name in BESIDE.get(form, ())]
+        files = [file, *beside, write_transform(folder, run.description)]
         if file.name == NETWORK and run.description.preprocessing is not None:
             files.append(write_program(folder, run.answers, run.transform.program))
         names = [path.name for path in files]
@@ -203,3 +204,4 @@ FORMATS = {
     "safetensors": _to_safetensors,
     "hub": _to_hub,
 }
+BESIDE = {"hub": ("config.json",)}  # what a format writes beside the weights

@@ -155,6 +155,7 @@ def test_other_formats_give_the_same_outputs(form: str, runs, tmp_path: Path) ->
             assert found["error"] == 0
     described = json.loads((tmp_path / "transform.json").read_text())
     assert described == run.description.to_dict()
+    assert {*found["files"], "export.json"} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_file_that_answers_otherwise_is_not_left(runs, tmp_path: Path, monkeypatch) -> None:
