@@ -20,6 +20,7 @@ from experiments.tasks.base import Predict
 from experiments.tasks.maps import classes_of
 
 MAX_NAMED = 24  # classes up to which the colours are explained
+GREY, YELLOW = 7, (1.0, 0.85, 0.18, 1.0)  # of matplotlib's ten colours, and what replaces it
 OPACITY = 0.65
 IGNORED = (1.0, 1.0, 1.0)
 
@@ -107,12 +108,12 @@ def as_picture(image: Tensor, info: ImageInfo) -> np.ndarray:
 
 
 def class_colours(count: int) -> np.ndarray:
-    """A colour for every class; that of class 0 is not used. Shape: (count, 3)"""
-    if count <= 21:
-        found = colormaps["tab10" if count <= 11 else "tab20"](np.arange(count - 1))
+    """A colour for every class, no grey; that of class 0 is not used. Shape: (count, 3)"""
+    if count > 11:
+        colours = colormaps["hsv"](np.arange(count - 1) / count)
     else:
-        found = colormaps["hsv"](np.arange(count - 1) / count)
-    return np.vstack((np.zeros(3), found[:, :3]))
+        colours = np.where(np.arange(10)[:, None] == GREY, YELLOW, colormaps["tab10"](range(10)))
+    return np.vstack((np.zeros(3), colours[: count - 1, :3]))
 
 
 def _explain(figure: Figure, classes: list[int], info: ImageInfo, colours: np.ndarray) -> None:

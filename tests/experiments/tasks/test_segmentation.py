@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from experiments.reporting.report import main
 from experiments.runs.ending import Result
 from experiments.tasks import segmentation, windows
 from experiments.tasks.base import create_task
+from experiments.tasks.overlays import class_colours
 from tests import forks
 from tests.experiments.resuming import resume_at
 from tests.experiments.tasks.rectangles import IGNORE, rectangles, splits
@@ -69,6 +71,13 @@ def test_reports_show_iou(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     column = header.split(",").index("test_iou")
     assert float(row.split(",")[column]) == result.test["iou"]
     assert "accuracy" not in header
+
+
+@pytest.mark.parametrize("count", [2, 11, 12, 19, 20, 60, 256])
+def test_colours_of_classes_are_no_greys_and_differ(count: int) -> None:
+    colours = class_colours(count)
+    assert colours.shape == (count, 3) and len({tuple(c) for c in colours}) == count
+    assert (np.ptp(colours[1:], axis=1) > 0.15).all()  # else they vanish on a grey image
 
 
 def test_a_picture_shows_the_items_that_it_names(tmp_path: Path, figures: list[Figure]) -> None:
