@@ -180,7 +180,8 @@ def _names_a_model(words: Sequence[str]) -> None:
 
 PARSED = (
     "experiments.evaluate", "experiments.predict", "experiments.export", "experiments.report",
-    "experiments.benchmarks", "experiments.studies.zoo", "experiments.studies.fit_rational",
+    "experiments.benchmarks", "experiments.studies.zoo", "experiments.studies.transformers",
+    "experiments.studies.segmentation", "experiments.studies.fit_rational",
 )  # fmt: skip
 OF_MODULES: dict[str, Callable[[Sequence[str]], None]] = {
     "models": _names_a_model,

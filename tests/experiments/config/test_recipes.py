@@ -33,7 +33,7 @@ BATCHES = {
     "published_cifar10": (128, 1, 1), "published_cifar100": (64, 1, 4),
     "published_tiny_imagenet": (256, 1, 1), "published_imagenet1k": (14, 1, 8),
     **{f"vgg_kagn{name}": (14, 1, 8) for name in ("11_v2", "11_v4", "_bn11_v4")},
-    "quickstart": (64, 1, 1), "segmentation_quickstart": (16, 1, 1),
+    "quickstart": (64, 1, 1), "segmentation_quickstart": (8, 1, 1),
     **{f"ukagnet_{data}": (8, 1, 1) for data in ("busi", "cvc_clinicdb", "glas")},
 }  # fmt: skip
 IMAGES = 1_281_167  # of ImageNet's training split
