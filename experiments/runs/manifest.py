@@ -24,6 +24,17 @@ from experiments.machine import usable_cores
 from experiments.tasks.rows import TaskRow
 
 STATUSES = ("running", "finished", "interrupted", "failed")
+# What is known at a run's end, and None before.
+AT_THE_END = (
+    "finished",  # ISO time
+    "ended",  # why training did: epochs or patience
+    "wall_seconds",
+    "step_seconds",  # median over optimizer steps
+    "images_per_second",  # over all processes
+    "data_share",  # of the training time, spent waiting for samples
+    "peak_memory_bytes",
+    "backend",  # who computed the layers' expansions: torch, cpp, cupy or several joined by "+"
+)
 PACKAGES = ("torch", "torchvision", "accelerate", "hydra-core", "timm", "torchmetrics", "numpy")
 
 
@@ -40,16 +51,10 @@ def build_manifest(
     input_shape: Sequence[int],
     task: TaskRow,
     monitor: str,
-    command: str | None = None,
 ) -> dict[str, Any]:
-    """Describe a run that starts now; `update_manifest` fills in what is known at its end.
+    """Describe a run that starts now; `update_manifest` fills in what is known AT_THE_END.
 
-    command is the shell command to record (default: this process's); macs are of one input of an
-    evaluation, or of one window of it (task.window). Until the end these are None: ended (why
-    training did: epochs or patience), backend (who computed the layers' expansions: torch, cpp,
-    cupy or several joined by "+"), finished (ISO time), wall_seconds, step_seconds (median over
-    optimizer steps), images_per_second (over all processes), data_share (of the training time,
-    spent waiting for samples), peak_memory_bytes.
+    macs are of one input of an evaluation, or of one window of it (task.window).
     """
     forget_backends()
     return {
@@ -62,16 +67,9 @@ def build_manifest(
         "seed": seed,
         "status": "running",
         "started": now(),
-        "finished": None,
-        "ended": None,
-        "wall_seconds": None,
-        "step_seconds": None,
-        "images_per_second": None,
-        "data_share": None,
-        "peak_memory_bytes": None,
-        "command": shlex.join([sys.executable, *sys.argv]) if command is None else command,
+        **dict.fromkeys(AT_THE_END),
+        "command": shlex.join([sys.executable, *sys.argv]),
         "git": git_state(Path(__file__).parent),
-        "backend": None,
         "device": str(device),
         "processes": processes,
         "threads": torch.get_num_threads(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -125,7 +124,6 @@ def describe_run(
     return build_manifest(
         name=config.name,
         seed=config.seed,
-        command=shlex.join([sys.executable, *sys.argv]),
         processes=accelerator.num_processes,
         device=describe_device(accelerator.device),
         precision=accelerator.mixed_precision,
