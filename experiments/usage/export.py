@@ -41,6 +41,7 @@ CLOSE = 1e-5  # the largest error, relative to the largest output, with which a 
 TRACED, CHECKED = 2, (1, 3)  # images of a batch: what is traced, and what is tried afterwards
 LARGE = 1_500_000_000  # bytes from which ONNX wants the weights in a second file
 Run = Callable[[Tensor], Tensor]
+Written = tuple[list[Path], Run]  # files, that of the network first, and what they compute
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +85,7 @@ def export(run: LoadedRun, form: str, folder: Path) -> dict[str, Any]:
     network = Answering(run.model, _whole(run)).eval()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file, exported = FORMATS[form](run, network, folder)
+        (file, *beside), exported = FORMATS[form](run, network, folder)
         error = _error(network, exported, run.description.input_shape)
         if not error <= CLOSE:
             file.unlink()
@@ -92,7 +93,6 @@ def export(run: LoadedRun, form: str, folder: Path) -> dict[str, Any]:
                 f"{form}: the outputs differ by {error:.2g} of the largest one, and may by "
                 f"{CLOSE:g}; {file} was removed. Try another format"
             )
-        beside = [folder / name for name in BESIDE.get(form, ())]
         files = [file, *beside, write_transform(folder, run.description)]
         if file.name == NETWORK and run.description.preprocessing is not None:
             files.append(write_program(folder, run.answers, run.transform.program))
@@ -153,7 +153,7 @@ def _example(run: LoadedRun) -> tuple[Tensor]:
     return (torch.zeros(TRACED, *run.description.input_shape),)
 
 
-def _to_onnx(run: LoadedRun, network: Answering, folder: Path) -> tuple[Path, Run]:
+def _to_onnx(run: LoadedRun, network: Answering, folder: Path) -> Written:
     import_extra("onnxscript", "--format onnx")
     runtime = import_extra("onnxruntime", "--format onnx, which is tried on the spot,")
     path = folder / NETWORK
@@ -170,32 +170,33 @@ def _to_onnx(run: LoadedRun, network: Answering, folder: Path) -> tuple[Path, Ru
         (outputs,) = session.run(None, {"images": inputs.numpy()})
         return torch.from_numpy(outputs)
 
-    return path, exported
+    return [path], exported
 
 
-def _to_torch_export(run: LoadedRun, network: Answering, folder: Path) -> tuple[Path, Run]:
+def _to_torch_export(run: LoadedRun, network: Answering, folder: Path) -> Written:
     path = folder / "model.pt2"
     with _in_words("torch_export", run):
         shapes = ({0: torch.export.Dim("batch")},)
         program = torch.export.export(network, _example(run), dynamic_shapes=shapes)
         torch.export.save(program, path)
-        return path, torch.export.load(path).module()
+        return [path], torch.export.load(path).module()
 
 
-def _to_safetensors(run: LoadedRun, network: Answering, folder: Path) -> tuple[Path, Run]:
+def _to_safetensors(run: LoadedRun, network: Answering, folder: Path) -> Written:
     described = run.description.to_dict()
     note = note_of_weights(f"{run.description.model}, exported", described)
     path = folder / "model.safetensors"
     with atomic_path(path) as temporary:
         temporary.write_bytes(pack_tensors(run.model.state_dict(), note))
-    return path, Answering(load_run(path).model, network.answers)
+    return [path], Answering(load_run(path).model, network.answers)
 
 
-def _to_hub(run: LoadedRun, network: Answering, folder: Path) -> tuple[Path, Run]:
+def _to_hub(run: LoadedRun, network: Answering, folder: Path) -> Written:
     from models.hub import save_pretrained  # the hub's client comes with it
 
     save_pretrained(run.model, folder, run.description)
-    return folder / "model.safetensors", Answering(load_run(folder).model, network.answers)
+    written = [folder / "model.safetensors", folder / "config.json"]
+    return written, Answering(load_run(folder).model, network.answers)
 
 
 FORMATS = {
@@ -204,4 +205,3 @@ FORMATS = {
     "safetensors": _to_safetensors,
     "hub": _to_hub,
 }
-BESIDE = {"hub": ("config.json",)}  # what a format writes beside the weights
