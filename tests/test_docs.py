@@ -24,6 +24,7 @@ COMPOSED = {
     "--tta": "as the line above it",
     "PATH": "the images are the reader's",
     "'photos/*.png'": "as the line above it",
+    "experiments.studies": "trains for an hour, or draws into docs/",
     "scan.nii.gz": "of a network of volumes; tests/experiments/usage/test_volumes.py does it",
     "--format onnx": "takes long; tests/experiments/usage/test_export.py does it",
     "--format torch_export": "as onnx",
