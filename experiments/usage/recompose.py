@@ -53,7 +53,7 @@ def recompose(
         if key == "data":
             values["data"] = compose_group("data", str(value))
     values = complete(values)
-    _show_as_trained(values["data"], description)
+    _show_as_trained(values, description)
     for key, value in given:
         if key != "data":
             _set(values, key, value)
@@ -88,8 +88,8 @@ def _read(text: str) -> tuple[str, Any]:
     return key, override.value()
 
 
-def _show_as_trained(data: dict[str, Any], description: Description) -> None:
-    rule = description.preprocessing
+def _show_as_trained(values: dict[str, Any], description: Description) -> None:
+    rule, data, task = description.preprocessing, values["data"], values["task"]
     if rule is None:
         return
     data |= {
@@ -101,8 +101,10 @@ def _show_as_trained(data: dict[str, Any], description: Description) -> None:
         "crop_ratio": None,
         "channels": description.input_channels,
     }
-    if rule.window is None:  # volumes keep their sides
+    if rule.window is None:
         data["image_size"] = data["image_size"] or rule.size  # made data have a size of theirs
+    else:  # volumes keep their sides, and go through as predict shows them to the network
+        task["window"] = task["window"] or rule.window
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
