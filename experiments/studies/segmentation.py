@@ -39,7 +39,7 @@ FAMILIES = {
     ),
     "UKANet": Family(
         _twins("ukanet_18", "unet_18"), ("blocks=[1,1,1,1]",),
-        own={"kan": ("grid_size=3", "spline_order=2", "grid_range=[-3,3]")},
+        own={"kan": ("grid_size=2", "spline_order=2", "grid_range=[-3,3]")},
     ),
     "U2KAGNet": Family(
         _twins("u2kagnet_small", "u2net_small"),
