@@ -29,9 +29,9 @@ def _twins(kan: str, plain: str) -> dict[str, str]:
     return dict(zip(KINDS, (kan, plain), strict=True))
 
 
-# Widths at which a run takes from 8 to 20 minutes of a core. The splines of UKANet are given values
+# Widths at which a run takes from 8 to 25 minutes of a core. The splines of UKANet are given values
 # of unit variance: their grid must reach as far. Images of 64x64 are 16 and 4 tokens in U-KAN: they
-# are narrower than the published ones, so that more of its channels are in convolutions.
+# are narrower than the published ones, so that more of its parameters are in convolutions.
 FAMILIES = {
     "UKAGNet": Family(
         _twins("ukagnet", "unet"), ("depth=5", "layers=1"),

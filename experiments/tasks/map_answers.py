@@ -13,7 +13,7 @@ from experiments.tasks.answers import Answers, Cell, as_rgb
 from experiments.tasks.maps import classes_of, logits_of
 from experiments.tasks.overlays import OPACITY, class_colours
 from experiments.tasks.rows import SegmentationConfig, TaskConfig
-from experiments.tasks.windows import segment, size_divisor
+from experiments.tasks.windows import segment, size_divisor, window_of
 from models.description import Description
 
 PALETTE = 256  # colours that a PNG file can have
@@ -43,12 +43,12 @@ print(path, Path(path).stem + "_mask.png", sep=",")
         self.names = names or tuple(map(str, range(max(description.num_classes, 2))))
 
     def outputs(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
-        options, rule = self.options, self.description.preprocessing
+        options = self.options
         assert isinstance(options, SegmentationConfig)
         return segment(
             model,
             inputs,
-            window=options.window or (None if rule is None else rule.window),
+            window=window_of(options.window, self.description.preprocessing),
             overlap=options.overlap,
             divisor=size_divisor(model),
         )

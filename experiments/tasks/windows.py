@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from experiments.data.extras import import_extra
+from models.description import Preprocessing
 
 WINDOWS_AT_ONCE = 4  # that go through the network together
+
+
+def window_of(given: int | None, rule: Preprocessing | None) -> int | None:
+    """The side of the windows of a trained network: task.window, or else that of its cubes."""
+    return given or (None if rule is None else rule.window)
 
 
 def segment(

@@ -14,6 +14,7 @@ from experiments.config.parse import parse_config
 from experiments.config.resume import complete, flatten
 from experiments.config.schema import Config
 from experiments.errors import CheckpointError, ConfigError
+from experiments.tasks.windows import window_of
 from models.description import Description
 
 # What an evaluation reads of a config; all else has done its work in training.
@@ -101,10 +102,10 @@ def _show_as_trained(values: dict[str, Any], description: Description) -> None:
         "crop_ratio": None,
         "channels": description.input_channels,
     }
-    if rule.window is None:
+    if rule.window is None:  # volumes keep their sides
         data["image_size"] = data["image_size"] or rule.size  # made data have a size of theirs
-    else:  # volumes keep their sides, and go through as predict shows them to the network
-        task["window"] = task["window"] or rule.window
+    if "window" in task:
+        task["window"] = window_of(task["window"], rule)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -22,6 +22,7 @@ from torchvision.transforms.v2 import functional as F
 from experiments.app import run as train
 from experiments.config.compose import load_config
 from experiments.config.data import DataConfig
+from experiments.config.parse import to_dict
 from experiments.data import EvaluationLoader, describe_images
 from experiments.data.mask_transforms import mask_recipe
 from experiments.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ from experiments.usage.evaluate import main as evaluate
 from experiments.usage.export import export
 from experiments.usage.load import transform_for
 from experiments.usage.predict import main as predict
+from experiments.usage.recompose import recompose
 from experiments.usage.scripts import import_script
 from experiments.usage.standalone import write_program, write_transform
 from experiments.usage.volumes import planes
@@ -220,6 +222,12 @@ def test_a_run_is_evaluated_and_other_data_are_shown_as_in_training(trained, tmp
     (found,) = (tmp_path / "whole").glob("*-test.json")
     value = json.loads(found.read_text())["metrics"]["loss"]
     assert value == pytest.approx(loss(None), abs=1e-6)
+
+
+def test_a_task_that_has_no_windows_is_evaluated_on_volumes_too(trained) -> None:
+    saved = to_dict(load_config("cifar", ["data=digits"]))
+    recomposed = recompose(saved, trained.run.description, [])
+    assert recomposed.config.task == load_config("cifar").task
 
 
 @pytest.mark.parametrize(
