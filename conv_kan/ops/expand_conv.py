@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,11 +62,26 @@ def expand_conv(
     dtype = convolution_dtype(x, weights.basis)
     if expansion.base is None and u is not None:
         x, u = u, None
+    if geometry.passes_over:
+        x, u = _at_windows(x, geometry), None if u is None else _at_windows(u, geometry)
+        geometry = replace(geometry, stride=(1,) * geometry.ndim)
     plan = Plan(expansion, geometry, dtype, x.shape[2:], centered)
     with torch.autocast(device_type=autocast_device(x), enabled=False):
         if needs_composition():
             return compose(Inputs(x, u, shape), weights, mask, plan)
         return _ExpandConv.apply(plan, kept, mask, x, u, *weights, *shape)
+
+
+def _at_windows(x: Tensor, geometry: Geometry) -> Tensor:
+    """The positions that strided windows of one tap read, in the memory format of x.
+
+    No other is expanded. And oneDNN computes no gradient of a strided weight of one tap: it writes
+    outside of its memory where less than 16 channels are last (oneDNN's issue 6035).
+    """
+    layout = memory_format(x)
+    for dim, step in enumerate(geometry.stride, start=2):
+        x = x[(slice(None),) * dim + (slice(None, None, step),)]
+    return x.contiguous(memory_format=layout)
 
 
 def convolution_dtype(x: Tensor, weight: Tensor) -> torch.dtype:

@@ -32,6 +32,12 @@ class Geometry:
     def is_padded(self) -> bool:
         return any(self.padding) or any(self.extra)
 
+    @property
+    def passes_over(self) -> bool:
+        """Whether windows of one tap leave out positions, which nothing reads."""
+        taps = set(self.kernel_size)
+        return taps == {1} and not self.is_padded and any(t > 1 for t in self.stride)
+
     def padded_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the expanded maps with the extra zeros, before symmetric padding."""
         return tuple(s + e for s, e in zip(size, self.extra, strict=True))
